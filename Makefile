@@ -1,0 +1,42 @@
+# Two commands on a fresh machine: `make up` runs the lane, `make test` proves it.
+SHELL := /bin/bash
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-dev
+
+.PHONY: up test check format soak lock clean
+
+up: $(STAMP)
+	$(BIN)/datalane up --demo
+
+test: $(STAMP) check
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak" tests
+
+soak: $(STAMP)
+	$(BIN)/python -m pytest -m soak -p no:xdist tests
+
+check: $(STAMP)
+	$(BIN)/ruff format --check src tests bench
+	$(BIN)/ruff check src tests bench
+	$(BIN)/mypy src tests
+	$(BIN)/lint-imports
+
+format: $(STAMP)
+	$(BIN)/ruff format src tests bench
+	$(BIN)/ruff check --fix src tests bench
+
+# The lock names packages and hashes, no index; needs uv.
+lock:
+	uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate \
+		--custom-compile-command "make lock" pyproject.toml --extra dev --output-file requirements/dev.lock
+
+$(STAMP): requirements/dev.lock pyproject.toml
+	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed"; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) .datalane .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

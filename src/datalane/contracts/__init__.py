@@ -1,0 +1,1 @@
+"""What callers and stored rows agree on: the context, the event envelope, schemas."""

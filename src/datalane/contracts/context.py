@@ -1,0 +1,64 @@
+"""Who acts, where, and on behalf of what: the context that every data path carries."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from datalane.errors import InvalidInput
+from datalane.kit.clock import utc_now
+from datalane.kit.ids import SYSTEM_ACTOR, checked_token, new_correlation_id
+
+
+class Role(StrEnum):
+    """A membership's role, or `system` for the lane's own handlers. Ranks: see `rank`."""
+
+    VIEWER = "viewer"
+    MEMBER = "member"
+    ADMIN = "admin"
+    OWNER = "owner"
+    SYSTEM = "system"
+
+    @property
+    def rank(self) -> int:
+        """viewer 1, member 2, admin 3, owner and system 4; the database knows the same numbers."""
+        return _RANKS[self]
+
+
+_RANKS = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3, Role.OWNER: 4, Role.SYSTEM: 4}
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The authenticated context of one request or job.
+
+    `workspace_id` always comes from authentication, never from a request body. `correlation_id` ties a request to
+    everything it caused; `causation_id` is the event that caused this work and `causation_depth` its depth.
+    Raises `InvalidInput` for a malformed correlation id.
+    """
+
+    workspace_id: UUID
+    actor_id: UUID
+    role: Role
+    correlation_id: str = field(default_factory=new_correlation_id)
+    session_id: UUID | None = None
+    auth_method: str = "system"
+    request_timestamp: datetime = field(default_factory=utc_now)
+    causation_id: UUID | None = None
+    causation_depth: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.workspace_id, UUID) or not isinstance(self.actor_id, UUID):
+            raise InvalidInput("workspace_id and actor_id must be UUIDs")
+        checked_token(self.correlation_id, "correlation_id")
+        object.__setattr__(self, "role", Role(self.role))
+
+    @classmethod
+    def system(cls, workspace_id: UUID, correlation_id: str | None = None) -> Context:
+        """The lane itself, acting inside one workspace."""
+        return cls(workspace_id, SYSTEM_ACTOR, Role.SYSTEM, correlation_id or new_correlation_id())
+
+    def caused_by(self, event_id: UUID | None, depth: int) -> Context:
+        return replace(self, causation_id=event_id, causation_depth=depth)

@@ -1,0 +1,1 @@
+"""The database: embedded server, roles, pool, the tenant door, migrations."""

@@ -1,0 +1,101 @@
+"""The lane's connections: one pool of the login role, and the tenant door on top of it."""
+
+from __future__ import annotations
+
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import asyncpg
+import orjson
+
+from datalane.contracts.context import Context
+from datalane.db.faults import translated
+from datalane.db.roles import Roles
+from datalane.db.transaction import Transaction, open_transaction, open_unscoped
+from datalane.errors import ConfigurationError
+
+
+class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
+    """Everything the lane sets is local to a transaction, so nothing needs resetting between uses."""
+
+    def get_reset_query(self) -> str:
+        return ""
+
+
+class Database:
+    """Connections to one database as the login role. Open with `await Database.connect(…)`, close when done."""
+
+    def __init__(self, url: str, roles: Roles, pool: asyncpg.Pool) -> None:
+        self.url = url
+        self.roles = roles
+        self.pool = pool
+
+    @classmethod
+    async def connect(
+        cls, url: str, roles: Roles | None = None, *, size: int = 10, statement_cache_size: int = 256
+    ) -> Database:
+        """Raises `DatabaseUnavailable`, or `ConfigurationError` when the login is more powerful than it may be."""
+        with translated():
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=size,
+                init=prepare_connection,
+                connection_class=LaneConnection,
+                statement_cache_size=statement_cache_size,
+                server_settings={"application_name": "datalane"},
+            )
+        database = cls(url, roles or Roles(), pool)
+        try:
+            await database._refuse_powerful_login()
+        except BaseException:
+            await database.close()
+            raise
+        return database
+
+    async def close(self) -> None:
+        await self.pool.close()
+
+    def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        """The tenant door: `async with database.transaction(context) as tx`."""
+        return open_transaction(self.pool, self.roles, context)
+
+    def unscoped(self) -> AbstractAsyncContextManager[Transaction]:
+        """The door before a context exists; it reaches verbs only."""
+        return open_unscoped(self.pool, self.roles)
+
+    async def direct_connection(self, role: str | None = None) -> asyncpg.Connection:
+        """A connection outside the pool, as `role` for its whole life (workers, LISTEN)."""
+        with translated():
+            connection = await asyncpg.connect(self.url, server_settings={"application_name": "datalane worker"})
+            await prepare_connection(connection)
+            if role is not None:
+                await connection.execute(f"SET ROLE {role}")
+        return connection
+
+    async def _refuse_powerful_login(self) -> None:
+        row = await self.pool.fetchrow(
+            "SELECT rolname, rolsuper, rolbypassrls, rolinherit FROM pg_roles WHERE rolname = current_user"
+        )
+        if row["rolsuper"] or row["rolbypassrls"] or row["rolinherit"]:
+            fault = next(name for name in ("rolsuper", "rolbypassrls", "rolinherit") if row[name])
+            words = {
+                "rolsuper": "a superuser",
+                "rolbypassrls": "allowed to bypass RLS",
+                "rolinherit": "INHERIT",
+            }
+            raise ConfigurationError(
+                f"the database login {row['rolname']} is {words[fault]}, so row-level security would not hold; "
+                "connect as the login role that `datalane init` made"
+            )
+
+
+async def prepare_connection(connection: asyncpg.Connection) -> None:
+    """Teach a new connection JSON as Python values."""
+    await connection.set_type_codec(
+        "jsonb", schema="pg_catalog", encoder=encode_json, decoder=orjson.loads, format="text"
+    )
+
+
+def encode_json(value: Any) -> str:
+    return orjson.dumps(value).decode()

@@ -1,0 +1,82 @@
+"""Migrations: Alembic revisions in plain SQL, run by the maintenance role as the owner.
+
+Each revision is `versions/NNNN_name.py` with `NNNN_name.up.sql` and `NNNN_name.down.sql` beside it, and runs in one
+transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import sqlalchemy.exc
+from alembic import command, op
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, pool
+from sqlalchemy.engine import Connection
+
+from datalane.db.roles import Roles
+from datalane.errors import ConfigurationError, DatabaseUnavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+VERSION_SCHEMA, VERSION_TABLE = "app", "schema_version"
+
+
+def configuration(url: str, roles: Roles) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.attributes["url"] = url
+    config.attributes["roles"] = roles
+    return config
+
+
+def upgrade(url: str, roles: Roles | None = None, revision: str = "head") -> None:
+    """Bring the database at `url` (the maintenance login) to `revision`."""
+    _run(lambda config: command.upgrade(config, revision), url, roles)
+
+
+def downgrade(url: str, roles: Roles | None = None, revision: str = "base") -> None:
+    _run(lambda config: command.downgrade(config, revision), url, roles)
+
+
+def _run(action: Callable[[Config], None], url: str, roles: Roles | None) -> None:
+    try:
+        action(configuration(url, roles or Roles()))
+    except sqlalchemy.exc.OperationalError as error:
+        raise DatabaseUnavailable(f"the migration cannot reach the database: {error.orig}") from error
+
+
+def newest_revision() -> str:
+    """The revision this version of the code is written for."""
+    head = ScriptDirectory.from_config(configuration("", Roles())).get_current_head()
+    if head is None:
+        raise ConfigurationError("the package has no migrations; it is not installed whole")
+    return head
+
+
+def current_revision(url: str) -> str | None:
+    """The revision of the database at `url`, None when it was never migrated."""
+    with sqlalchemy_connection(url) as connection:
+        context = MigrationContext.configure(
+            connection, opts={"version_table": VERSION_TABLE, "version_table_schema": VERSION_SCHEMA}
+        )
+        return context.get_current_revision()
+
+
+def sqlalchemy_connection(url: str) -> Connection:
+    engine = create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=pool.NullPool)
+    return engine.connect()
+
+
+def run_sql(revision_file: str, direction: str) -> None:
+    """Run the `.up.sql` or `.down.sql` beside a revision, with this cluster's role names.
+
+    The script goes to the driver as it is: no parameter or `%` in it is interpreted.
+    """
+    source = Path(revision_file).with_suffix(f".{direction}.sql")
+    roles: Roles = op.get_context().opts["roles"]
+    cursor = op.get_bind().connection.cursor()
+    cursor.execute(roles.render(source.read_text()))

@@ -1,0 +1,22 @@
+DROP POLICY everybody_reads ON app.schema_version;
+DROP POLICY owner_writes ON app.schema_version;
+DROP POLICY backup_select ON app.schema_version;
+REVOKE ALL ON app.schema_version FROM datalane_login, datalane_app, datalane_backup;
+ALTER TABLE app.schema_version NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY;
+DROP FUNCTION app.drop_partitions(regclass, timestamptz);
+DROP FUNCTION app.add_partitions(regclass, timestamptz, integer);
+DROP FUNCTION app.protect(regclass, text, text, text[]);
+DROP FUNCTION app.uuid7_time(uuid);
+DROP FUNCTION app.uuid7_floor(timestamptz);
+DROP FUNCTION app.uuid7();
+DROP FUNCTION app.actor_rank();
+DROP FUNCTION app.correlation_id();
+DROP FUNCTION app.actor_id();
+DROP FUNCTION app.workspace_id();
+SET LOCAL ROLE datalane_definer;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+SET LOCAL ROLE datalane_owner;
+ALTER DEFAULT PRIVILEGES GRANT EXECUTE ON FUNCTIONS TO PUBLIC;
+DROP SCHEMA datalane;
+REVOKE ALL ON SCHEMA app
+    FROM datalane_login, datalane_app, datalane_worker, datalane_definer, datalane_operator, datalane_backup, datalane_maintenance;

@@ -1,0 +1,182 @@
+"""The tenant door: the one way to tenant data.
+
+A transaction opens with ONE simple query that begins it, steps into the app role and states the context. Values are
+checked before they become literals, and everything is local to the transaction, so a pooled connection keeps
+nothing. Statements are used rather than `set_config()`, because only statements reach the workers of a sharded
+cluster. What the wall does not stop is SQL injection that changes the context: pass parameters.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from datalane.contracts.context import Context
+from datalane.db.faults import translate, translated
+from datalane.db.roles import Roles
+from datalane.errors import Conflict, DatalaneError
+
+AfterCommit = Callable[[], Awaitable[None] | None]
+
+
+class Transaction:
+    """One open transaction of one workspace. `connection` is for named queries; the helpers mirror asyncpg."""
+
+    def __init__(self, connection: asyncpg.Connection, context: Context | None) -> None:
+        self.connection = connection
+        self._context = context
+        self._task = asyncio.current_task()
+        self._depth = 0
+        self._after_commit: list[AfterCommit] = []
+
+    @property
+    def context(self) -> Context:
+        if self._context is None:
+            raise DatalaneError("this transaction has no workspace; open lane.transaction(context)")
+        return self._context
+
+    @property
+    def workspace_id(self) -> UUID:
+        return self.context.workspace_id
+
+    @property
+    def has_context(self) -> bool:
+        return self._context is not None
+
+    def acting_as(self, context: Context) -> Transaction:
+        """The same transaction for a job of the same workspace: its context goes along as parameters."""
+        if context.workspace_id != self.workspace_id:
+            raise Conflict("a transaction belongs to one workspace")
+        view = Transaction(self.connection, context)
+        view._after_commit = self._after_commit
+        return view
+
+    def belongs_to_current_task(self) -> bool:
+        return self._task is asyncio.current_task()
+
+    def after_commit(self, action: AfterCommit) -> None:
+        """Run `action` once the transaction has committed; never when it rolls back."""
+        self._after_commit.append(action)
+
+    async def execute(self, sql: str, *args: Any) -> str:
+        with translated():
+            return str(await self.connection.execute(sql, *args))
+
+    async def fetch(self, sql: str, *args: Any) -> list[asyncpg.Record]:
+        with translated():
+            return list(await self.connection.fetch(sql, *args))
+
+    async def fetchrow(self, sql: str, *args: Any) -> asyncpg.Record | None:
+        with translated():
+            return await self.connection.fetchrow(sql, *args)
+
+    async def fetchval(self, sql: str, *args: Any) -> Any:
+        with translated():
+            return await self.connection.fetchval(sql, *args)
+
+    @asynccontextmanager
+    async def savepoint(self) -> AsyncIterator[Transaction]:
+        """A nested unit: an error inside undoes only what happened inside, and is raised on."""
+        self._depth += 1
+        name, queued = f"datalane_{self._depth}", len(self._after_commit)
+        await self.connection.execute(f"SAVEPOINT {name}")
+        try:
+            yield self
+        except BaseException:
+            del self._after_commit[queued:]
+            await self.connection.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
+            raise
+        else:
+            await self.connection.execute(f"RELEASE SAVEPOINT {name}")
+        finally:
+            self._depth -= 1
+
+    async def _run_after_commit(self) -> None:
+        for action in self._after_commit:
+            outcome = action()
+            if outcome is not None:
+                await outcome
+
+
+_open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
+
+
+def door_statements(context: Context, roles: Roles) -> str:
+    """The statements that open a transaction for `context`, for use from any driver as one simple query.
+
+    Every value is a UUID, an enum member or a checked token, so none needs quoting beyond the quotes.
+    """
+    return (
+        f"BEGIN; SET LOCAL ROLE {roles.app}; "
+        f"SET LOCAL app.workspace_id = '{context.workspace_id}'; "
+        f"SET LOCAL app.actor_id = '{context.actor_id}'; "
+        f"SET LOCAL app.actor_role = '{context.role.value}'; "
+        f"SET LOCAL app.correlation_id = '{context.correlation_id}'"
+    )
+
+
+@asynccontextmanager
+async def open_transaction(pool: asyncpg.Pool, roles: Roles, context: Context) -> AsyncIterator[Transaction]:
+    """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
+
+    Raises `Conflict` when the surrounding transaction belongs to another workspace.
+    """
+    outer = _open.get()
+    if outer is not None and outer.belongs_to_current_task():
+        inner = outer.acting_as(context)
+        if (context.actor_id, context.role) != (outer.context.actor_id, outer.context.role):
+            raise Conflict("a nested transaction cannot act as somebody else; open it outside")
+        async with inner.savepoint():
+            yield inner
+        return
+    async with _bracket(pool, door_statements(context, roles), context) as transaction:
+        token = _open.set(transaction)
+        try:
+            yield transaction
+        finally:
+            _open.reset(token)
+
+
+@asynccontextmanager
+async def open_unscoped(pool: asyncpg.Pool, roles: Roles) -> AsyncIterator[Transaction]:
+    """A transaction before a context exists (sign-in, looking up a key): it sees no tenant row, only verbs."""
+    async with _bracket(pool, f"BEGIN; SET LOCAL ROLE {roles.app}", None) as transaction:
+        yield transaction
+
+
+@asynccontextmanager
+async def _bracket(pool: asyncpg.Pool, opening: str, context: Context | None) -> AsyncIterator[Transaction]:
+    with translated():
+        connection = await pool.acquire()
+    transaction = Transaction(connection, context)
+    try:
+        try:
+            with translated():
+                await connection.execute(opening)
+            yield transaction
+            with translated():
+                await connection.execute("COMMIT")
+        except BaseException as error:
+            await _roll_back(connection)
+            ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None
+            if ours is None:
+                raise
+            raise ours from error
+    finally:
+        await pool.release(connection)
+    await transaction._run_after_commit()
+
+
+async def _roll_back(connection: asyncpg.Connection) -> None:
+    """Undo, also when cancelled; a broken connection is closed, which undoes as well."""
+    try:
+        if connection.is_in_transaction():
+            await asyncio.shield(connection.execute("ROLLBACK"))
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
+        connection.terminate()

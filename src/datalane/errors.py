@@ -1,0 +1,110 @@
+"""Every error Datalane raises on purpose.
+
+    DatalaneError
+    ├── InvalidInput            422  the caller's data is wrong; `errors` names each field
+    │   └── SchemaViolation     422  an event payload does not match its registered schema
+    ├── Unauthenticated         401  no valid session or API key
+    ├── Forbidden               403  the role may not do this; `denial` is the denial class
+    ├── NotFound                404  it does not exist, or belongs to another workspace
+    ├── Conflict                409  the state of the thing forbids it
+    │   ├── IllegalTransition   409  no such edge in the lifecycle
+    │   ├── LeaseLost           409  a stale worker tried to write; its work is rolled back
+    │   └── RequestInFlight     409  the same idempotency key is being answered right now
+    ├── IdempotencyMismatch     422  the same key came with another body
+    ├── LimitExceeded           413  a limit of the lane; the message names it
+    ├── RateLimited             429  try again after `retry_after` seconds
+    ├── DatabaseUnavailable     503  the database cannot be reached or refuses work
+    └── ConfigurationError      500  a setting or the environment is wrong; the message says how to mend it
+
+`code` is stable and machine-readable, `status` is the HTTP status, the message is for people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+
+class DatalaneError(Exception):
+    """Base of all errors. `code` names the class of fault, `status` is its HTTP status."""
+
+    code: ClassVar[str] = "internal_error"
+    status: ClassVar[int] = 500
+
+
+class InvalidInput(DatalaneError):
+    code = "invalid_input"
+    status = 422
+
+    def __init__(self, message: str, errors: Sequence[dict[str, Any]] = ()) -> None:
+        super().__init__(message)
+        self.errors = list(errors)
+
+
+class SchemaViolation(InvalidInput):
+    code = "schema_violation"
+
+
+class Unauthenticated(DatalaneError):
+    code = "unauthenticated"
+    status = 401
+
+
+class Forbidden(DatalaneError):
+    code = "forbidden"
+    status = 403
+
+    def __init__(self, message: str, denial: str = "role") -> None:
+        super().__init__(message)
+        self.denial = denial
+
+
+class NotFound(DatalaneError):
+    code = "not_found"
+    status = 404
+
+
+class Conflict(DatalaneError):
+    code = "conflict"
+    status = 409
+
+
+class IllegalTransition(Conflict):
+    code = "illegal_transition"
+
+
+class LeaseLost(Conflict):
+    code = "lease_lost"
+
+
+class RequestInFlight(Conflict):
+    code = "request_in_flight"
+
+
+class IdempotencyMismatch(DatalaneError):
+    code = "idempotency_mismatch"
+    status = 422
+
+
+class LimitExceeded(DatalaneError):
+    code = "limit_exceeded"
+    status = 413
+
+
+class RateLimited(DatalaneError):
+    code = "rate_limited"
+    status = 429
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DatabaseUnavailable(DatalaneError):
+    code = "database_unavailable"
+    status = 503
+
+
+class ConfigurationError(DatalaneError):
+    code = "configuration_error"
+    status = 500

@@ -1,0 +1,1 @@
+"""Users, sessions, workspaces, memberships and API keys."""

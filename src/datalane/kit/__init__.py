@@ -1,0 +1,1 @@
+"""Small tools without a database: clock, ids, lifecycles, retry decisions, redaction."""

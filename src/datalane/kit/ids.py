@@ -1,0 +1,40 @@
+"""Identifiers. Time-ordered UUIDs keep the newest rows of an index close together (RFC 9562, version 7)."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from uuid import UUID
+
+from datalane.errors import InvalidInput
+
+SYSTEM_WORKSPACE = UUID(int=0)
+"""Reserved workspace of global system events; shown to callers as null."""
+
+SYSTEM_ACTOR = UUID(int=0)
+"""The system as an actor: job handlers, schedules, maintenance."""
+
+_TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def uuid7() -> UUID:
+    """A version 7 UUID of now: 48 bits of Unix milliseconds, 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    bits = secrets.randbits(74)
+    value = milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & ((1 << 62) - 1))
+    return UUID(int=value)
+
+
+def new_correlation_id() -> str:
+    return uuid7().hex
+
+
+def checked_token(value: str, name: str) -> str:
+    """`value` when it matches `[A-Za-z0-9._-]{1,64}`, so that it may stand in SQL, logs and headers.
+
+    Raises `InvalidInput` naming `name` otherwise.
+    """
+    if not _TOKEN.fullmatch(value):
+        raise InvalidInput(f"{name} must be 1 to 64 characters of A-Z a-z 0-9 . _ -")
+    return value

@@ -1,0 +1,1 @@
+"""Documents, chunks, retrieval, answers and their citations."""

@@ -1,0 +1,84 @@
+"""One embedded cluster per test process, one migrated template, one clone per test. Tests connect as the real roles."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+import pytest
+
+from datalane.contracts.context import Context, Role
+from datalane.db.database import Database
+from datalane.db.embedded import EmbeddedPostgres
+from datalane.db.provision import Access, Prepared, prepare
+from datalane.kit.ids import uuid7
+
+FAST_AND_FORGETFUL = {
+    "fsync": "off",
+    "shared_buffers": "128MB",
+    "max_connections": "200",
+    "max_locks_per_transaction": "256",
+    "log_min_messages": "fatal",
+}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[EmbeddedPostgres]:
+    """A real server for this test process. Its superuser clones databases and does nothing else."""
+    home = Path(tempfile.mkdtemp(prefix="dl"))
+    home.chmod(0o755)
+    server = EmbeddedPostgres(home, options=FAST_AND_FORGETFUL)
+    server.start()
+    yield server
+    server.stop()
+    shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def template(cluster: EmbeddedPostgres) -> Prepared:
+    """The migrated database that every test's own database is a clone of."""
+    return prepare(cluster.url(), "template_lane", Access.generate())
+
+
+@pytest.fixture
+def urls(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
+    """A fresh database of this test's own, as the settings a user would have."""
+    name = f"t{uuid7().hex}"
+    with psycopg.connect(cluster.url(), autocommit=True) as admin:
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template_lane OWNER datalane_owner".encode())
+    yield Prepared(
+        *(
+            url.replace("/template_lane", f"/{name}")
+            for url in (template.database_url, template.maintenance_url, template.operator_url)
+        )
+    )
+    with psycopg.connect(cluster.url(), autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+async def database(urls: Prepared) -> AsyncIterator[Database]:
+    """The lane's own connection pool, as the login role."""
+    connected = await Database.connect(urls.database_url)
+    yield connected
+    await connected.close()
+
+
+def a_context(workspace_id: UUID | None = None, role: Role = Role.MEMBER) -> Context:
+    return Context(workspace_id or uuid7(), uuid7(), role)
+
+
+@pytest.fixture
+def context() -> Context:
+    """A member of some workspace."""
+    return a_context()
+
+
+@pytest.fixture
+def other_context() -> Context:
+    """A member of another workspace."""
+    return a_context()

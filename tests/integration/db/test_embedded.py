@@ -1,0 +1,107 @@
+"""The embedded server: starts, survives, refuses what would hurt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from datalane.db.embedded import EmbeddedPostgres
+from datalane.errors import ConfigurationError, DatabaseUnavailable
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="dle"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def server(home: Path) -> Iterator[EmbeddedPostgres]:
+    made = EmbeddedPostgres(home)
+    yield made
+    made.stop()
+    shutil.rmtree(made.root, ignore_errors=True)
+
+
+def remember(server: EmbeddedPostgres, value: int) -> None:
+    with psycopg.connect(server.url()) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS kept (value integer)")
+        connection.execute("INSERT INTO kept VALUES (%s)", (value,))
+
+
+def remembered(server: EmbeddedPostgres) -> list[int]:
+    with psycopg.connect(server.url()) as connection:
+        return [row[0] for row in connection.execute("SELECT value FROM kept ORDER BY value").fetchall()]
+
+
+def test_rows_survive_a_clean_restart(server: EmbeddedPostgres) -> None:
+    server.start()
+    remember(server, 1)
+    server.stop()
+    server.start()
+    assert remembered(server) == [1]
+
+
+def test_committed_rows_survive_kill_9_of_the_server(server: EmbeddedPostgres) -> None:
+    server.start()
+    remember(server, 1)
+    assert server.pid is not None
+    process = psutil.Process(server.pid)
+    os.kill(server.pid, signal.SIGKILL)
+    process.wait(10)
+    server.start()
+    assert remembered(server) == [1]
+
+
+def test_a_server_left_behind_is_stopped_before_a_new_one_starts(home: Path, server: EmbeddedPostgres) -> None:
+    server.start()
+    remember(server, 1)
+    left_behind = server.pid
+    heir = EmbeddedPostgres(home)
+    heir.start()
+    try:
+        assert remembered(heir) == [1]
+        assert heir.pid != left_behind
+    finally:
+        heir.stop()
+
+
+def test_an_interrupted_initdb_leaves_nothing_in_the_way(server: EmbeddedPostgres) -> None:
+    half_made = server.root / "pgdata.new"
+    half_made.mkdir(parents=True)
+    (half_made / "PG_VERSION").write_text("18\n")
+    server.start()
+    remember(server, 1)
+    assert remembered(server) == [1]
+
+
+def test_a_folder_of_another_major_version_is_refused_with_advice(server: EmbeddedPostgres) -> None:
+    server.start()
+    server.stop()
+    (server.data / "PG_VERSION").write_text("15\n")
+    with pytest.raises(ConfigurationError, match="belongs to PostgreSQL 15"):
+        server.start()
+
+
+def test_a_server_that_cannot_start_shows_the_end_of_its_log(home: Path) -> None:
+    broken = EmbeddedPostgres(home, options={"shared_buffers": "nonsense"})
+    try:
+        with pytest.raises(DatabaseUnavailable, match="shared_buffers"):
+            broken.start()
+    finally:
+        shutil.rmtree(broken.root, ignore_errors=True)
+
+
+def test_a_wrong_password_is_refused(server: EmbeddedPostgres) -> None:
+    server.start()
+    with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
+        psycopg.connect(server.url(password="wrong"))
