@@ -1,0 +1,67 @@
+"""What a domain's routes ask of the HTTP face, so that domains need not import it.
+
+A domain has `routes.py` with `def router(door: Door) -> APIRouter`:
+
+    def router(door: Door) -> APIRouter:
+        routes = door.router(prefix="/documents", tags=["documents"])
+
+        @routes.post("/create", status_code=201)
+        async def create(body: NewDocument, tx: Transaction = door.writer) -> Document:
+            return await service.create(tx, body)
+
+        return routes
+
+The face authenticates, checks the role, reads and checks the body, opens the tenant transaction, runs the route, and
+commits before the answer leaves. An error rolls everything back and becomes a problem document. Writers answer
+`Idempotency-Key` in the same transaction as the effect. A route that declares none of the door's dependencies is
+public; the route table test holds the list of those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from fastapi import APIRouter
+
+from datalane.contracts.context import Context
+from datalane.settings import Settings
+
+ONE_TIME_SECRET = {"x-one-time-secret": True}
+"""For `Field(json_schema_extra=ONE_TIME_SECRET)`: shown once, null when an idempotent answer is repeated."""
+
+
+class Door(Protocol):
+    """Dependencies for route parameters. Except for `caller` they are the open `Transaction`, with its context.
+
+    `reader`    viewer and above
+    `writer`    member and above
+    `uploader`  member and above, the body may be as large as an upload
+    `manager`   admin and above
+    `caller`    viewer and above: the `Context` alone, no transaction is open; open one with `transaction(context)`
+    """
+
+    @property
+    def settings(self) -> Settings: ...
+
+    @property
+    def reader(self) -> Any: ...
+
+    @property
+    def writer(self) -> Any: ...
+
+    @property
+    def uploader(self) -> Any: ...
+
+    @property
+    def manager(self) -> Any: ...
+
+    @property
+    def caller(self) -> Any: ...
+
+    def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
+        """A router whose routes go through the door."""
+        ...
+
+    def transaction(self, context: Context) -> AbstractAsyncContextManager[Any]: ...
