@@ -12,6 +12,7 @@ from datalane.contracts.context import Context
 from datalane.db.faults import translated
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction, open_transaction, open_unscoped
+from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
 
 
@@ -29,6 +30,7 @@ class Database:
         self.url = url
         self.roles = roles
         self.pool = pool
+        self.wakeup = Wakeup(self.direct_connection)
 
     @classmethod
     async def connect(
@@ -54,11 +56,12 @@ class Database:
         return database
 
     async def close(self) -> None:
+        await self.wakeup.close()
         await self.pool.close()
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: `async with database.transaction(context) as tx`."""
-        return open_transaction(self.pool, self.roles, context)
+        return open_transaction(self.pool, self.roles, context, self.wakeup)
 
     def unscoped(self) -> AbstractAsyncContextManager[Transaction]:
         """The door before a context exists; it reaches verbs only."""
@@ -67,7 +70,7 @@ class Database:
     async def direct_connection(self, role: str | None = None) -> asyncpg.Connection:
         """A connection outside the pool, as `role` for its whole life (workers, LISTEN)."""
         with translated():
-            connection = await asyncpg.connect(self.url, server_settings={"application_name": "datalane worker"})
+            connection = await asyncpg.connect(self.url, server_settings={"application_name": "datalane direct"})
             await prepare_connection(connection)
             if role is not None:
                 await connection.execute(f"SET ROLE {role}")

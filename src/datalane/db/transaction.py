@@ -20,6 +20,7 @@ import asyncpg
 from datalane.contracts.context import Context
 from datalane.db.faults import translate, translated
 from datalane.db.roles import Roles
+from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatalaneError
 
 AfterCommit = Callable[[], Awaitable[None] | None]
@@ -28,11 +29,13 @@ AfterCommit = Callable[[], Awaitable[None] | None]
 class Transaction:
     """One open transaction of one workspace. `connection` is for named queries; the helpers mirror asyncpg."""
 
-    def __init__(self, connection: asyncpg.Connection, context: Context | None) -> None:
+    def __init__(self, connection: asyncpg.Connection, context: Context | None, wakeup: Wakeup | None = None) -> None:
         self.connection = connection
         self._context = context
+        self._wakeup = wakeup
         self._task = asyncio.current_task()
         self._depth = 0
+        self._closing = ""
         self._after_commit: list[AfterCommit] = []
 
     @property
@@ -53,7 +56,7 @@ class Transaction:
         """The same transaction for a job of the same workspace: its context goes along as parameters."""
         if context.workspace_id != self.workspace_id:
             raise Conflict("a transaction belongs to one workspace")
-        view = Transaction(self.connection, context)
+        view = Transaction(self.connection, context, self._wakeup)
         view._after_commit = self._after_commit
         return view
 
@@ -63,6 +66,18 @@ class Transaction:
     def after_commit(self, action: AfterCommit) -> None:
         """Run `action` once the transaction has committed; never when it rolls back."""
         self._after_commit.append(action)
+
+    def wake_workers(self) -> None:
+        """Tell idle workers, after the commit, that there is work."""
+        if self._wakeup is not None and self._wakeup.wake not in self._after_commit:
+            self._after_commit.append(self._wakeup.wake)
+
+    def close_with(self, statement: str) -> None:
+        """Send `statement` in the same round trip as the COMMIT; if it fails, everything rolls back.
+
+        It goes as it is, so it may hold only literals that cannot need quoting (UUIDs, integers).
+        """
+        self._closing += f"{statement}; "
 
     async def execute(self, sql: str, *args: Any) -> str:
         with translated():
@@ -122,7 +137,9 @@ def door_statements(context: Context, roles: Roles) -> str:
 
 
 @asynccontextmanager
-async def open_transaction(pool: asyncpg.Pool, roles: Roles, context: Context) -> AsyncIterator[Transaction]:
+async def open_transaction(
+    pool: asyncpg.Pool, roles: Roles, context: Context, wakeup: Wakeup | None = None
+) -> AsyncIterator[Transaction]:
     """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
 
     Raises `Conflict` when the surrounding transaction belongs to another workspace.
@@ -135,7 +152,7 @@ async def open_transaction(pool: asyncpg.Pool, roles: Roles, context: Context) -
         async with inner.savepoint():
             yield inner
         return
-    async with _bracket(pool, door_statements(context, roles), context) as transaction:
+    async with _bracket(pool, door_statements(context, roles), context, wakeup) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -151,17 +168,19 @@ async def open_unscoped(pool: asyncpg.Pool, roles: Roles) -> AsyncIterator[Trans
 
 
 @asynccontextmanager
-async def _bracket(pool: asyncpg.Pool, opening: str, context: Context | None) -> AsyncIterator[Transaction]:
+async def _bracket(
+    pool: asyncpg.Pool, opening: str, context: Context | None, wakeup: Wakeup | None = None
+) -> AsyncIterator[Transaction]:
     with translated():
         connection = await pool.acquire()
-    transaction = Transaction(connection, context)
+    transaction = Transaction(connection, context, wakeup)
     try:
         try:
             with translated():
                 await connection.execute(opening)
             yield transaction
             with translated():
-                await connection.execute("COMMIT")
+                await connection.execute(f"{transaction._closing}COMMIT")
         except BaseException as error:
             await _roll_back(connection)
             ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None

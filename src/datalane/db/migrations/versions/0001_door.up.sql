@@ -49,6 +49,7 @@ CREATE FUNCTION app.uuid7_time(id uuid) RETURNS timestamptz LANGUAGE sql STABLE 
 -- Put a table behind the wall. Classes:
 --   tenant  everybody in the workspace reads, member and above writes, admin and above deletes
 --   append  everybody in the workspace reads, member and above adds, nobody changes or deletes
+--   log     everybody in the workspace reads, only the definer verbs write
 --   self    the actor's own rows
 --   system  only the definer verbs
 --   global  not tenant data (an allow-list that the guard holds); only the definer verbs
@@ -62,7 +63,7 @@ DECLARE
     removed constant text := own || ' AND app.actor_rank() >= 3';
     mine constant text := own || ' AND actor_id = app.actor_id()';
 BEGIN
-    IF class NOT IN ('tenant', 'append', 'self', 'system', 'global') THEN
+    IF class NOT IN ('tenant', 'append', 'log', 'self', 'system', 'global') THEN
         RAISE EXCEPTION 'unknown policy class % for %', class, target;
     END IF;
     EXECUTE format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', target);
@@ -79,6 +80,9 @@ BEGIN
         EXECUTE format('GRANT SELECT, INSERT ON %s TO datalane_app', target);
         EXECUTE format('CREATE POLICY app_select ON %s FOR SELECT TO datalane_app USING (%s)', target, own);
         EXECUTE format('CREATE POLICY app_insert ON %s FOR INSERT TO datalane_app WITH CHECK (%s)', target, written);
+    ELSIF class = 'log' THEN
+        EXECUTE format('GRANT SELECT ON %s TO datalane_app', target);
+        EXECUTE format('CREATE POLICY app_select ON %s FOR SELECT TO datalane_app USING (%s)', target, own);
     ELSIF class = 'self' THEN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO datalane_app', target);
         EXECUTE format('CREATE POLICY app_own ON %s TO datalane_app USING (%s) WITH CHECK (%s)', target, mine, mine);

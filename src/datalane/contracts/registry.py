@@ -1,0 +1,105 @@
+"""Event types: name, version, JSON Schema. What is not registered cannot be published.
+
+Built-in types stand below; an application registers its own with `EventRegistry.register`. Schemas are JSON Schema
+2020-12.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jsonschema_rs
+
+from datalane.errors import InvalidInput, SchemaViolation
+
+_NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
+_SHOWN_FAULTS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class EventType:
+    name: str
+    version: int
+    schema: Mapping[str, Any]
+
+
+@dataclass
+class EventRegistry:
+    """The event types this process knows. Registering the same schema twice is harmless."""
+
+    _types: dict[tuple[str, int], EventType] = field(default_factory=dict)
+    _validators: dict[tuple[str, int], Any] = field(default_factory=dict)
+
+    def register(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
+        """Raises `InvalidInput` for a malformed name or schema, or another schema under the same version."""
+        if not _NAME.fullmatch(name) or version < 1:
+            raise InvalidInput(f"event type {name!r} version {version}: write it as noun.verb, versions from 1")
+        known = self._types.get((name, version))
+        if known is not None and known.schema != schema:
+            raise InvalidInput(
+                f"event type {name} version {version} is registered with another schema; raise the version"
+            )
+        try:
+            self._validators[name, version] = jsonschema_rs.validator_for(dict(schema))
+        except (jsonschema_rs.ValidationError, ValueError) as error:
+            raise InvalidInput(f"event type {name} version {version}: not a JSON Schema: {error}") from error
+        event_type = EventType(name, version, dict(schema))
+        self._types[name, version] = event_type
+        return event_type
+
+    def check(self, name: str, version: int, payload: Any) -> None:
+        """Raises `InvalidInput` for an unknown type and `SchemaViolation` naming the fields that are wrong."""
+        validator = self._validators.get((name, version))
+        if validator is None:
+            raise InvalidInput(f"the event type {name} version {version} is not registered")
+        if validator.is_valid(payload):
+            return
+        faults = [
+            {"field": "/".join(str(part) for part in fault.instance_path) or "payload", "message": fault.message}
+            for fault, _ in zip(validator.iter_errors(payload), range(_SHOWN_FAULTS), strict=False)
+        ]
+        raise SchemaViolation(f"the payload of {name} does not match version {version} of its schema", faults)
+
+    def __iter__(self) -> Iterator[EventType]:
+        return iter(self._types.values())
+
+
+def _object(required: Mapping[str, str], optional: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """A schema of an object with fields of plain types; other fields may be added later."""
+    fields = {**required, **(optional or {})}
+    return {
+        "type": "object",
+        "properties": {name: {"type": kind.split("|") if "|" in kind else kind} for name, kind in fields.items()},
+        "required": sorted(required),
+    }
+
+
+BUILT_IN: Mapping[str, dict[str, Any]] = {
+    "workspace.created": _object({"workspace_id": "string", "name": "string"}),
+    "membership.added": _object({"user_id": "string", "role": "string"}),
+    "membership.changed": _object({"user_id": "string"}, {"role": "string", "status": "string"}),
+    "membership.removed": _object({"user_id": "string"}),
+    "document.ingested": _object(
+        {"document_id": "string", "version_id": "string", "chunks": "integer"}, {"characters": "integer"}
+    ),
+    "document.failed": _object({"document_id": "string", "error_class": "string"}),
+    "job.dead_lettered": _object(
+        {"job_id": "string", "kind": "string", "reason": "string"},
+        {"error_class": "string|null", "attempt_count": "integer"},
+    ),
+    "security.anomaly": _object({"kind": "string"}, {"detail": "string"}),
+}
+
+
+def built_in_registry() -> EventRegistry:
+    registry = EventRegistry()
+    for name, schema in BUILT_IN.items():
+        registry.register(name, schema)
+    return registry
+
+
+EVENTS = built_in_registry()
+"""The process's registry."""

@@ -1,0 +1,285 @@
+-- Events -------------------------------------------------------------------------------------------------------
+
+CREATE TABLE datalane.event_types (
+    event_type text NOT NULL,
+    version integer NOT NULL CHECK (version > 0),
+    json_schema jsonb NOT NULL,
+    registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (event_type, version)
+);
+SELECT app.protect('datalane.event_types', 'global', verbs => 'SELECT, INSERT, UPDATE');
+
+-- Append-only. Nothing has a foreign key to it, so that retention can drop a month at once.
+CREATE TABLE datalane.events (
+    workspace_id uuid NOT NULL,
+    event_id uuid NOT NULL,
+    event_type text NOT NULL,
+    version integer NOT NULL,
+    source_system text NOT NULL,
+    source_event_id text NOT NULL,
+    subject_id text,
+    actor_id uuid NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    received_at timestamptz NOT NULL,
+    correlation_id text NOT NULL,
+    causation_id uuid,
+    causation_depth integer NOT NULL DEFAULT 0,
+    payload jsonb NOT NULL,
+    signature_verified boolean NOT NULL DEFAULT false,
+    ingestion_status text NOT NULL DEFAULT 'accepted' CONSTRAINT stored_events_are_accepted
+        CHECK (ingestion_status = 'accepted'),
+    recorded_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (workspace_id, event_id)
+) PARTITION BY RANGE (event_id);
+SELECT app.protect('datalane.events', 'log', verbs => 'SELECT, INSERT', operator_columns =>
+    '{workspace_id,event_id,event_type,version,source_system,occurred_at,received_at,correlation_id,causation_depth}');
+
+CREATE TABLE datalane.event_dedupe (
+    workspace_id uuid NOT NULL,
+    source_system text NOT NULL,
+    source_event_id text NOT NULL,
+    event_id uuid NOT NULL,
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (workspace_id, source_system, source_event_id)
+);
+SELECT app.protect('datalane.event_dedupe', 'system', verbs => 'SELECT, INSERT, UPDATE, DELETE');
+
+-- Every received attempt, duplicates and rejected ones too.
+CREATE TABLE datalane.event_ingestion (
+    workspace_id uuid NOT NULL,
+    ingestion_id uuid NOT NULL,
+    event_id uuid,
+    event_type text NOT NULL,
+    source_system text NOT NULL,
+    source_event_id text,
+    ingestion_status text NOT NULL CONSTRAINT ingestion_status_is_known CHECK (ingestion_status IN
+        ('accepted', 'duplicate', 'duplicate_suspected', 'rejected_signature', 'rejected_schema')),
+    received_at timestamptz NOT NULL,
+    correlation_id text NOT NULL,
+    detail text,
+    PRIMARY KEY (workspace_id, ingestion_id)
+) PARTITION BY RANGE (ingestion_id);
+SELECT app.protect('datalane.event_ingestion', 'log', verbs => 'SELECT, INSERT', operator_columns =>
+    '{workspace_id,ingestion_id,event_id,event_type,source_system,ingestion_status,received_at,correlation_id}');
+
+-- Which job kind an event starts: for one workspace …
+CREATE TABLE datalane.subscriptions (
+    workspace_id uuid NOT NULL,
+    subscription_id uuid NOT NULL DEFAULT app.uuid7(),
+    event_type text NOT NULL,
+    kind text NOT NULL,
+    args jsonb NOT NULL DEFAULT '{}',
+    ordered boolean NOT NULL DEFAULT false,
+    enabled boolean NOT NULL DEFAULT true,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace_id, subscription_id)
+);
+CREATE INDEX subscriptions_by_type ON datalane.subscriptions (workspace_id, event_type) WHERE enabled;
+SELECT app.protect('datalane.subscriptions', 'tenant', verbs => 'SELECT');
+
+-- … and for every workspace (handlers that the application registers in code).
+CREATE TABLE datalane.event_handlers (
+    event_type text NOT NULL,
+    kind text NOT NULL,
+    ordered boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (event_type, kind)
+);
+SELECT app.protect('datalane.event_handlers', 'global', verbs => 'SELECT, INSERT, UPDATE, DELETE');
+
+-- Jobs ---------------------------------------------------------------------------------------------------------
+
+-- Small and mutable: work that is not completed. A completed job moves to job_history in the same statement.
+CREATE TABLE datalane.jobs (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    subject_id text,
+    status text NOT NULL DEFAULT 'queued' CONSTRAINT job_status_is_known
+        CHECK (status IN ('queued', 'processing', 'retrying', 'failed', 'dead_letter')),
+    waiting text CONSTRAINT waiting_for_its_time_or_its_turn CHECK (waiting IN ('due', 'order')),
+    priority smallint NOT NULL DEFAULT 0,
+    args jsonb NOT NULL DEFAULT '{}',
+    attempt_count integer NOT NULL DEFAULT 0,
+    max_attempts integer NOT NULL DEFAULT 3 CONSTRAINT at_least_one_attempt CHECK (max_attempts > 0),
+    rescue_count integer NOT NULL DEFAULT 0,
+    queued_at timestamptz NOT NULL,
+    started_at timestamptz,
+    next_retry_at timestamptz NOT NULL,
+    lease_token bigint NOT NULL DEFAULT 0,
+    lease_until timestamptz,
+    leased_by text,
+    order_key text,
+    order_seq bigint,
+    idempotency_key text,
+    correlation_id text NOT NULL,
+    causation_id uuid,
+    causation_depth integer NOT NULL DEFAULT 0,
+    actor_id uuid NOT NULL,
+    parent_job_id uuid,
+    replayed_by uuid,
+    last_error_class text,
+    last_error_message text,
+    dead_lettered_at timestamptz,
+    dead_letter_reason text,
+    PRIMARY KEY (workspace_id, id),
+    CONSTRAINT lease_or_not_processing CHECK ((status = 'processing') = (lease_until IS NOT NULL)),
+    CONSTRAINT dead_letters_say_why CHECK ((status = 'dead_letter') = (dead_letter_reason IS NOT NULL)),
+    CONSTRAINT ordered_jobs_have_a_place CHECK ((order_key IS NULL) = (order_seq IS NULL)),
+    CONSTRAINT only_unclaimed_jobs_wait CHECK (waiting IS NULL OR status IN ('queued', 'retrying'))
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
+        autovacuum_analyze_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
+-- Ready work: due, not blocked by an ordering key. A lane is one kind of one workspace.
+CREATE INDEX jobs_ready ON datalane.jobs (workspace_id, kind, priority DESC, next_retry_at, id)
+    WHERE status IN ('queued', 'retrying') AND waiting IS NULL;
+CREATE INDEX jobs_due ON datalane.jobs (next_retry_at) WHERE waiting = 'due';
+CREATE INDEX jobs_leased ON datalane.jobs (kind, lease_until) WHERE status = 'processing';
+CREATE UNIQUE INDEX jobs_in_order ON datalane.jobs (workspace_id, order_key, order_seq)
+    WHERE order_key IS NOT NULL AND replayed_by IS NULL;
+CREATE INDEX jobs_stopped ON datalane.jobs (workspace_id, status, id) WHERE status IN ('failed', 'dead_letter');
+CREATE INDEX jobs_by_subject ON datalane.jobs (workspace_id, subject_id) WHERE subject_id IS NOT NULL;
+SELECT app.protect('datalane.jobs', 'log', verbs => 'SELECT, INSERT, UPDATE, DELETE', operator_columns =>
+    '{workspace_id,id,kind,subject_id,status,waiting,priority,attempt_count,max_attempts,rescue_count,queued_at,started_at,next_retry_at,lease_until,leased_by,correlation_id,parent_job_id,replayed_by,last_error_class,dead_lettered_at,dead_letter_reason}');
+
+-- Completed jobs, by month of their creation.
+CREATE TABLE datalane.job_history (
+    workspace_id uuid NOT NULL,
+    id uuid NOT NULL,
+    kind text NOT NULL,
+    subject_id text,
+    status text NOT NULL DEFAULT 'completed' CONSTRAINT history_is_completed CHECK (status = 'completed'),
+    priority smallint NOT NULL,
+    args jsonb NOT NULL,
+    attempt_count integer NOT NULL,
+    max_attempts integer NOT NULL,
+    rescue_count integer NOT NULL,
+    queued_at timestamptz NOT NULL,
+    started_at timestamptz NOT NULL,
+    completed_at timestamptz NOT NULL,
+    leased_by text,
+    order_key text,
+    order_seq bigint,
+    idempotency_key text,
+    correlation_id text NOT NULL,
+    causation_id uuid,
+    causation_depth integer NOT NULL,
+    actor_id uuid NOT NULL,
+    parent_job_id uuid,
+    last_error_class text,
+    last_error_message text,
+    PRIMARY KEY (workspace_id, id)
+) PARTITION BY RANGE (id);
+SELECT app.protect('datalane.job_history', 'log', verbs => 'SELECT, INSERT', operator_columns =>
+    '{workspace_id,id,kind,subject_id,status,attempt_count,max_attempts,rescue_count,queued_at,started_at,completed_at,leased_by,correlation_id,parent_job_id,last_error_class}');
+
+-- Every status change but the two of a smooth run, which job_history's own times tell (see job_changes).
+CREATE TABLE datalane.job_transitions (
+    workspace_id uuid NOT NULL,
+    job_id uuid NOT NULL,
+    transition_id uuid NOT NULL,
+    at timestamptz NOT NULL,
+    from_status text NOT NULL,
+    to_status text NOT NULL,
+    attempt integer NOT NULL,
+    worker text,
+    error_class text,
+    error_message text,
+    reason text,
+    PRIMARY KEY (workspace_id, job_id, transition_id)
+) PARTITION BY RANGE (job_id);
+SELECT app.protect('datalane.job_transitions', 'log', verbs => 'SELECT, INSERT', operator_columns =>
+    '{workspace_id,job_id,transition_id,at,from_status,to_status,attempt,worker,error_class,reason}');
+
+-- One row per status change of a job, oldest attempt first.
+CREATE VIEW datalane.job_changes WITH (security_invoker = true) AS
+    SELECT workspace_id, job_id, at, from_status, to_status, attempt, worker, error_class, error_message, reason
+    FROM datalane.job_transitions
+    UNION ALL
+    SELECT workspace_id, id, started_at, CASE WHEN attempt_count > 1 OR rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
+           'processing', attempt_count, leased_by, NULL, NULL, NULL
+    FROM datalane.job_history
+    UNION ALL
+    SELECT workspace_id, id, completed_at, 'processing', 'completed', attempt_count, leased_by, NULL, NULL, NULL
+    FROM datalane.job_history
+    UNION ALL
+    SELECT workspace_id, id, started_at, CASE WHEN attempt_count > 1 OR rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
+           'processing', attempt_count, leased_by, NULL, NULL, NULL
+    FROM datalane.jobs WHERE status = 'processing';
+GRANT SELECT ON datalane.job_changes TO datalane_app;
+
+-- Idempotency keys of jobs; fan-out needs none, its events are deduplicated.
+CREATE TABLE datalane.job_keys (
+    workspace_id uuid NOT NULL,
+    idempotency_key text NOT NULL,
+    job_id uuid NOT NULL,
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (workspace_id, idempotency_key)
+);
+SELECT app.protect('datalane.job_keys', 'system', verbs => 'SELECT, INSERT, DELETE');
+
+-- Strict order: the job whose order_seq is head_seq may run, the others of the key wait.
+CREATE TABLE datalane.job_order (
+    workspace_id uuid NOT NULL,
+    order_key text NOT NULL,
+    next_seq bigint NOT NULL,
+    head_seq bigint NOT NULL,
+    touched_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (workspace_id, order_key),
+    CONSTRAINT head_never_passes_the_end CHECK (head_seq <= next_seq)
+);
+SELECT app.protect('datalane.job_order', 'system', verbs => 'SELECT, INSERT, UPDATE, DELETE');
+
+-- Kinds and their bound of jobs running at once (null: none), registered by workers.
+CREATE TABLE datalane.job_kinds (
+    kind text NOT NULL PRIMARY KEY,
+    max_running integer CONSTRAINT at_least_one_running CHECK (max_running > 0)
+);
+SELECT app.protect('datalane.job_kinds', 'global', verbs => 'SELECT, INSERT, UPDATE');
+
+-- What is paused: kind '*' stands for every kind, the reserved workspace for every workspace.
+CREATE TABLE datalane.job_pauses (
+    workspace_id uuid NOT NULL,
+    kind text NOT NULL,
+    paused_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor_id uuid,
+    PRIMARY KEY (workspace_id, kind)
+);
+SELECT app.protect('datalane.job_pauses', 'log', verbs => 'SELECT, INSERT, DELETE', operator_columns =>
+    '{workspace_id,kind,paused_at}');
+
+CREATE TABLE datalane.job_schedules (
+    workspace_id uuid NOT NULL,
+    name text NOT NULL,
+    kind text NOT NULL,
+    cron text NOT NULL,
+    timezone text NOT NULL DEFAULT 'UTC',
+    args jsonb NOT NULL DEFAULT '{}',
+    enabled boolean NOT NULL DEFAULT true,
+    next_run_at timestamptz NOT NULL,
+    last_run_at timestamptz,
+    actor_id uuid NOT NULL,
+    PRIMARY KEY (workspace_id, name)
+);
+CREATE INDEX job_schedules_due ON datalane.job_schedules (next_run_at) WHERE enabled;
+SELECT app.protect('datalane.job_schedules', 'tenant', verbs => 'SELECT, UPDATE', operator_columns =>
+    '{workspace_id,name,kind,cron,timezone,enabled,next_run_at,last_run_at}');
+
+-- Audit --------------------------------------------------------------------------------------------------------
+
+CREATE TABLE datalane.audit_log (
+    workspace_id uuid NOT NULL,
+    audit_id uuid NOT NULL,
+    occurred_at timestamptz NOT NULL,
+    actor_id uuid NOT NULL,
+    action text NOT NULL,
+    resource_type text NOT NULL,
+    resource_id text,
+    correlation_id text NOT NULL,
+    before jsonb,
+    after jsonb,
+    recorded_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    PRIMARY KEY (workspace_id, audit_id)
+);
+SELECT app.protect('datalane.audit_log', 'log', verbs => 'INSERT');
+
+SELECT app.add_partitions(parent, now() - interval '1 month', 5)
+FROM unnest('{datalane.events,datalane.event_ingestion,datalane.job_history,datalane.job_transitions}'::regclass[]) AS parent;

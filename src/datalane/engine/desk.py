@@ -1,0 +1,143 @@
+"""The worker's desk: the worker role's verbs on connections of its own.
+
+Claims use a connection that does not wait for the disk: a claim that a crash forgets is a job that is still queued.
+Everything else waits.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import asyncpg
+
+from datalane.contracts.registry import EventType
+from datalane.db.database import Database
+from datalane.db.faults import translated
+from datalane.db.wakeup import CHANNEL
+from datalane.engine.handlers import EventHandler, Job
+
+_CLAIM = """
+SELECT workspace_id, id, kind, subject_id, args, attempt_count, max_attempts, rescue_count, lease_token, actor_id,
+       correlation_id, causation_id, causation_depth, order_key, queued_at
+FROM datalane.claim_jobs($1, $2, $3, $4, $5, $6)
+"""
+
+
+class Desk:
+    """Two connections as the worker role, each used by one task at a time. They reconnect by themselves."""
+
+    def __init__(self, database: Database, name: str, on_wake: Callable[[], None]) -> None:
+        self._database = database
+        self._name = name
+        self._on_wake = on_wake
+        self._claims: asyncpg.Connection | None = None
+        self._keeper: asyncpg.Connection | None = None
+        self._claims_lock = asyncio.Lock()
+        self._keeper_lock = asyncio.Lock()
+        self._after: tuple[UUID | None, str | None] = (None, None)
+
+    async def close(self) -> None:
+        for connection in (self._claims, self._keeper):
+            if connection is not None and not connection.is_closed():
+                connection.terminate()
+
+    async def claim(self, kinds: Sequence[str], batch: int, lease: timedelta) -> list[Job]:
+        """Up to `batch` jobs, beginning after the lane served last."""
+        async with self._claims_lock:
+            if self._claims is None or self._claims.is_closed():
+                self._claims = await self._database.direct_connection(self._database.roles.worker)
+                await self._claims.execute("SET synchronous_commit = off")
+            with translated():
+                rows = await self._claims.fetch(_CLAIM, kinds, batch, lease, self._name, *self._after)
+        jobs = [Job(*row) for row in rows]
+        if jobs:
+            self._after = (jobs[-1].workspace_id, jobs[-1].kind)
+        return jobs
+
+    async def finish(self, jobs: Sequence[Job]) -> set[UUID]:
+        """Complete jobs of any workspaces; answers the ids that were still held."""
+        return set(await self._value("SELECT datalane.finish_jobs($1, $2, $3)", *_held(jobs)))
+
+    async def fail(self, job: Job, error_class: str, message: str, retry_after: timedelta | None) -> str | None:
+        """The job's new status, None when its lease was lost."""
+        status: str | None = await self._value(
+            "SELECT datalane.fail_job($1, $2, $3, $4, $5, $6)",
+            *(job.workspace_id, job.id, job.lease_token, error_class, message, retry_after),
+        )
+        return status
+
+    async def release(self, jobs: Sequence[Job]) -> int:
+        released: int = await self._value("SELECT datalane.release_jobs($1, $2, $3)", *_held(jobs))
+        return released
+
+    async def extend(self, jobs: Sequence[Job], lease: timedelta) -> set[UUID]:
+        """Ids whose lease is still held."""
+        return set(await self._value("SELECT datalane.extend_leases($1, $2, $3, $4)", *_held(jobs), lease))
+
+    async def rescue(self, bound: int) -> int:
+        rescued: int = await self._value("SELECT datalane.rescue_jobs($1)", bound)
+        return rescued
+
+    async def next_due(self) -> datetime | None:
+        due: datetime | None = await self._value("SELECT datalane.next_due()")
+        return due
+
+    async def register(
+        self, kinds: dict[str, int | None], events: Sequence[EventHandler], types: Sequence[EventType]
+    ) -> None:
+        """Make kinds, their bounds, event handlers and event types known to the database."""
+        connection = await self._connected()
+        async with self._keeper_lock:
+            with translated():
+                for event_type in types:
+                    await connection.execute(
+                        "SELECT datalane.register_event_type($1, $2, $3)",
+                        *(event_type.name, event_type.version, dict(event_type.schema)),
+                    )
+                for kind, bound in kinds.items():
+                    await connection.execute("SELECT datalane.register_job_kind($1, $2)", kind, bound)
+                for handler in events:
+                    await connection.execute(
+                        "SELECT datalane.register_event_handler($1, $2, $3)",
+                        *(handler.event_type, handler.kind, handler.ordered),
+                    )
+
+    async def due_schedules(self) -> list[asyncpg.Record]:
+        connection = await self._connected()
+        async with self._keeper_lock:
+            with translated():
+                return list(
+                    await connection.fetch(
+                        "SELECT workspace_id, name, cron, timezone, next_run_at FROM datalane.due_schedules()"
+                    )
+                )
+
+    async def fire_schedule(self, due: asyncpg.Record, following: datetime, correlation_id: str) -> UUID | None:
+        """The job's id, None when another worker fired this time."""
+        job_id: UUID | None = await self._value(
+            "SELECT datalane.fire_schedule($1, $2, $3, $4, $5)",
+            *(due["workspace_id"], due["name"], due["next_run_at"], following, correlation_id),
+        )
+        return job_id
+
+    async def _value(self, sql: str, *args: Any) -> Any:
+        connection = await self._connected()
+        async with self._keeper_lock:
+            with translated():
+                return await connection.fetchval(sql, *args)
+
+    async def _connected(self) -> asyncpg.Connection:
+        """The keeper connection, which also listens for wake-ups."""
+        async with self._keeper_lock:
+            if self._keeper is None or self._keeper.is_closed():
+                self._keeper = await self._database.direct_connection(self._database.roles.worker)
+                await self._keeper.add_listener(CHANNEL, lambda *_: self._on_wake())
+            return self._keeper
+
+
+def _held(jobs: Sequence[Job]) -> tuple[list[UUID], list[UUID], list[int]]:
+    return [job.workspace_id for job in jobs], [job.id for job in jobs], [job.lease_token for job in jobs]

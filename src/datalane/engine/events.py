@@ -1,0 +1,142 @@
+"""Publishing and reading events.
+
+A publish stores the event, its ingestion record and one job per matching subscription in the caller's transaction. A
+duplicate (same source system and source event id within the window) has no effect but a line in the ingestion log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from datalane.contracts.registry import EVENTS
+from datalane.db.faults import translated
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.errors import LimitExceeded
+from datalane.kit.jsonlimits import encode_within
+from datalane.settings import Limits
+
+_queries = load_queries(__file__)
+_DEFAULTS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class NewEvent:
+    """An event to publish. `source_event_id` makes it deduplicable; `subject_id` is what it is about."""
+
+    type: str
+    payload: Any
+    version: int = 1
+    source_system: str = "datalane"
+    source_event_id: str | None = None
+    subject_id: str | None = None
+    occurred_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """`status` is `accepted` or `duplicate`; a duplicate's `event_id` is the first one's."""
+
+    event_id: UUID
+    status: str
+
+    @property
+    def accepted(self) -> bool:
+        return self.status == "accepted"
+
+
+async def publish(
+    tx: Transaction,
+    type: str,
+    payload: Any,
+    *,
+    version: int = 1,
+    source_system: str = "datalane",
+    source_event_id: str | None = None,
+    subject_id: str | None = None,
+    occurred_at: datetime | None = None,
+) -> Published:
+    """Publish one event in this transaction.
+
+    Raises `SchemaViolation` when the payload does not match its registered schema, `InvalidInput` for an unregistered
+    type, `LimitExceeded` for size, depth or a chain of causes that is too long, `Forbidden` for a viewer.
+    """
+    event = NewEvent(type, payload, version, source_system, source_event_id, subject_id, occurred_at)
+    return (await publish_batch(tx, [event]))[0]
+
+
+async def publish_batch(
+    tx: Transaction,
+    events: Sequence[NewEvent],
+    *,
+    signature_verified: bool = False,
+    limits: Limits = _DEFAULTS,
+) -> list[Published]:
+    """Publish up to `limits.batch` events at once, all or none. Answers in the order given; errors as `publish`."""
+    if len(events) > limits.batch:
+        raise LimitExceeded(f"{len(events):,} events in one batch, the limit is {limits.batch:,}")
+    if not events:
+        return []
+    payloads = [
+        encode_within(event.payload, "the event payload", limits.event_payload, limits.event_payload_depth)
+        for event in events
+    ]
+    for event in events:
+        EVENTS.check(event.type, event.version, event.payload)
+    context = tx.context
+    with translated():
+        rows = await _queries.publish_batch(
+            tx.connection,
+            event_types=[event.type for event in events],
+            versions=[event.version for event in events],
+            payloads=payloads,
+            source_systems=[event.source_system for event in events],
+            source_event_ids=_column([event.source_event_id for event in events]),
+            subject_ids=_column([event.subject_id for event in events]),
+            occurred_ats=_column([event.occurred_at for event in events]),
+            actor_id=context.actor_id,
+            correlation_id=context.correlation_id,
+            causation_id=context.causation_id,
+            causation_depth=context.causation_depth,
+            signature_verified=signature_verified,
+            dedupe_window=limits.dedupe_window,
+        )
+    tx.wake_workers()
+    return [Published(row["event_id"], row["ingestion_status"]) for row in rows]
+
+
+def _column(values: list[Any]) -> list[Any] | None:
+    """An array for the verb, or NULL when every element is the default: the verb then skips that work."""
+    return values if any(value is not None for value in values) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A stored event; times are in UTC."""
+
+    event_id: UUID
+    event_type: str
+    version: int
+    source_system: str
+    source_event_id: str
+    subject_id: str | None
+    actor_id: UUID
+    occurred_at: datetime
+    received_at: datetime
+    correlation_id: str
+    causation_id: UUID | None
+    causation_depth: int
+    payload: Any
+    signature_verified: bool
+    ingestion_status: str
+
+
+async def get_event(tx: Transaction, event_id: UUID) -> Event | None:
+    """The workspace's event, or None."""
+    with translated():
+        row = await _queries.get_event(tx.connection, workspace_id=tx.workspace_id, event_id=event_id)
+    return None if row is None else Event(**row)

@@ -1,0 +1,114 @@
+-- name: publish_batch(event_types, versions, payloads, source_systems, source_event_ids, subject_ids, occurred_ats, actor_id, correlation_id, causation_id, causation_depth, signature_verified, dedupe_window)
+-- Store events with their fan-out; one row an event.
+SELECT event_id, ingestion_status
+FROM datalane.publish_batch(
+    :event_types::text[], :versions::integer[], (:payloads::text[])::jsonb[], :source_systems::text[],
+    :source_event_ids::text[], :subject_ids::text[], :occurred_ats::timestamptz[], :actor_id::uuid,
+    :correlation_id::text, :causation_id::uuid, :causation_depth::integer, :signature_verified::boolean,
+    :dedupe_window::interval)
+ORDER BY ordinal;
+
+-- name: enqueue_batch(kinds, args, subject_ids, priorities, run_ats, order_keys, idempotency_keys, max_attempts, actor_id, correlation_id, causation_id, causation_depth)
+-- Store jobs; one row a job.
+SELECT job_id, created
+FROM datalane.enqueue_batch(
+    :kinds::text[], (:args::text[])::jsonb[], :subject_ids::text[], :priorities::integer[], :run_ats::timestamptz[],
+    :order_keys::text[], :idempotency_keys::text[], :max_attempts::integer[], :actor_id::uuid, :correlation_id::text,
+    :causation_id::uuid, :causation_depth::integer)
+ORDER BY ordinal;
+
+-- name: audit(action, resource_type, resource_id, before, after)$
+-- Leave an audit record.
+SELECT datalane.audit(:action::text, :resource_type::text, :resource_id::text, :before::jsonb, :after::jsonb);
+
+-- name: get_event(workspace_id, event_id)^
+-- One stored event.
+SELECT event_id, event_type, version, source_system, source_event_id, subject_id, actor_id, occurred_at, received_at,
+       correlation_id, causation_id, causation_depth, payload, signature_verified, ingestion_status
+FROM datalane.events WHERE workspace_id = :workspace_id AND event_id = :event_id;
+
+-- name: get_job(workspace_id, job_id)^
+-- One job, wherever it is in its life.
+SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_attempts, rescue_count, queued_at,
+       started_at, NULL::timestamptz AS completed_at, next_retry_at, dead_lettered_at, dead_letter_reason,
+       last_error_class, last_error_message, idempotency_key, correlation_id, parent_job_id, replayed_by, order_key, args
+FROM datalane.jobs WHERE workspace_id = :workspace_id AND id = :job_id
+UNION ALL
+SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_attempts, rescue_count, queued_at,
+       started_at, completed_at, NULL, NULL, NULL, last_error_class, last_error_message, idempotency_key,
+       correlation_id, parent_job_id, NULL, order_key, args
+FROM datalane.job_history WHERE workspace_id = :workspace_id AND id = :job_id;
+
+-- name: list_jobs(workspace_id, statuses, kind, after, page_size)
+-- Jobs that have not completed, newest first.
+SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_attempts, rescue_count, queued_at,
+       started_at, NULL::timestamptz AS completed_at, next_retry_at, dead_lettered_at, dead_letter_reason,
+       last_error_class, last_error_message, idempotency_key, correlation_id, parent_job_id, replayed_by, order_key, args
+FROM datalane.jobs
+WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[])
+  AND (:kind::text IS NULL OR kind = :kind) AND (:after::uuid IS NULL OR id < :after)
+ORDER BY id DESC LIMIT :page_size;
+
+-- name: list_completed_jobs(workspace_id, kind, after, page_size)
+-- Completed jobs, newest first.
+SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_attempts, rescue_count, queued_at,
+       started_at, completed_at, NULL::timestamptz AS next_retry_at, NULL::timestamptz AS dead_lettered_at,
+       NULL::text AS dead_letter_reason, last_error_class, last_error_message, idempotency_key, correlation_id,
+       parent_job_id, NULL::uuid AS replayed_by, order_key, args
+FROM datalane.job_history
+WHERE workspace_id = :workspace_id AND (:kind::text IS NULL OR kind = :kind) AND (:after::uuid IS NULL OR id < :after)
+ORDER BY id DESC LIMIT :page_size;
+
+-- name: list_job_changes(workspace_id, job_id)
+-- Every status change of a job, in order.
+SELECT at, from_status, to_status, attempt, worker, error_class, error_message, reason
+FROM datalane.job_changes WHERE workspace_id = :workspace_id AND job_id = :job_id ORDER BY at, attempt;
+
+-- name: find_job_ids(workspace_id, statuses, kind, error_class, before, most)
+-- Ids of stopped jobs by filter, oldest first, replayed ones left out.
+SELECT id FROM datalane.jobs
+WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
+  AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:before::timestamptz IS NULL OR queued_at < :before)
+ORDER BY id LIMIT :most;
+
+-- name: retry_jobs(ids)$
+-- Put failed jobs back to work.
+SELECT datalane.retry_jobs(:ids::uuid[]);
+
+-- name: replay_jobs(ids)
+-- Start dead letters again as new jobs.
+SELECT parent_id, job_id FROM datalane.replay_jobs(:ids::uuid[]);
+
+-- name: cancel_jobs(ids)$
+-- Cancel jobs that have not ended.
+SELECT datalane.cancel_jobs(:ids::uuid[]);
+
+-- name: skip_job(job_id)$
+-- Let an ordering key go on without its stopped head.
+SELECT datalane.skip_job(:job_id::uuid);
+
+-- name: pause_jobs(kind)$
+-- Pause a kind of this workspace.
+SELECT datalane.pause_jobs(:kind::text);
+
+-- name: resume_jobs(kind)$
+-- Resume a kind of this workspace.
+SELECT datalane.resume_jobs(:kind::text);
+
+-- name: put_schedule(workspace_id, name, kind, cron, timezone, args, next_run_at, actor_id)!
+-- Create or replace a schedule.
+INSERT INTO datalane.job_schedules (workspace_id, name, kind, cron, timezone, args, next_run_at, actor_id)
+VALUES (:workspace_id, :name, :kind, :cron, :timezone, :args, :next_run_at, :actor_id)
+ON CONFLICT (workspace_id, name) DO UPDATE
+SET kind = EXCLUDED.kind, cron = EXCLUDED.cron, timezone = EXCLUDED.timezone, args = EXCLUDED.args,
+    next_run_at = EXCLUDED.next_run_at, actor_id = EXCLUDED.actor_id, enabled = true;
+
+-- name: list_schedules(workspace_id)
+-- The workspace's schedules.
+SELECT name, kind, cron, timezone, args, enabled, next_run_at, last_run_at
+FROM datalane.job_schedules WHERE workspace_id = :workspace_id ORDER BY name;
+
+-- name: set_schedule_enabled(workspace_id, name, enabled)!
+-- Switch a schedule on or off.
+UPDATE datalane.job_schedules SET enabled = :enabled WHERE workspace_id = :workspace_id AND name = :name;

@@ -1,0 +1,164 @@
+"""Running claimed jobs, each in the way its handler's type asks for."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import structlog
+
+from datalane.contracts.context import Context
+from datalane.db.database import Database
+from datalane.db.transaction import Transaction
+from datalane.engine.desk import Desk
+from datalane.engine.failures import classify, delay_before_retry
+from datalane.engine.handlers import Failure, Handler, Job, Mode
+from datalane.errors import DatabaseUnavailable, LeaseLost
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a worker has done since it started."""
+
+    completed: int = 0
+    failed: int = 0
+    lost: int = 0
+
+
+class Runner:
+    """Runs groups of jobs of one handler and, unless it is external, of one workspace."""
+
+    def __init__(self, database: Database, desk: Desk, tally: Tally, draw: Callable[[], float] = random.random) -> None:
+        self._database = database
+        self._desk = desk
+        self._tally = tally
+        self._draw = draw
+
+    async def run(self, handler: Handler, jobs: Sequence[Job]) -> None:
+        """Never raises for what a handler does; a database that is away leaves the jobs to their leases."""
+        try:
+            if handler.mode is Mode.TRANSACTIONAL:
+                await self._together(handler, jobs, self._call_each)
+            elif handler.mode is Mode.STAGED:
+                await self._staged(handler, jobs)
+            else:
+                await self._external(handler, jobs[0])
+        except DatabaseUnavailable as error:
+            self._tally.lost += len(jobs)
+            log.warning("jobs_left_to_their_leases", kind=handler.kind, jobs=len(jobs), error=str(error))
+
+    async def _together(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
+        """One transaction for all, optimistically; after a failure one for each, so that only the guilty one pays."""
+        try:
+            await self._commit(handler, jobs, body)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            if len(jobs) == 1:
+                await self._failed(handler, jobs[0], error)
+                return
+            for job in jobs:
+                await self._together(handler, [job], body)
+
+    async def _commit(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
+        context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
+        async with self._database.transaction(context) as tx:
+            async with asyncio.timeout(handler.timeout.total_seconds() * len(jobs)):
+                await body(handler, tx, jobs)
+            tx.close_with(completion(jobs))
+        self._tally.completed += len(jobs)
+
+    async def _call_each(self, handler: Handler, tx: Transaction, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            await handler.function(tx.acting_as(job.context), job)
+
+    async def _staged(self, handler: Handler, jobs: Sequence[Job]) -> None:
+        assert handler.prepare is not None
+        try:
+            async with asyncio.timeout(handler.timeout.total_seconds() * len(jobs)):
+                prepared = list(await handler.prepare(jobs))
+        except Exception as error:
+            if len(jobs) == 1:
+                await self._failed(handler, jobs[0], error)
+                return
+            for job in jobs:
+                await self._staged(handler, [job])
+            return
+        results = dict(zip((job.id for job in jobs), prepared, strict=True))
+        for job in jobs:
+            if isinstance(results[job.id], Exception):
+                await self._failed(handler, job, results[job.id])
+        good = [job for job in jobs if not isinstance(results[job.id], Exception)]
+
+        async def apply(handler: Handler, tx: Transaction, some: Sequence[Job]) -> None:
+            await handler.function(tx, some, [results[job.id] for job in some])
+
+        if good:
+            await self._together(handler, good, apply)
+
+    async def _external(self, handler: Handler, job: Job) -> None:
+        try:
+            async with asyncio.timeout(handler.timeout.total_seconds()):
+                if handler.in_thread:
+                    await asyncio.to_thread(handler.function, job)
+                else:
+                    await handler.function(job)
+        except Exception as error:
+            await self._failed(handler, job, error)
+            return
+        held = await self._desk.finish([job])
+        if job.id in held:
+            self._tally.completed += 1
+        else:
+            self._tally.lost += 1
+            log.warning("lease_lost", job_id=str(job.id), kind=job.kind)
+
+    async def _failed(self, handler: Handler, job: Job, error: Exception) -> None:
+        if isinstance(error, LeaseLost):
+            self._tally.lost += 1
+            log.warning("lease_lost", job_id=str(job.id), kind=job.kind)
+            return
+        failure = classify(error)
+        delay = delay_before_retry(failure, handler.retry, job.attempt_count, self._draw())
+        status = await self._record_failure(handler, job, failure, delay)
+        self._tally.failed += 1
+        log.warning(
+            "job_failed",
+            job_id=str(job.id),
+            kind=job.kind,
+            workspace_id=str(job.workspace_id),
+            correlation_id=job.correlation_id,
+            attempt=job.attempt_count,
+            status=status or "lease_lost",
+            error_class=failure.error_class,
+            error=failure.message,
+        )
+
+    async def _record_failure(
+        self, handler: Handler, job: Job, failure: Failure, delay: timedelta | None
+    ) -> str | None:
+        if handler.on_failure is None:
+            return await self._desk.fail(job, failure.error_class, failure.message, delay)
+        try:
+            async with self._database.transaction(job.context) as tx:
+                status: str = await tx.fetchval(
+                    "SELECT datalane.fail_job_here($1, $2, $3, $4, $5)",
+                    *(job.id, job.lease_token, failure.error_class, failure.message, delay),
+                )
+                await handler.on_failure(tx, job, failure)
+                return status
+        except LeaseLost:
+            return None
+
+
+def completion(jobs: Sequence[Job]) -> str:
+    """The statement that completes `jobs`; sent with the COMMIT, it costs no round trip of its own."""
+    ids = ",".join(str(job.id) for job in jobs)
+    tokens = ",".join(str(job.lease_token) for job in jobs)
+    return f"SELECT datalane.complete_jobs('{{{ids}}}', '{{{tokens}}}')"

@@ -1,0 +1,19 @@
+-- What several verbs check.
+
+-- The context must name a workspace and hold at least this rank (viewer 1, member 2, admin 3, owner 4).
+CREATE OR REPLACE FUNCTION datalane.require_rank(needed integer)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    IF app.workspace_id() IS NULL THEN
+        RAISE EXCEPTION 'no workspace: open the transaction through the tenant door' USING ERRCODE = 'DL403';
+    END IF;
+    IF app.actor_rank() < needed THEN
+        RAISE EXCEPTION 'the role may not do this; it takes % or above', (ARRAY['viewer', 'member', 'admin', 'owner'])[needed]
+            USING ERRCODE = 'DL403';
+    END IF;
+END $$;
+
+-- Lane-wide limits that also hold for SQL callers.
+CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 16;
+
+CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 262144;

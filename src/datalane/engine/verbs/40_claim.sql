@@ -1,0 +1,150 @@
+-- Claim: fair, batched, leased. A lane is one kind of one workspace. A claim walks the lanes that have ready work,
+-- beginning after the lane the worker served last, and takes an equal share from each, so that one workspace's
+-- million jobs never keep another's one waiting. The plan is pinned: statistics of a queue are always stale.
+
+CREATE OR REPLACE FUNCTION datalane.ready_lanes(
+    kinds text[], lanes integer, after_workspace uuid, after_kind text)
+RETURNS TABLE (workspace_id uuid, kind text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+    WITH RECURSIVE walk AS (
+        (SELECT j.workspace_id, j.kind FROM datalane.jobs j
+         WHERE j.status IN ('queued', 'retrying') AND j.waiting IS NULL
+           AND (j.workspace_id, j.kind) > (after_workspace, after_kind)
+         ORDER BY j.workspace_id, j.kind LIMIT 1)
+        UNION ALL
+        SELECT following.workspace_id, following.kind FROM walk CROSS JOIN LATERAL (
+            SELECT j.workspace_id, j.kind FROM datalane.jobs j
+            WHERE j.status IN ('queued', 'retrying') AND j.waiting IS NULL
+              AND (j.workspace_id, j.kind) > (walk.workspace_id, walk.kind)
+            ORDER BY j.workspace_id, j.kind LIMIT 1) following
+    )
+    SELECT walk.workspace_id, walk.kind FROM walk
+    WHERE walk.kind = ANY (kinds) AND NOT EXISTS (
+        SELECT FROM datalane.job_pauses p
+        WHERE p.workspace_id IN (walk.workspace_id, '00000000-0000-0000-0000-000000000000')
+          AND p.kind IN (walk.kind, '*'))
+    LIMIT lanes
+$$;
+
+-- Claim from lanes of `kinds`, without regard to bounds on running jobs.
+CREATE OR REPLACE FUNCTION datalane.claim_ready(
+    kinds text[], batch integer, lease interval, worker text, after_workspace uuid, after_kind text, at timestamptz)
+RETURNS TABLE (
+    workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
+    rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
+    causation_depth integer, order_key text, queued_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+#variable_conflict use_column
+DECLARE
+    workspaces uuid[]; lane_kinds text[]; more record; wanted integer := batch; got integer;
+BEGIN
+    SELECT array_agg(l.workspace_id), array_agg(l.kind) INTO workspaces, lane_kinds
+    FROM datalane.ready_lanes(kinds, batch, after_workspace, after_kind) AS l;
+    IF coalesce(cardinality(workspaces), 0) < batch
+       AND (after_workspace, after_kind) > ('00000000-0000-0000-0000-000000000000'::uuid, '') THEN
+        SELECT coalesce(workspaces, '{}') || coalesce(array_agg(l.workspace_id), '{}'),
+               coalesce(lane_kinds, '{}') || coalesce(array_agg(l.kind), '{}')
+        INTO workspaces, lane_kinds
+        FROM datalane.ready_lanes(kinds, batch - coalesce(cardinality(workspaces), 0),
+                                  '00000000-0000-0000-0000-000000000000', '') AS l
+        WHERE (l.workspace_id, l.kind) <= (after_workspace, after_kind);
+    END IF;
+    IF coalesce(cardinality(workspaces), 0) = 0 THEN
+        RETURN;
+    END IF;
+    -- A second round gives what small lanes left to those that have more.
+    FOR round IN 1 .. 2 LOOP
+        RETURN QUERY
+            WITH taken AS MATERIALIZED (
+                SELECT j.workspace_id, j.id
+                FROM unnest(workspaces, lane_kinds) AS lane (workspace, kind) CROSS JOIN LATERAL (
+                    SELECT c.workspace_id, c.id FROM datalane.jobs c
+                    WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind
+                      AND c.status IN ('queued', 'retrying') AND c.waiting IS NULL
+                    ORDER BY c.priority DESC, c.next_retry_at, c.id
+                    LIMIT greatest(1, wanted / cardinality(workspaces)) FOR UPDATE SKIP LOCKED) j
+                LIMIT wanted
+            )
+            UPDATE datalane.jobs j
+            SET status = 'processing', attempt_count = j.attempt_count + 1, started_at = at, lease_until = at + lease,
+                lease_token = j.lease_token + 1, leased_by = worker
+            FROM taken WHERE j.workspace_id = taken.workspace_id AND j.id = taken.id
+            RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.args, j.attempt_count, j.max_attempts,
+                      j.rescue_count, j.lease_token, j.actor_id, j.correlation_id, j.causation_id, j.causation_depth,
+                      j.order_key, j.queued_at;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        wanted := wanted - got;
+        EXIT WHEN wanted <= 0 OR got = 0 OR cardinality(workspaces) = 1;
+    END LOOP;
+END $$;
+
+-- Jobs whose time has come join the ready ones. Answers how many.
+CREATE OR REPLACE FUNCTION datalane.promote_due(at timestamptz, most integer DEFAULT 1000)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off
+    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    promoted integer := 0;
+BEGIN
+    IF EXISTS (SELECT FROM datalane.jobs j WHERE j.waiting = 'due' AND j.next_retry_at <= at) THEN
+        WITH due AS MATERIALIZED (
+            SELECT j.workspace_id, j.id FROM datalane.jobs j WHERE j.waiting = 'due' AND j.next_retry_at <= at
+            ORDER BY j.next_retry_at LIMIT most FOR UPDATE SKIP LOCKED
+        )
+        UPDATE datalane.jobs j SET waiting = NULL FROM due WHERE j.workspace_id = due.workspace_id AND j.id = due.id;
+        GET DIAGNOSTICS promoted = ROW_COUNT;
+    END IF;
+    RETURN promoted;
+END $$;
+
+-- Claim up to `batch` ready jobs of `kinds` for `worker`, leased for `lease`. `after_workspace` and `after_kind` are the
+-- lane served last. A kind with a bound on running jobs is claimed under its row's lock; when another claim holds
+-- the lock the kind is left for the next turn.
+CREATE OR REPLACE FUNCTION datalane.claim_jobs(
+    kinds text[], batch integer, lease interval, worker text, after_workspace uuid DEFAULT NULL,
+    after_kind text DEFAULT NULL, now timestamptz DEFAULT NULL)
+RETURNS TABLE (
+    workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
+    rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
+    causation_depth integer, order_key text, queued_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp());
+    last_workspace constant uuid := coalesce(after_workspace, '00000000-0000-0000-0000-000000000000');
+    last_kind constant text := coalesce(after_kind, '');
+    bounded record; unbounded text[]; room integer; got integer; wanted integer := batch;
+BEGIN
+    PERFORM datalane.promote_due(at);
+    unbounded := kinds;
+    FOR bounded IN
+        SELECT k.kind, k.max_running FROM datalane.job_kinds k
+        WHERE k.kind = ANY (kinds) AND k.max_running IS NOT NULL ORDER BY k.kind FOR UPDATE SKIP LOCKED
+    LOOP
+        EXIT WHEN wanted <= 0;
+        SELECT bounded.max_running - count(*) INTO room FROM datalane.jobs j
+        WHERE j.status = 'processing' AND j.kind = bounded.kind;
+        CONTINUE WHEN room <= 0;
+        RETURN QUERY
+            SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
+                   c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
+            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker, last_workspace, last_kind, at) c;
+        GET DIAGNOSTICS got = ROW_COUNT;
+        wanted := wanted - got;
+    END LOOP;
+    SELECT array_agg(k) INTO unbounded FROM unnest(kinds) AS k
+    WHERE NOT EXISTS (SELECT FROM datalane.job_kinds b WHERE b.kind = k AND b.max_running IS NOT NULL);
+    IF unbounded IS NOT NULL AND wanted > 0 THEN
+        RETURN QUERY
+            SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
+                   c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
+            FROM datalane.claim_ready(unbounded, wanted, lease, worker, last_workspace, last_kind, at) c;
+    END IF;
+END $$;
+
+CREATE OR REPLACE FUNCTION datalane.register_job_kind(kind text, max_running integer DEFAULT NULL)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    INSERT INTO datalane.job_kinds (kind, max_running) VALUES (kind, max_running)
+    ON CONFLICT (kind) DO UPDATE SET max_running = EXCLUDED.max_running
+    WHERE job_kinds.max_running IS DISTINCT FROM EXCLUDED.max_running
+$$;

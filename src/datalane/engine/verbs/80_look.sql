@@ -1,0 +1,29 @@
+-- What workers and operators need to see without seeing tenants' rows.
+
+-- When the next delayed job is due, so that an idle worker knows when to look again.
+CREATE OR REPLACE FUNCTION datalane.next_due() RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT min(j.next_retry_at) FROM datalane.jobs j WHERE j.waiting = 'due'
+$$;
+
+-- Keys whose window has passed, and ordering keys at rest, are forgotten in bites. Answers how many rows went.
+CREATE OR REPLACE FUNCTION datalane.forget_old_keys(
+    dedupe_window interval, most integer DEFAULT 10000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); removed integer; total integer;
+BEGIN
+    DELETE FROM datalane.event_dedupe d USING (
+        SELECT o.workspace_id, o.source_system, o.source_event_id FROM datalane.event_dedupe o
+        WHERE o.received_at < at - dedupe_window LIMIT most) old
+    WHERE d.workspace_id = old.workspace_id AND d.source_system = old.source_system AND d.source_event_id = old.source_event_id;
+    GET DIAGNOSTICS total = ROW_COUNT;
+    DELETE FROM datalane.job_keys k USING (
+        SELECT o.workspace_id, o.idempotency_key FROM datalane.job_keys o WHERE o.created_at < at - dedupe_window LIMIT most) old
+    WHERE k.workspace_id = old.workspace_id AND k.idempotency_key = old.idempotency_key;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    total := total + removed;
+    DELETE FROM datalane.job_order o WHERE o.head_seq = o.next_seq AND o.touched_at < at - dedupe_window;
+    GET DIAGNOSTICS removed = ROW_COUNT;
+    RETURN total + removed;
+END $$;

@@ -1,0 +1,88 @@
+"""The lane: the library's one entry.
+
+lane = Lane()
+
+@lane.handlers.transactional("send_report")
+async def send_report(tx, job): ...
+
+async with lane.open(settings):
+    async with lane.transaction(context) as tx:
+        await publish(tx, "invoice.paid", {"invoice": 7})
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+
+from datalane.contracts.context import Context
+from datalane.contracts.registry import EVENTS, EventType
+from datalane.db.database import Database
+from datalane.db.roles import Roles
+from datalane.db.transaction import Transaction
+from datalane.engine.handlers import Handlers
+from datalane.engine.worker import Worker, WorkerSettings
+from datalane.errors import ConfigurationError
+from datalane.settings import Settings
+
+
+class Lane:
+    """Handlers and event types are registered when the application is imported; `open` connects."""
+
+    def __init__(self) -> None:
+        self.handlers = Handlers()
+        self._settings: Settings | None = None
+        self._database: Database | None = None
+
+    @asynccontextmanager
+    async def open(self, settings: Settings, database_url: str | None = None) -> AsyncIterator[Lane]:
+        """Connect for the time of the block. `database_url` overrides the settings' (an embedded server's URL).
+
+        Raises `ConfigurationError` without a database, `DatabaseUnavailable` when it does not answer.
+        """
+        url = database_url or (settings.database_url and settings.database_url.get_secret_value())
+        if not url:
+            raise ConfigurationError("no database: start one with `datalane up`, or set DATALANE_DATABASE_URL")
+        database = await Database.connect(
+            url,
+            Roles(settings.role_prefix),
+            size=settings.pool_size,
+            statement_cache_size=settings.statement_cache_size,
+        )
+        self._settings, self._database = settings, database
+        try:
+            yield self
+        finally:
+            self._database = None
+            await database.close()
+
+    @property
+    def settings(self) -> Settings:
+        if self._settings is None:
+            raise ConfigurationError("the lane is not open; use `async with lane.open(settings)`")
+        return self._settings
+
+    @property
+    def database(self) -> Database:
+        if self._database is None:
+            raise ConfigurationError("the lane is not open; use `async with lane.open(settings)`")
+        return self._database
+
+    def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        """The tenant door: everything inside commits together or not at all."""
+        return self.database.transaction(context)
+
+    def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
+        """Register an event type of the application with its JSON Schema."""
+        return EVENTS.register(name, schema, version)
+
+    def worker(self, settings: WorkerSettings | None = None) -> Worker:
+        """A worker for this lane's handlers."""
+        return Worker(self.database, self.handlers, settings or WorkerSettings(jobs=self.settings.jobs))
+
+
+async def run_worker(lane: Lane, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+    """Work until `stop` is set."""
+    await lane.worker().run(stop, ready)
