@@ -1,0 +1,134 @@
+"""The pool of extraction children."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Self
+
+from datalane.knowledge.extraction.process import Child, ChildFailed, ChildSettings, ExtractionUnavailable
+from datalane.knowledge.extraction.types import Extracted, Failure, Source
+from datalane.knowledge.parsing.errors import ParseTimeout
+
+__all__ = ["ExtractionPool", "ExtractionUnavailable"]
+
+MEBIBYTE = 1024 * 1024
+_MESSAGE_BYTES = 8 * MEBIBYTE
+_MESSAGE_DOCUMENTS = 1000
+
+logger = logging.getLogger(__name__)
+
+
+class ExtractionPool:
+    """Up to `size` children; each document gets `timeout_seconds` and each child `memory_bytes` of address space.
+
+    `setup` names functions ("module:function") that every child calls at its start, to register parsers of your own
+    (`datalane.knowledge.parsing.register_parser`). Belongs to the event loop it is used in, and that loop must run in
+    a thread that outlives the pool: the kernel ends the children together with the thread that started them.
+    """
+
+    def __init__(
+        self,
+        size: int = 1,
+        timeout_seconds: float = 60.0,
+        memory_bytes: int = 1024 * MEBIBYTE,
+        setup: Sequence[str] = (),
+    ) -> None:
+        self._settings = ChildSettings(timeout_seconds, memory_bytes, tuple(setup))
+        self._size = size
+        self._free = asyncio.Semaphore(size)
+        self._idle: list[Child] = []
+        self._closed = False
+        self.replaced = 0
+        """Children killed because they hung, died or ran out of memory."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def start(self) -> None:
+        """Start all children now instead of at first use. Raises ExtractionUnavailable."""
+        children = await asyncio.gather(*(Child.start(self._settings) for _ in range(self._size - len(self._idle))))
+        self._idle += children
+
+    async def aclose(self) -> None:
+        """Wait for running batches, then end all children. The pool cannot be used again."""
+        self._closed = True
+        for _ in range(self._size):
+            await self._free.acquire()
+        children, self._idle = self._idle, []
+        await asyncio.gather(*(child.close() for child in children))
+        for _ in range(self._size):
+            self._free.release()
+
+    async def extract_many(self, batch: Sequence[Source]) -> list[Extracted | Failure]:
+        """One result per source, in order; a document's fault is a Failure, never an exception.
+
+        Raises ExtractionUnavailable when no child can be started. When canceled, the child at work is killed.
+        """
+        results: list[Extracted | Failure] = []
+        for message in _split_messages(batch):
+            results += await self._extract_message(message)
+        return results
+
+    async def _extract_message(self, batch: Sequence[Source]) -> list[Extracted | Failure]:
+        try:
+            return await self._ask(batch)
+        except ChildFailed as failed:
+            logger.warning("extraction child replaced: %s; documents in its batch: %d", failed, len(batch))
+            if len(batch) == 1:
+                return [await self._settle(batch[0], failed)]
+        return [result for source in batch for result in await self._extract_message([source])]
+
+    async def _settle(self, source: Source, failed: ChildFailed) -> Extracted | Failure:
+        """Blame the document, unless its child had served others before: then a fresh child decides."""
+        if failed.had_served and not isinstance(failed.error, ParseTimeout):
+            try:
+                return (await self._ask([source], fresh=True))[0]
+            except ChildFailed as again:
+                failed = again
+        return Failure(failed.error.code, str(failed.error), failed.error.retryable)
+
+    async def _ask(self, batch: Sequence[Source], fresh: bool = False) -> list[Extracted | Failure]:
+        async with self._free:
+            if self._closed:
+                raise ExtractionUnavailable("The extraction pool is closed.")
+            child = await self._take_child(fresh)
+            try:
+                results = await child.extract(batch)
+            except BaseException as error:
+                # Also when canceled: a child in the middle of a batch cannot be asked for another.
+                if isinstance(error, ChildFailed):
+                    error.had_served = child.batches > 0
+                self.replaced += 1
+                await child.kill()
+                raise
+            self._idle.append(child)
+            return results
+
+    async def _take_child(self, fresh: bool) -> Child:
+        while self._idle:
+            child = self._idle.pop()
+            if child.alive and not (fresh and child.batches):
+                return child
+            await child.kill()
+        return await Child.start(self._settings)
+
+
+def _split_messages(batch: Sequence[Source]) -> Iterator[Sequence[Source]]:
+    """Runs of `batch` small enough for one message; a large document goes alone."""
+    begin, size = 0, 0
+    for index, source in enumerate(batch):
+        length = len(source.data) if isinstance(source.data, bytes) else _MESSAGE_BYTES
+        if index > begin and (size + length > _MESSAGE_BYTES or index - begin == _MESSAGE_DOCUMENTS):
+            yield batch[begin:index]
+            begin, size = index, 0
+        size += length
+    if begin < len(batch):
+        yield batch[begin:]
