@@ -28,7 +28,7 @@ from fastapi import APIRouter
 from datalane.contracts.context import Context
 from datalane.settings import Settings
 
-ONE_TIME_SECRET = {"x-one-time-secret": True}
+ONE_TIME_SECRET: dict[str, Any] = {"x-one-time-secret": True}
 """For `Field(json_schema_extra=ONE_TIME_SECRET)`: shown once, null when an idempotent answer is repeated."""
 
 

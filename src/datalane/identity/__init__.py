@@ -1,1 +1,1 @@
-"""Users, sessions, workspaces, memberships and API keys."""
+"""Who acts and where: accounts, sessions, workspaces, memberships, API keys."""

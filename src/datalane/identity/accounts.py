@@ -1,0 +1,155 @@
+"""Accounts and sessions.
+
+These run before a context exists, so they take the database and open short unscoped transactions themselves: no
+connection is held while Argon2 works. An unknown address costs the same work as a wrong password and gets the same
+answer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+from uuid import UUID
+
+from datalane.contracts.context import Role
+from datalane.db.database import Database
+from datalane.db.faults import translated
+from datalane.errors import NotFound, Unauthenticated
+from datalane.identity.passwords import check_password, hash_password, verify_password
+from datalane.identity.queries import queries
+from datalane.identity.schemas import Credentials, NewAccount, Session
+from datalane.identity.tokens import digest, is_session_token, new_secret, parse_api_key
+from datalane.settings import SessionSettings
+
+_FIND_SESSION: str = queries.find_session.sql
+_FIND_API_KEY: str = queries.find_api_key.sql
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who is calling and the workspace it acts in; `workspace_id` and `role` are None for a user without any.
+
+    `actor_id` is the user, or the key; `user_id` is the user, or who created the key.
+    """
+
+    actor_id: UUID
+    user_id: UUID
+    auth_method: Literal["session", "api_key"]
+    session_id: UUID | None
+    workspace_id: UUID | None
+    role: Role | None
+    expires_at: datetime | None
+
+
+async def sign_up(
+    database: Database,
+    account: NewAccount,
+    *,
+    sessions: SessionSettings,
+    correlation_id: str,
+    now: datetime | None = None,
+) -> Session:
+    """A user with a first workspace, which it owns, signed in. Raises `Conflict` when the address has an account."""
+    check_password(account.password, sessions.minimum_password_characters)
+    password_hash = await hash_password(account.password)
+    async with database.unscoped() as tx:
+        made = await queries.sign_up(
+            tx.connection,
+            email=account.email,
+            name=account.name,
+            password_hash=password_hash,
+            workspace_name=account.workspace_name or f"{account.name}'s workspace"[:200],
+            correlation_id=correlation_id,
+            now=now,
+        )
+    return await _begin(database, made["user_id"], made["workspace_id"], sessions.session, now)
+
+
+async def sign_in(
+    database: Database, credentials: Credentials, *, sessions: SessionSettings, now: datetime | None = None
+) -> Session:
+    """A new session. Raises `Unauthenticated`, the same for a wrong password and an unknown address."""
+    async with database.unscoped() as tx:
+        known = await queries.find_login(tx.connection, email=credentials.email)
+    if not await verify_password(credentials.password, known["password_hash"] if known else None):
+        raise Unauthenticated("the e-mail address or the password is wrong")
+    async with database.unscoped() as tx:
+        mine = [row["workspace_id"] async for row in queries.my_workspaces(tx.connection, user_id=known["user_id"])]
+    return await _begin(database, known["user_id"], mine[0] if mine else None, sessions.session, now)
+
+
+async def sign_out(database: Database, token: str) -> bool:
+    """End the session of `token`; whether there was one."""
+    async with database.unscoped() as tx:
+        return bool(await queries.end_session(tx.connection, token_hash=digest(token)))
+
+
+async def authenticate(
+    database: Database, bearer: str, workspace_id: UUID | None = None, *, now: datetime | None = None
+) -> Identity:
+    """Who `bearer` (a session token or an API key) stands for, in one round trip.
+
+    A session acts in `workspace_id`, or in its user's oldest membership when none is named; a key acts in its own
+    workspace only. Raises `Unauthenticated` for a token that is unknown, expired or revoked, and `NotFound` when
+    `workspace_id` does not exist or is not the caller's: the two cannot be told apart.
+    """
+    key = parse_api_key(bearer)
+    if key is not None:
+        return await _authenticate_key(database, bearer, workspace_id, now)
+    if not is_session_token(bearer):
+        raise Unauthenticated("the token is not one of ours")
+    with translated():
+        row = await database.pool.fetchrow(_FIND_SESSION, digest(bearer), workspace_id, now)
+    if row is None:
+        raise Unauthenticated("the session is unknown or has expired; sign in again")
+    if workspace_id is not None and row["workspace_id"] is None:
+        raise NotFound("no such workspace")
+    return Identity(
+        actor_id=row["user_id"],
+        user_id=row["user_id"],
+        auth_method="session",
+        session_id=row["session_id"],
+        workspace_id=row["workspace_id"],
+        role=Role(row["role"]) if row["role"] else None,
+        expires_at=row["expires_at"],
+    )
+
+
+async def _authenticate_key(
+    database: Database, bearer: str, workspace_id: UUID | None, now: datetime | None
+) -> Identity:
+    key = parse_api_key(bearer)
+    assert key is not None
+    with translated():
+        row = await database.pool.fetchrow(_FIND_API_KEY, key.workspace_id, key.key_id, digest(key.secret), now)
+    if row is None:
+        raise Unauthenticated("the API key is unknown, expired or revoked")
+    if workspace_id is not None and workspace_id != key.workspace_id:
+        raise NotFound("no such workspace")
+    return Identity(
+        actor_id=key.key_id,
+        user_id=row["created_by"],
+        auth_method="api_key",
+        session_id=None,
+        workspace_id=key.workspace_id,
+        role=Role(row["role"]),
+        expires_at=row["expires_at"],
+    )
+
+
+async def _begin(
+    database: Database, user_id: UUID, workspace_id: UUID | None, lifetime: timedelta, now: datetime | None
+) -> Session:
+    token = new_secret()
+    async with database.unscoped() as tx:
+        row = await queries.start_session(
+            tx.connection, user_id=user_id, token_hash=digest(token), lifetime=lifetime, now=now
+        )
+    return Session(
+        token=token,
+        session_id=row["session_id"],
+        user_id=user_id,
+        workspace_id=workspace_id,
+        expires_at=row["expires_at"],
+    )

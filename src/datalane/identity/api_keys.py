@@ -1,0 +1,55 @@
+"""API keys: made by admins, for one workspace, never above their creator's role; only a hash is stored."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from datalane.contracts.context import Role
+from datalane.db.transaction import Transaction
+from datalane.errors import Forbidden
+from datalane.identity.queries import queries
+from datalane.identity.schemas import ApiKey, ApiKeys, CreatedApiKey, NewApiKey, RevokedApiKey
+from datalane.identity.tokens import ApiKeyToken, digest, new_secret
+from datalane.identity.workspaces import require
+from datalane.kit.ids import uuid7
+
+
+async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None = None) -> CreatedApiKey:
+    """A key whose printed form is in the answer and nowhere else. Raises `Forbidden` for a role above one's own."""
+    require(tx, Role.ADMIN)
+    role = Role(new.role)
+    if role.rank > tx.context.role.rank:
+        raise Forbidden(f"an API key cannot hold a role above its creator's ({tx.context.role})")
+    token = ApiKeyToken(tx.workspace_id, uuid7(), new_secret())
+    created_at = await queries.create_api_key(
+        tx.connection,
+        key_id=token.key_id,
+        secret_hash=digest(token.secret),
+        name=new.name,
+        role=new.role,
+        expires_at=new.expires_at,
+        now=now,
+    )
+    return CreatedApiKey(
+        key=str(token),
+        key_id=token.key_id,
+        name=new.name,
+        role=role,
+        created_at=created_at,
+        expires_at=new.expires_at,
+    )
+
+
+async def list_api_keys(tx: Transaction, *, after: UUID | None = None, page_size: int = 25) -> ApiKeys:
+    """Keys in the order they were made, revoked ones too. `next_cursor` is the next `after`."""
+    require(tx, Role.ADMIN)
+    rows = [row async for row in queries.list_api_keys(tx.connection, following=after, most=page_size + 1)]
+    page = [ApiKey.model_validate(dict(row)) for row in rows[:page_size]]
+    return ApiKeys(data=page, page_size=page_size, next_cursor=page[-1].key_id if len(rows) > page_size else None)
+
+
+async def revoke_api_key(tx: Transaction, key_id: UUID, now: datetime | None = None) -> RevokedApiKey:
+    """From now on the key is refused. Raises `NotFound`; revoking again changes nothing."""
+    require(tx, Role.ADMIN)
+    return RevokedApiKey(key_id=key_id, revoked_at=await queries.revoke_api_key(tx.connection, key_id=key_id, now=now))

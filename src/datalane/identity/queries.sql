@@ -1,0 +1,72 @@
+-- The verbs of the identity tables. Those before a context exists run in an unscoped transaction.
+
+-- name: sign_up(email, name, password_hash, workspace_name, correlation_id, now)^
+-- A user, the first workspace and its owner's membership.
+SELECT user_id, workspace_id
+FROM datalane.sign_up(:email, :name, :password_hash, :workspace_name, :correlation_id, :now);
+
+-- name: find_login(email)^
+-- The stored hash of an address.
+SELECT user_id, password_hash FROM datalane.find_login(:email);
+
+-- name: start_session(user_id, token_hash, lifetime, now)^
+SELECT session_id, expires_at FROM datalane.start_session(:user_id, :token_hash, :lifetime, :now);
+
+-- name: end_session(token_hash)$
+SELECT datalane.end_session(:token_hash);
+
+-- name: find_session(token_hash, workspace_id, now)^
+-- Who a session token stands for, and where.
+SELECT session_id, user_id, expires_at, workspace_id, role
+FROM datalane.find_session(:token_hash, :workspace_id, :now);
+
+-- name: find_api_key(workspace_id, key_id, secret_hash, now)^
+-- Who an API key stands for.
+SELECT key_id, created_by, expires_at, role
+FROM datalane.find_api_key(:workspace_id, :key_id, :secret_hash, :now);
+
+-- name: my_account(user_id)^
+SELECT user_id, email, name FROM datalane.my_account(:user_id);
+
+-- name: my_workspaces(user_id)
+SELECT workspace_id, name, search_language, role, created_at FROM datalane.my_workspaces(:user_id);
+
+-- name: find_membership(user_id, workspace_id)^
+SELECT role, status FROM datalane.find_membership(:user_id, :workspace_id);
+
+-- name: create_workspace(owner_id, name, correlation_id, now)$
+SELECT datalane.create_workspace(:owner_id, :name, :correlation_id, :now);
+
+-- name: get_workspace(workspace_id)^
+SELECT workspace_id, name, search_language, owner_id, created_at
+FROM datalane.workspaces WHERE workspace_id = :workspace_id;
+
+-- name: list_members(following, most)
+SELECT workspace_id, user_id, email, name, role, status, created_at, updated_at
+FROM datalane.list_members(:following, :most);
+
+-- name: count_members(workspace_id)$
+SELECT count(*) FROM datalane.memberships WHERE workspace_id = :workspace_id AND status <> 'removed';
+
+-- name: get_member(workspace_id, user_id)^
+SELECT workspace_id, user_id, role, status, created_at, updated_at
+FROM datalane.memberships WHERE workspace_id = :workspace_id AND user_id = :user_id;
+
+-- name: add_member(email, role, now)$
+SELECT datalane.add_member(:email, :role, :now);
+
+-- name: change_member(user_id, role, status, now)$
+SELECT datalane.change_member(:user_id, :role, :status, :now);
+
+-- name: remove_member(user_id, now)$
+SELECT datalane.remove_member(:user_id, :now);
+
+-- name: create_api_key(key_id, secret_hash, name, role, expires_at, now)$
+SELECT datalane.create_api_key(:key_id, :secret_hash, :name, :role, :expires_at, :now);
+
+-- name: list_api_keys(following, most)
+SELECT key_id, name, role, created_by, created_at, expires_at, revoked_at, last_used_at
+FROM datalane.list_api_keys(:following, :most);
+
+-- name: revoke_api_key(key_id, now)$
+SELECT datalane.revoke_api_key(:key_id, :now);

@@ -1,0 +1,169 @@
+"""What identity takes and gives."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal
+from uuid import UUID
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from datalane.contracts.context import Role
+from datalane.contracts.http import ONE_TIME_SECRET
+
+Email = Annotated[
+    str,
+    StringConstraints(
+        strip_whitespace=True,
+        to_lower=True,
+        min_length=3,
+        max_length=254,
+        pattern=r"^[^@\s\x00-\x1f]+@[^@\s\x00-\x1f]+$",
+    ),
+]
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00]*$")]
+Password = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
+AssignableRole = Literal["viewer", "member", "admin", "owner"]
+MembershipStatus = Literal["invited", "active", "suspended", "removed"]
+
+
+class Body(BaseModel):
+    """A request body: a field that is not declared is an error, not a typo that passes in silence."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewAccount(Body):
+    email: Email
+    password: Password
+    name: Name
+    workspace_name: Name | None = None
+
+
+class Credentials(Body):
+    email: Email
+    password: Password
+
+
+class Session(BaseModel):
+    """A session that has just begun. The token is shown this once."""
+
+    token: str = Field(json_schema_extra=ONE_TIME_SECRET, repr=False)
+    session_id: UUID
+    user_id: UUID
+    workspace_id: UUID | None
+    expires_at: datetime
+
+
+class Me(BaseModel):
+    """Who the caller is, and what it may do in the workspace it acts in."""
+
+    actor_id: UUID
+    auth_method: Literal["session", "api_key"]
+    user_id: UUID
+    email: str
+    name: str
+    workspace_id: UUID | None
+    role: Role | None
+    expires_at: datetime | None
+
+
+class NewWorkspace(Body):
+    name: Name
+
+
+class Workspace(BaseModel):
+    workspace_id: UUID
+    name: str
+    search_language: str
+    role: Role
+    created_at: datetime
+
+
+class Workspaces(BaseModel):
+    data: list[Workspace]
+
+
+class NewMember(Body):
+    email: Email
+    role: AssignableRole
+
+
+class MemberChange(Body):
+    user_id: UUID
+    role: AssignableRole | None = None
+    status: Literal["active", "suspended"] | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> MemberChange:
+        if self.role is None and self.status is None:
+            raise ValueError("give a role, a status or both")
+        return self
+
+
+class MemberRemoval(Body):
+    user_id: UUID
+
+
+class Membership(BaseModel):
+    workspace_id: UUID
+    user_id: UUID
+    role: Role
+    status: MembershipStatus
+    created_at: datetime
+    updated_at: datetime
+
+
+class Member(Membership):
+    email: str
+    name: str
+
+
+class Members(BaseModel):
+    data: list[Member]
+    total_count: int
+    page_size: int
+    next_cursor: UUID | None
+
+
+class NewApiKey(Body):
+    name: Name
+    role: AssignableRole = "member"
+    expires_at: AwareDatetime | None = None
+
+
+class ApiKey(BaseModel):
+    key_id: UUID
+    name: str
+    role: Role
+    created_by: UUID
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+
+
+class CreatedApiKey(BaseModel):
+    """A new key. `key` is shown this once; it is null when an idempotent answer is repeated."""
+
+    key: str | None = Field(json_schema_extra=ONE_TIME_SECRET, repr=False)
+    key_id: UUID
+    name: str
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None
+
+
+class ApiKeys(BaseModel):
+    data: list[ApiKey]
+    page_size: int
+    next_cursor: UUID | None
+
+
+class ApiKeyRevocation(Body):
+    key_id: UUID
+
+
+class RevokedApiKey(BaseModel):
+    key_id: UUID
+    revoked_at: datetime

@@ -1,0 +1,48 @@
+"""Bearer tokens: session tokens carry nothing but chance, API keys name their workspace and themselves.
+
+Only SHA-256 of either is stored; 256 random bits need no slow hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+from dataclasses import dataclass
+from uuid import UUID
+
+_KEY = re.compile(r"dl_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
+_SESSION = re.compile(r"[A-Za-z0-9_-]{43}")
+
+
+@dataclass(frozen=True, slots=True)
+class ApiKeyToken:
+    """`dl_<workspace>_<key id>_<secret>`, the ids as 32 hexadecimal digits."""
+
+    workspace_id: UUID
+    key_id: UUID
+    secret: str
+
+    def __str__(self) -> str:
+        return f"dl_{self.workspace_id.hex}_{self.key_id.hex}_{self.secret}"
+
+    def __repr__(self) -> str:
+        return f"ApiKeyToken(workspace_id={self.workspace_id}, key_id={self.key_id})"
+
+
+def new_secret() -> str:
+    return secrets.token_urlsafe(32)
+
+
+def digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def parse_api_key(token: str) -> ApiKeyToken | None:
+    """The parts of an API key, None when `token` is not shaped like one."""
+    match = _KEY.fullmatch(token)
+    return ApiKeyToken(UUID(match[1]), UUID(match[2]), match[3]) if match else None
+
+
+def is_session_token(token: str) -> bool:
+    return _SESSION.fullmatch(token) is not None
