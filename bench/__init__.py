@@ -1,0 +1,1 @@
+"""Benchmarks that compare Datalane with its peers on one PostgreSQL server."""
