@@ -1,10 +1,37 @@
-"""Datalane: one tenant-safe data lane in one Postgres."""
+"""Datalane: one tenant-safe data lane in one Postgres.
 
-from datalane.contracts.context import Context, Role
-from datalane.db.transaction import Transaction
-from datalane.engine.failures import JobError
-from datalane.engine.handlers import Job
-from datalane.errors import DatalaneError
-from datalane.lane import Lane
+The public names load when they are first used, so that a process which needs one room does not pay for the house.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from datalane.contracts.context import Context as Context
+    from datalane.contracts.context import Role as Role
+    from datalane.db.transaction import Transaction as Transaction
+    from datalane.engine.failures import JobError as JobError
+    from datalane.engine.handlers import Job as Job
+    from datalane.errors import DatalaneError as DatalaneError
+    from datalane.lane import Lane as Lane
+
+_HOMES = {
+    "Context": "datalane.contracts.context",
+    "DatalaneError": "datalane.errors",
+    "Job": "datalane.engine.handlers",
+    "JobError": "datalane.engine.failures",
+    "Lane": "datalane.lane",
+    "Role": "datalane.contracts.context",
+    "Transaction": "datalane.db.transaction",
+}
 
 __all__ = ["Context", "DatalaneError", "Job", "JobError", "Lane", "Role", "Transaction"]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'datalane' has no attribute {name!r}")
+    return getattr(import_module(home), name)

@@ -94,10 +94,11 @@ class Database:
 
 
 async def prepare_connection(connection: asyncpg.Connection) -> None:
-    """Teach a new connection JSON as Python values."""
+    """Teach a new connection JSON as Python values, and vectors as their binary form."""
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=encode_json, decoder=orjson.loads, format="text"
     )
+    await connection.set_type_codec("vector", schema="public", encoder=bytes, decoder=bytes, format="binary")
 
 
 def encode_json(value: Any) -> str:

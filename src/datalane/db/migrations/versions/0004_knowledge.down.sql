@@ -1,0 +1,10 @@
+DROP TABLE datalane.citations;
+DROP TABLE datalane.response_segments;
+DROP TABLE datalane.responses;
+DROP TABLE datalane.chunk_vectors;
+DROP TABLE datalane.chunks;
+DROP TABLE datalane.document_versions;
+DROP TABLE datalane.documents;
+DROP TABLE datalane.search_totals;
+DROP TABLE datalane.search_entries;
+DROP TABLE datalane.search_postings;

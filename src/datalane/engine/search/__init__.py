@@ -1,0 +1,1 @@
+"""Search inside one workspace: an inverted index and BM25 in SQL."""

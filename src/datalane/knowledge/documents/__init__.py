@@ -1,0 +1,1 @@
+"""Documents and their versions: upload, list, get, delete."""

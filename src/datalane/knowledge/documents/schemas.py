@@ -1,0 +1,77 @@
+"""Documents as callers see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+
+class NewDocument(BaseModel):
+    """What an upload says beside the file's bytes. `document_id` adds a version to that document."""
+
+    filename: str | None = Field(None, max_length=500)
+    media_type: str | None = Field(None, max_length=200)
+    title: str | None = Field(None, max_length=500)
+    source_uri: str | None = Field(None, max_length=2_000)
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    document_id: UUID | None = None
+
+
+class Ingestion(BaseModel):
+    """The job that brings the newest version in; its states are the states of jobs. Null for text indexed directly."""
+
+    job_id: UUID | None
+    status: str
+    attempt_count: int | None
+    error_class: str | None
+    error_message: str | None
+    replay_eligible: bool
+
+
+class Document(BaseModel):
+    """A document. `current_version_id` is what retrieval sees; null until the first version is in."""
+
+    document_id: UUID
+    title: str | None
+    source_uri: str | None
+    filename: str | None
+    media_type: str | None
+    size_bytes: int
+    tags: list[str]
+    metadata: dict[str, Any]
+    version_id: UUID
+    version: int
+    current_version_id: UUID | None
+    chunks: int
+    created_at: datetime
+    updated_at: datetime
+    ingestion: Ingestion
+
+
+class Uploaded(BaseModel):
+    """`created` is false when the same bytes of the same source were here already."""
+
+    document_id: UUID
+    version_id: UUID
+    job_id: UUID | None
+    created: bool
+
+
+class DocumentPage(BaseModel):
+    data: list[Document]
+    page_size: int
+    next_cursor: UUID | None
+
+
+class Deleted(BaseModel):
+    """The receipt of a deletion. The originals are removed by a job."""
+
+    document_id: UUID
+    versions: int
+    chunks: int
+    vectors: int
+    files: int

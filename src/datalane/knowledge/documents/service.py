@@ -1,0 +1,256 @@
+"""Uploading, listing and deleting documents.
+
+An upload stores the original first and then, in one transaction, the document, its version and the job that ingests it.
+The job's states are the document's: there is no second status to drift.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from datalane.db.database import encode_json
+from datalane.db.faults import translated
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.engine import audit
+from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
+from datalane.engine.search.index import Collection, remove_entries
+from datalane.errors import InvalidInput, LimitExceeded, NotFound
+from datalane.kit.ids import uuid7
+from datalane.kit.jsonlimits import encode_within
+from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
+from datalane.knowledge.files import FileStore
+from datalane.settings import Limits
+
+INGEST = "document.ingest"
+DELETE_FILE = "document.delete_file"
+
+_queries = load_queries(__file__)
+_DEFAULTS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """An original that is in the file store, waiting for its rows."""
+
+    document: NewDocument
+    version_id: UUID
+    file_key: str
+    size: int
+    sha256: bytes
+
+    @property
+    def identity(self) -> tuple[bytes, str | None]:
+        return self.sha256, self.document.source_uri
+
+
+async def store_original(
+    files: FileStore, workspace_id: UUID, document: NewDocument, data: bytes, limits: Limits = _DEFAULTS
+) -> Original:
+    """Check what was said of the file and keep its bytes. Call it before the transaction opens.
+
+    Raises `LimitExceeded` naming the limit, `InvalidInput`, `FileStoreUnavailable`.
+    """
+    check_document(document, len(data), limits)
+    version_id = uuid7()
+    key = files.key(workspace_id, version_id)
+    await files.put(key, data)
+    return Original(document, version_id, key, len(data), hashlib.sha256(data).digest())
+
+
+def check_document(document: NewDocument, size: int, limits: Limits) -> None:
+    if size > limits.upload:
+        raise LimitExceeded(f"the file has {size:,} bytes, the limit of an upload is {limits.upload:,}")
+    if len(document.tags) > limits.tags:
+        raise LimitExceeded(f"{len(document.tags)} tags, the limit is {limits.tags}")
+    if any(not tag or len(tag) > limits.tag_characters for tag in document.tags):
+        raise InvalidInput(f"a tag has 1 to {limits.tag_characters} characters")
+    encode_within(document.metadata, "the metadata", limits.metadata, limits.metadata_depth)
+    texts = (document.title, document.filename, document.source_uri, document.media_type, *document.tags)
+    if any("\x00" in text for text in texts if text):
+        raise InvalidInput("title, names and tags must hold no NUL character")
+
+
+async def upload(tx: Transaction, original: Original) -> Uploaded:
+    """Add a document, or a version of `document_id`. Raises `NotFound` for a document that is not there."""
+    return (await upload_batch(tx, [original]))[0]
+
+
+async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[Uploaded]:
+    """Add documents in order, all or none. The same bytes of the same source are one document."""
+    with translated():
+        await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
+    known = await _find_known(tx, originals)
+    answers: dict[UUID, Uploaded] = {}
+    fresh: list[tuple[Original, UUID, int]] = []
+    for original in originals:
+        wanted = original.document.document_id
+        same = known.get(original.identity)
+        if same is not None and wanted in (None, same.document_id):
+            answers[original.version_id] = same
+            continue
+        document_id = wanted or uuid7()
+        ordinal = 1 if wanted is None else await _next_version(tx, wanted)
+        fresh.append((original, document_id, ordinal))
+        known[original.identity] = Uploaded(
+            document_id=document_id, version_id=original.version_id, job_id=None, created=False
+        )
+    jobs = await _add(tx, fresh)
+    for (original, document_id, _), job_id in zip(fresh, jobs, strict=True):
+        answers[original.version_id] = Uploaded(
+            document_id=document_id, version_id=original.version_id, job_id=job_id, created=True
+        )
+    return [answers[original.version_id] for original in originals]
+
+
+async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[tuple[bytes, str | None], Uploaded]:
+    with translated():
+        rows = await _queries.find_same(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            content_sha256=[original.sha256 for original in originals],
+            source_uris=[original.document.source_uri for original in originals],
+        )
+    return {
+        (bytes(row["content_sha256"]), row["source_uri"]): Uploaded(
+            document_id=row["document_id"], version_id=row["version_id"], job_id=row["job_id"], created=False
+        )
+        for row in rows
+    }
+
+
+async def _next_version(tx: Transaction, document_id: UUID) -> int:
+    with translated():
+        ordinal: int | None = await _queries.next_version(
+            tx.connection, workspace_id=tx.workspace_id, document_id=document_id
+        )
+    if ordinal is None:
+        raise NotFound(f"there is no document {document_id}")
+    return ordinal
+
+
+async def add_ready(tx: Transaction, original: Original) -> tuple[UUID, int]:
+    """Rows for a text that the caller writes itself, without a job; answers document id and version ordinal.
+
+    Raises `NotFound` for a `document_id` that is not there.
+    """
+    wanted = original.document.document_id
+    document_id = wanted or uuid7()
+    ordinal = 1 if wanted is None else await _next_version(tx, wanted)
+    await _add_rows(tx, [(original, document_id, ordinal)], [None])
+    return document_id, ordinal
+
+
+async def _add(tx: Transaction, fresh: Sequence[tuple[Original, UUID, int]]) -> list[UUID]:
+    """The rows of new versions and their jobs; answers the job ids."""
+    jobs = [
+        NewJob(INGEST, {"version_id": str(original.version_id)}, subject_id=str(document_id))
+        for original, document_id, _ in fresh
+    ]
+    job_ids = [job.job_id for job in await enqueue_batch(tx, jobs)]
+    await _add_rows(tx, fresh, job_ids)
+    return job_ids
+
+
+async def _add_rows(
+    tx: Transaction, fresh: Sequence[tuple[Original, UUID, int]], job_ids: Sequence[UUID | None]
+) -> None:
+    new = [(original, document_id) for original, document_id, ordinal in fresh if ordinal == 1]
+    with translated():
+        if new:
+            await _queries.add_documents(
+                tx.connection,
+                workspace_id=tx.workspace_id,
+                document_ids=[document_id for _, document_id in new],
+                titles=[original.document.title for original, _ in new],
+                source_uris=[original.document.source_uri for original, _ in new],
+                metadata=[encode_json(original.document.metadata) for original, _ in new],
+                tags=[encode_json(original.document.tags) for original, _ in new],
+                actor_id=tx.context.actor_id,
+            )
+        await _queries.add_versions(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            version_ids=[original.version_id for original, _, _ in fresh],
+            document_ids=[document_id for _, document_id, _ in fresh],
+            ordinals=[ordinal for _, _, ordinal in fresh],
+            filenames=[original.document.filename for original, _, _ in fresh],
+            media_types=[original.document.media_type for original, _, _ in fresh],
+            sizes=[original.size for original, _, _ in fresh],
+            content_sha256=[original.sha256 for original, _, _ in fresh],
+            file_keys=[original.file_key for original, _, _ in fresh],
+            job_ids=job_ids,
+            titles=[original.document.title for original, _, _ in fresh],
+        )
+
+
+async def get_document(tx: Transaction, document_id: UUID) -> Document:
+    """Raises `NotFound`."""
+    with translated():
+        row = await _queries.get_document(tx.connection, workspace_id=tx.workspace_id, document_id=document_id)
+    if row is None:
+        raise NotFound(f"there is no document {document_id}")
+    return _document(row)
+
+
+async def list_documents(tx: Transaction, after: UUID | None = None, page_size: int = 25) -> DocumentPage:
+    """Documents newest first; `after` is the last page's `next_cursor`."""
+    with translated():
+        rows = await _queries.list_documents(
+            tx.connection, workspace_id=tx.workspace_id, after=after, page_size=page_size + 1
+        )
+    page = [_document(row) for row in rows[:page_size]]
+    return DocumentPage(
+        data=page, page_size=page_size, next_cursor=page[-1].document_id if len(rows) > page_size else None
+    )
+
+
+async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
+    """Remove a document with versions, chunks, vectors and postings in this transaction; its files go by a job.
+
+    Citations stay and say, when verified, that their source is gone. Takes an admin. Raises `NotFound`.
+    """
+    scope: dict[str, Any] = {"workspace_id": tx.workspace_id, "document_id": document_id}
+    with translated():
+        if await _queries.lock_document(tx.connection, **scope) is None:
+            raise NotFound(f"there is no document {document_id}")
+        versions = await _queries.list_versions(tx.connection, **scope)
+        version_ids = [version["version_id"] for version in versions]
+        rows = await _queries.list_chunk_ids(tx.connection, workspace_id=tx.workspace_id, version_ids=version_ids)
+        chunk_ids = [row["chunk_id"] for row in rows]
+        vectors = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
+    await cancel_jobs(tx, [version["job_id"] for version in versions if version["job_id"]])
+    await remove_entries(tx, Collection.CHUNKS, chunk_ids)
+    with translated():
+        if await _queries.delete_document(tx.connection, **scope) != "DELETE 1":
+            raise NotFound(f"there is no document {document_id}")
+    for version in versions:
+        await enqueue(tx, DELETE_FILE, {"file_key": version["file_key"]}, subject_id=str(document_id), max_attempts=10)
+    receipt = Deleted(
+        document_id=document_id,
+        versions=len(versions),
+        chunks=len(chunk_ids),
+        vectors=vectors,
+        files=len(versions),
+    )
+    await audit.record(tx, "document.deleted", "document", document_id, after=receipt.model_dump(mode="json"))
+    return receipt
+
+
+def _document(row: Any) -> Document:
+    status = row["job_status"] or "completed"
+    return Document(
+        **{name: row[name] for name in Document.model_fields if name != "ingestion"},
+        ingestion=Ingestion(
+            job_id=row["job_id"],
+            status=status,
+            attempt_count=row["attempt_count"],
+            error_class=row["last_error_class"],
+            error_message=row["last_error_message"],
+            replay_eligible=status == "dead_letter" and row["replayed_by"] is None,
+        ),
+    )

@@ -1,0 +1,121 @@
+"""Indexing text that a caller hands over directly, in the caller's transaction: no job, no waiting."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from uuid import UUID
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from datalane.db.transaction import Transaction
+from datalane.errors import InvalidInput, LimitExceeded
+from datalane.kit.ids import uuid7
+from datalane.knowledge.chunking import Chunk
+from datalane.knowledge.documents.schemas import NewDocument
+from datalane.knowledge.documents.service import Original, add_ready
+from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.extraction.types import Extracted, Failure, Source
+from datalane.knowledge.ingestion import Arrival, write
+from datalane.knowledge.runtime import Knowledge
+from datalane.settings import Limits
+
+CALLER_CHUNKER = "caller/1"
+
+
+class Span(BaseModel):
+    """Characters of the canonical text."""
+
+    start_offset: int = Field(ge=0)
+    end_offset: int = Field(ge=1)
+
+
+class IndexChunks(BaseModel):
+    """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version."""
+
+    text: str = Field(min_length=1)
+    source_title: str | None = Field(None, max_length=500)
+    source_uri: str | None = Field(None, max_length=2_000)
+    tags: list[str] = Field(default_factory=list)
+    chunks: list[Span] | None = Field(None, min_length=1, max_length=50_000)
+    document_id: UUID | None = None
+
+
+class Indexed(BaseModel):
+    document_id: UUID
+    version_id: UUID
+    chunks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A text that was chunked and embedded, with its original in the file store."""
+
+    original: Original
+    extracted: Extracted
+
+
+async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks, limits: Limits) -> Prepared:
+    """Chunk and embed outside any transaction. Raises `InvalidInput` for text or spans that cannot be indexed."""
+    try:
+        data = request.text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("the text holds a lone surrogate, which is not a character") from error
+    if len(data) > limits.upload:
+        raise LimitExceeded(f"the text has {len(data):,} bytes, the limit is {limits.upload:,}")
+    outcome = (await knowledge.pool.extract_many([Source(data, None, "text/plain", request.source_title)]))[0]
+    if isinstance(outcome, Failure):
+        raise InvalidInput(f"{outcome.error_class}: {outcome.message}")
+    extracted = outcome if request.chunks is None else _recut(knowledge, outcome, request.chunks)
+    version_id = uuid7()
+    key = knowledge.files.key(workspace_id, version_id)
+    await knowledge.files.put(key, data)
+    document = NewDocument(
+        filename=None,
+        media_type="text/plain",
+        title=request.source_title,
+        source_uri=request.source_uri,
+        tags=request.tags,
+        document_id=request.document_id,
+    )
+    return Prepared(Original(document, version_id, key, len(data), hashlib.sha256(data).digest()), extracted)
+
+
+def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Extracted:
+    """The same text in the caller's chunks."""
+    text, chunks, place, place_byte = extracted.text, list[Chunk](), 0, 0
+    for ordinal, span in enumerate(spans):
+        if not place <= span.start_offset < span.end_offset <= len(text):
+            raise InvalidInput(
+                f"chunks[{ordinal}]: {span.start_offset}:{span.end_offset} is not after the chunk before it, or "
+                f"outside the text of {len(text):,} characters",
+                [{"field": f"chunks[{ordinal}]", "message": "spans are in order, not empty and inside the text"}],
+            )
+        start_byte = place_byte + len(text[place : span.start_offset].encode())
+        end_byte = start_byte + len(text[span.start_offset : span.end_offset].encode())
+        chunks.append(Chunk(ordinal, span.start_offset, span.end_offset, start_byte, end_byte))
+        place, place_byte = span.end_offset, end_byte
+    passages = [passage_text(extracted.title, text[chunk.start : chunk.end]) for chunk in chunks]
+    return Extracted(
+        text=text,
+        title=extracted.title,
+        media_type=extracted.media_type,
+        chunks=chunks,
+        embeddings=np.asarray(knowledge.embedder.embed(passages), dtype=np.float32),
+        page_starts=extracted.page_starts,
+        parser_version=extracted.parser_version,
+        chunker_version=CALLER_CHUNKER,
+        embedder_name=knowledge.embedder.name,
+        embedder_version=knowledge.embedder.version,
+    )
+
+
+async def index_chunks(tx: Transaction, prepared: Prepared) -> Indexed:
+    """Write the text as a new document or version and make it searchable at the commit."""
+    document_id, ordinal = await add_ready(tx, prepared.original)
+    arrival = Arrival(prepared.original.version_id, document_id, ordinal, prepared.extracted)
+    await write(tx, [arrival])
+    return Indexed(
+        document_id=document_id, version_id=prepared.original.version_id, chunks=len(prepared.extracted.chunks)
+    )

@@ -1,0 +1,1 @@
+"""Responses, their segments, and citations that can be checked against the stored text."""

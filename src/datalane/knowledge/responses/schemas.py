@@ -1,0 +1,93 @@
+"""Responses and citations as callers see them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from enum import StrEnum
+from uuid import UUID
+
+from pydantic import BaseModel, Field
+
+
+class EvidenceType(StrEnum):
+    DIRECT = "direct"
+    SUPPORTING = "supporting"
+    INFERRED = "inferred"
+
+
+class Band(StrEnum):
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class NewCitation(BaseModel):
+    """Evidence from one chunk. Quote offsets are characters of the document's canonical text; without them the whole
+    chunk is quoted."""
+
+    chunk_id: UUID
+    quote_start_offset: int | None = Field(None, ge=0)
+    quote_end_offset: int | None = Field(None, ge=1)
+    evidence_type: EvidenceType = EvidenceType.DIRECT
+    confidence_score: float = Field(ge=0, le=1)
+
+
+class NewSegment(BaseModel):
+    text: str = Field(min_length=1, max_length=100_000)
+    citations: list[NewCitation] = Field(default_factory=list, max_length=100)
+
+
+class NewResponse(BaseModel):
+    """An answer given to someone, cut into segments that are cited one by one."""
+
+    segments: list[NewSegment] = Field(min_length=1, max_length=1_000)
+    question: str | None = Field(None, max_length=8_000)
+    agent_run_id: UUID | None = None
+    answer_model_version: str | None = Field(None, max_length=200)
+
+
+class Citation(BaseModel):
+    """A citation with what it quotes. `verified` says that the stored text still is what was cited, recomputed at
+    every read; `fault` says why not."""
+
+    citation_id: UUID
+    agent_run_id: UUID | None
+    response_id: UUID
+    response_segment_id: UUID
+    segment_start_offset: int
+    segment_end_offset: int
+    document_id: UUID
+    version_id: UUID
+    chunk_id: UUID
+    chunk_start_offset: int | None
+    chunk_end_offset: int | None
+    quote_start_offset: int
+    quote_end_offset: int
+    quote: str | None
+    evidence_type: EvidenceType
+    confidence_score: float
+    confidence_band: Band
+    workspace_id: UUID
+    source_uri: str | None
+    source_title: str | None
+    version: int | None
+    is_current: bool | None
+    embedding_model_version: str | None
+    answer_model_version: str | None
+    created_at: datetime
+    verified: bool
+    fault: str | None
+
+
+class Response(BaseModel):
+    """`fallback` is `missing_provenance` when a segment has no evidence: show the answer as unproved or not at all."""
+
+    response_id: UUID
+    fallback: str | None
+    segments_without_citation: list[int]
+    citations: list[Citation]
+    correlation_id: str
+
+
+class CitationList(BaseModel):
+    data: list[Citation]

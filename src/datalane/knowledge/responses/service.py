@@ -1,0 +1,192 @@
+"""Storing an answer with its evidence, and checking that evidence later."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from datalane.db.faults import translated
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.errors import InvalidInput, NotFound
+from datalane.kit.ids import uuid7
+from datalane.knowledge.responses.schemas import Band, Citation, NewCitation, NewResponse, Response
+
+HIGH, MEDIUM = 0.8, 0.5
+"""Confidence scores from which a citation is of the band."""
+
+_MOST_CITATIONS = 1_000
+
+_queries = load_queries(__file__)
+log = structlog.get_logger(__name__)
+
+
+def band(confidence_score: float) -> Band:
+    if confidence_score >= HIGH:
+        return Band.HIGH
+    return Band.MEDIUM if confidence_score >= MEDIUM else Band.LOW
+
+
+async def create_response(tx: Transaction, new: NewResponse) -> Response:
+    """Store a response with segments and citations, all or none.
+
+    A segment without evidence puts the response into the fallback state `missing_provenance` and leaves a diagnostic
+    line in the log. Raises `NotFound` for a chunk that is not in this workspace and `InvalidInput` for a quote outside
+    its chunk, naming segment and citation.
+    """
+    chunks = await _read_chunks(tx, new)
+    unproved = [place for place, segment in enumerate(new.segments) if not segment.citations]
+    response_id, segment_ids = uuid7(), [uuid7() for _ in new.segments]
+    await _store(tx, new, response_id, segment_ids, unproved)
+    for place, segment in enumerate(new.segments):
+        for number, citation in enumerate(segment.citations):
+            where = f"segments[{place}].citations[{number}]"
+            chunk = chunks.get(citation.chunk_id)
+            if chunk is None:
+                raise NotFound(f"there is no chunk {citation.chunk_id}")
+            await _cite(tx, new, response_id, segment_ids[place], citation, chunk, where)
+    if unproved:
+        log.warning(
+            "missing_provenance",
+            response_id=str(response_id),
+            segments=unproved,
+            workspace_id=str(tx.workspace_id),
+            correlation_id=tx.context.correlation_id,
+        )
+    return Response(
+        response_id=response_id,
+        fallback="missing_provenance" if unproved else None,
+        segments_without_citation=unproved,
+        citations=await _list(tx, response_id=response_id),
+        correlation_id=tx.context.correlation_id,
+    )
+
+
+async def list_citations(tx: Transaction, response_id: UUID | None, citation_id: UUID | None) -> list[Citation]:
+    """Citations of a response, or one citation, each verified now.
+
+    Raises `InvalidInput` without either id and `NotFound` when there is no such response or citation.
+    """
+    if (response_id is None) == (citation_id is None):
+        raise InvalidInput("give response_id or citation_id")
+    found = await _list(tx, response_id=response_id, citation_id=citation_id)
+    if citation_id is not None and not found:
+        raise NotFound(f"there is no citation {citation_id}")
+    if response_id is not None and not found:
+        with translated():
+            response = await _queries.get_response(tx.connection, workspace_id=tx.workspace_id, response_id=response_id)
+        if response is None:
+            raise NotFound(f"there is no response {response_id}")
+    return found
+
+
+async def _read_chunks(tx: Transaction, new: NewResponse) -> Mapping[UUID, Any]:
+    wanted = {citation.chunk_id for segment in new.segments for citation in segment.citations}
+    with translated():
+        rows = await _queries.read_cited(tx.connection, workspace_id=tx.workspace_id, chunk_ids=list(wanted))
+    return {row["chunk_id"]: row for row in rows}
+
+
+async def _store(
+    tx: Transaction, new: NewResponse, response_id: UUID, segment_ids: list[UUID], unproved: list[int]
+) -> None:
+    ends: list[int] = []
+    for segment in new.segments:
+        ends.append((ends[-1] if ends else 0) + len(segment.text))
+    with translated():
+        await _queries.add_response(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            response_id=response_id,
+            agent_run_id=new.agent_run_id,
+            question=new.question,
+            answer_model_version=new.answer_model_version,
+            fallback="missing_provenance" if unproved else None,
+            actor_id=tx.context.actor_id,
+            correlation_id=tx.context.correlation_id,
+        )
+        await _queries.add_segments(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            response_id=response_id,
+            segment_ids=segment_ids,
+            ordinals=list(range(len(segment_ids))),
+            starts=[0, *ends[:-1]],
+            ends=ends,
+            texts=[segment.text for segment in new.segments],
+        )
+
+
+async def _cite(
+    tx: Transaction,
+    new: NewResponse,
+    response_id: UUID,
+    segment_id: UUID,
+    citation: NewCitation,
+    chunk: Any,
+    where: str,
+) -> None:
+    start = chunk["start_offset"] if citation.quote_start_offset is None else citation.quote_start_offset
+    end = chunk["end_offset"] if citation.quote_end_offset is None else citation.quote_end_offset
+    if not chunk["start_offset"] <= start < end <= chunk["end_offset"]:
+        raise InvalidInput(
+            f"{where}: the quote {start}:{end} is not inside its chunk {chunk['start_offset']}:{chunk['end_offset']}",
+            [{"field": where, "message": "the quote must lie inside the chunk and not be empty"}],
+        )
+    quote = chunk["text"][start - chunk["start_offset"] : end - chunk["start_offset"]]
+    with translated():
+        await _queries.add_citation(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            citation_id=uuid7(),
+            response_id=response_id,
+            response_segment_id=segment_id,
+            agent_run_id=new.agent_run_id,
+            document_id=chunk["document_id"],
+            version_id=chunk["version_id"],
+            chunk_id=citation.chunk_id,
+            quote_start_offset=start,
+            quote_end_offset=end,
+            quote_sha256=hashlib.sha256(quote.encode()).digest(),
+            evidence_type=citation.evidence_type.value,
+            confidence_score=citation.confidence_score,
+            confidence_band=band(citation.confidence_score).value,
+            embedding_model_version=chunk["embedding_model_version"],
+            answer_model_version=new.answer_model_version,
+        )
+
+
+async def _list(tx: Transaction, *, response_id: UUID | None = None, citation_id: UUID | None = None) -> list[Citation]:
+    with translated():
+        rows = await _queries.list_citations(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            response_id=response_id,
+            citation_id=citation_id,
+            most=_MOST_CITATIONS,
+        )
+    return [_citation(row) for row in rows]
+
+
+def _citation(row: Any) -> Citation:
+    fault = fault_of(row["quote"], row["chunk_quote"], bytes(row["quote_sha256"]))
+    return Citation(
+        **{name: row[name] for name in Citation.model_fields if name not in {"verified", "fault"}},
+        verified=fault is None,
+        fault=fault,
+    )
+
+
+def fault_of(quote: str | None, chunk_quote: str | None, sha256: bytes) -> str | None:
+    """Why a citation does not hold, or None: its source is gone, chunk and text disagree, or the bytes changed."""
+    if quote is None or chunk_quote is None:
+        return "source_deleted"
+    if quote != chunk_quote:
+        return "offsets_disagree"
+    if hashlib.sha256(quote.encode()).digest() != sha256:
+        return "text_changed"
+    return None

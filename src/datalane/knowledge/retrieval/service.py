@@ -1,0 +1,129 @@
+"""Retrieval: three methods, one answer shape, and a last look at whose rows they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from uuid import UUID
+
+import structlog
+
+from datalane.db.faults import translated
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.engine.events import publish
+from datalane.engine.search.index import Collection
+from datalane.engine.search.keyword import search_keyword
+from datalane.errors import InvalidInput, LimitExceeded
+from datalane.knowledge.embeddings import Embedder
+from datalane.knowledge.ingestion import search_language
+from datalane.knowledge.retrieval.fusion import fuse
+from datalane.knowledge.retrieval.schemas import Answer, ComponentScores, Method, Query, Result
+from datalane.knowledge.vectors import to_wire
+from datalane.settings import Limits
+
+CANDIDATES = 200
+"""Most chunks each method hands to the fusion."""
+
+_queries = load_queries(__file__)
+_DEFAULTS = Limits()
+log = structlog.get_logger(__name__)
+
+
+async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Limits = _DEFAULTS) -> Answer:
+    """The best chunks of the workspace for `query`.
+
+    Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character.
+    """
+    text = check_query(query.query, limits)
+    keyword: dict[UUID, float] = {}
+    semantic: dict[UUID, float] = {}
+    most = max(query.limit, CANDIDATES) if query.method is Method.HYBRID else query.limit
+    if query.method is not Method.SEMANTIC:
+        keyword = await search_keyword(tx, Collection.CHUNKS, text, await search_language(tx), most)
+    if query.method is not Method.KEYWORD:
+        semantic = await search_semantic(tx, embedder, text, most)
+    scores = fuse(keyword, semantic) if query.method is Method.HYBRID else keyword or semantic
+    chosen = {
+        key: score
+        for key, score in list(scores.items())[: query.limit]
+        if query.minimum_score is None or score >= query.minimum_score
+    }
+    rows = await _read(tx, list(chosen))
+    return Answer(
+        data=[
+            _result(tx, query.method, rank, rows[key], chosen[key], keyword.get(key), semantic.get(key))
+            for rank, key in enumerate((key for key in chosen if key in rows), 1)
+        ],
+        method=query.method,
+        keyword_terms_found=None if query.method is Method.SEMANTIC else bool(keyword),
+        correlation_id=tx.context.correlation_id,
+    )
+
+
+def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
+    """`text` as it may be searched."""
+    if len(text) > limits.query_characters:
+        raise LimitExceeded(
+            f"the query has {len(text):,} characters, the limit is {limits.query_characters:,}; search for less at once"
+        )
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput("the query holds a lone surrogate, which is not a character") from error
+    cleaned = text.replace("\x00", " ").strip()
+    if not cleaned:
+        raise InvalidInput("the query is empty")
+    return cleaned
+
+
+async def search_semantic(tx: Transaction, embedder: Embedder, text: str, most: int) -> dict[UUID, float]:
+    """Chunks by cosine to the query, best first."""
+    vector = to_wire(embedder.embed([text]))[0]
+    with translated():
+        rows = await _queries.search_semantic(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            model_version=f"{embedder.name}/{embedder.version}",
+            embedding=vector,
+            most=most,
+        )
+    return {row["chunk_id"]: row["score"] for row in rows}
+
+
+async def _read(tx: Transaction, chunk_ids: list[UUID]) -> Mapping[UUID, Any]:
+    """The chunks' rows. A row of another workspace cannot come through the wall; should one ever, it is thrown away
+    and reported."""
+    with translated():
+        rows = await _queries.read_chunks(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
+    foreign = [row for row in rows if row["workspace_id"] != tx.workspace_id]
+    if foreign:
+        log.critical("foreign_rows_in_a_result", rows=len(foreign), correlation_id=tx.context.correlation_id)
+        await publish(tx, "security.anomaly", {"kind": "foreign_rows_in_a_result", "detail": f"{len(foreign)} rows"})
+    return {row["chunk_id"]: row for row in rows if row["workspace_id"] == tx.workspace_id}
+
+
+def _result(
+    tx: Transaction, method: Method, rank: int, row: Any, score: float, keyword: float | None, semantic: float | None
+) -> Result:
+    return Result(
+        workspace_id=row["workspace_id"],
+        document_id=row["document_id"],
+        version_id=row["version_id"],
+        chunk_id=row["chunk_id"],
+        source_uri=row["source_uri"],
+        source_title=row["source_title"],
+        chunk_start_offset=row["start_offset"],
+        chunk_end_offset=row["end_offset"],
+        chunk_start_byte=row["start_byte"],
+        chunk_end_byte=row["end_byte"],
+        page=row["page"],
+        text=row["text"],
+        retrieval_score=score,
+        component_scores=ComponentScores(keyword=keyword, semantic=semantic),
+        retrieval_rank=rank,
+        retrieval_method=method,
+        embedding_model_version=row["embedding_model_version"],
+        indexed_at=row["indexed_at"],
+        correlation_id=tx.context.correlation_id,
+    )

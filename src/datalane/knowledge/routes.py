@@ -1,0 +1,103 @@
+"""Routes of documents, retrieval and citations."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, File, Form, Query, UploadFile
+
+from datalane.contracts.http import Door
+from datalane.db.transaction import Transaction
+from datalane.knowledge import indexing
+from datalane.knowledge.documents import service as documents
+from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, NewDocument, Uploaded
+from datalane.knowledge.responses import service as responses
+from datalane.knowledge.responses.schemas import CitationList, NewResponse, Response
+from datalane.knowledge.retrieval import service as retrieval
+from datalane.knowledge.retrieval.schemas import Answer
+from datalane.knowledge.retrieval.schemas import Query as RetrievalQuery
+from datalane.knowledge.runtime import Knowledge
+
+
+def router(door: Door, knowledge: Knowledge) -> APIRouter:
+    routes = APIRouter()
+    routes.include_router(_document_routes(door, knowledge))
+    routes.include_router(_retrieval_routes(door, knowledge))
+    return routes
+
+
+def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
+    routes = door.router(prefix="/documents", tags=["documents"])
+
+    @routes.post("/upload", status_code=202)
+    async def upload(
+        file: Annotated[UploadFile, File(description="txt, markdown, html, pdf or docx")],
+        title: Annotated[str | None, Form(max_length=500)] = None,
+        source_uri: Annotated[str | None, Form(max_length=2_000)] = None,
+        tags: Annotated[list[str] | None, Form()] = None,
+        document_id: Annotated[UUID | None, Form()] = None,
+        tx: Transaction = door.uploader,
+    ) -> Uploaded:
+        """Keep a file and ingest it by a job. The same bytes of the same source are one document."""
+        new = NewDocument(
+            filename=file.filename,
+            media_type=file.content_type,
+            title=title,
+            source_uri=source_uri,
+            tags=tags or [],
+            document_id=document_id,
+        )
+        data = await file.read()
+        original = await documents.store_original(knowledge.files, tx.workspace_id, new, data, door.settings.limits)
+        return await documents.upload(tx, original)
+
+    @routes.get("/list")
+    async def list_documents(
+        page_size: Annotated[int, Query(ge=1, le=100)] = 25,
+        cursor: UUID | None = None,
+        tx: Transaction = door.reader,
+    ) -> DocumentPage:
+        """Documents, newest first."""
+        return await documents.list_documents(tx, cursor, page_size)
+
+    @routes.get("/{document_id}")
+    async def get_document(document_id: UUID, tx: Transaction = door.reader) -> Document:
+        """One document with the state of its ingestion."""
+        return await documents.get_document(tx, document_id)
+
+    @routes.delete("/{document_id}")
+    async def delete_document(document_id: UUID, tx: Transaction = door.manager) -> Deleted:
+        """Remove a document and everything made from it. Citations of it stay and say that their source is gone."""
+        return await documents.delete_document(tx, document_id)
+
+    return routes
+
+
+def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
+    routes = door.router(prefix="/retrieval", tags=["retrieval"])
+
+    @routes.post("/index-chunks", status_code=201)
+    async def index_chunks(body: indexing.IndexChunks, tx: Transaction = door.writer) -> indexing.Indexed:
+        """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives."""
+        prepared = await indexing.prepare(knowledge, tx.workspace_id, body, door.settings.limits)
+        return await indexing.index_chunks(tx, prepared)
+
+    @routes.post("/query")
+    async def query(body: RetrievalQuery, tx: Transaction = door.reader) -> Answer:
+        """The best chunks for a question: keyword (BM25), semantic (cosine) or hybrid."""
+        return await retrieval.retrieve(tx, knowledge.embedder, body, door.settings.limits)
+
+    @routes.post("/citations", status_code=201)
+    async def create_citations(body: NewResponse, tx: Transaction = door.writer) -> Response:
+        """Store an answer with its segments and the evidence of each."""
+        return await responses.create_response(tx, body)
+
+    @routes.get("/citations")
+    async def list_citations(
+        response_id: UUID | None = None, citation_id: UUID | None = None, tx: Transaction = door.reader
+    ) -> CitationList:
+        """Citations of a response, or one citation, each checked against the stored text now."""
+        return CitationList(data=await responses.list_citations(tx, response_id, citation_id))
+
+    return routes

@@ -1,0 +1,54 @@
+"""What knowledge needs while the process runs: the file store, the extraction children, the query embedder."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from datalane.db.database import Database
+from datalane.engine.handlers import Handler, Handlers, Mode
+from datalane.kit.retry import RetryPolicy
+from datalane.knowledge.documents.service import DELETE_FILE, INGEST
+from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
+from datalane.knowledge.extraction import ExtractionPool
+from datalane.knowledge.files import FileStore
+from datalane.knowledge.ingestion import Ingestion
+from datalane.settings import Settings
+
+INGEST_BATCH = 50
+"""Documents that share a child's message and a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """`pool` starts its children when they are first needed; `embedder` loads at the first query."""
+
+    files: FileStore
+    pool: ExtractionPool
+    embedder: Embedder
+
+    def register(self, handlers: Handlers, database: Database) -> None:
+        """Add the handlers of document jobs."""
+        ingestion = Ingestion(database, self.files, self.pool)
+        handlers.add(
+            Handler(
+                INGEST,
+                Mode.STAGED,
+                ingestion.apply,
+                prepare=ingestion.prepare,
+                batch=INGEST_BATCH,
+                on_failure=ingestion.failed,
+            )
+        )
+        handlers.add(Handler(DELETE_FILE, Mode.EXTERNAL, ingestion.delete_file, retry=RetryPolicy(max_attempts=10)))
+
+
+@asynccontextmanager
+async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge]:
+    """Raises `ConfigurationError` when the file store cannot be used."""
+    pool = ExtractionPool(settings.parsing.processes, settings.parsing.timeout.total_seconds(), settings.parsing.memory)
+    try:
+        yield Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder())
+    finally:
+        await pool.aclose()
