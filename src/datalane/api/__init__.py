@@ -1,1 +1,1 @@
-"""The HTTP face."""
+"""The HTTP face: authentication, problem documents, limits, idempotent answers, routes."""

@@ -18,7 +18,7 @@ from datalane.db.faults import translated
 from datalane.errors import NotFound, Unauthenticated
 from datalane.identity.passwords import check_password, hash_password, verify_password
 from datalane.identity.queries import queries
-from datalane.identity.schemas import Credentials, NewAccount, Session
+from datalane.identity.schemas import Credentials, Me, NewAccount, Session
 from datalane.identity.tokens import digest, is_session_token, new_secret, parse_api_key
 from datalane.settings import SessionSettings
 
@@ -113,6 +113,22 @@ async def authenticate(
         workspace_id=row["workspace_id"],
         role=Role(row["role"]) if row["role"] else None,
         expires_at=row["expires_at"],
+    )
+
+
+async def describe(database: Database, identity: Identity) -> Me:
+    """What a caller may know about itself."""
+    async with database.unscoped() as tx:
+        person = await queries.my_account(tx.connection, user_id=identity.user_id)
+    return Me(
+        actor_id=identity.actor_id,
+        auth_method=identity.auth_method,
+        user_id=identity.user_id,
+        email=person["email"],
+        name=person["name"],
+        workspace_id=identity.workspace_id,
+        role=identity.role,
+        expires_at=identity.expires_at,
     )
 
 

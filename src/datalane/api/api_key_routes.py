@@ -1,0 +1,36 @@
+"""API keys of a workspace."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+
+from datalane.api.door import HttpDoor
+from datalane.db.transaction import Transaction
+from datalane.identity import api_keys
+from datalane.identity.schemas import ApiKeyRevocation, ApiKeys, CreatedApiKey, NewApiKey, RevokedApiKey
+
+
+def router(door: HttpDoor) -> APIRouter:
+    routes = door.router(prefix="/api-keys", tags=["api keys"])
+    size = Query(25, ge=1, le=door.settings.limits.page_size)
+
+    @routes.post("/create", status_code=201)
+    async def create(body: NewApiKey, tx: Transaction = door.manager) -> CreatedApiKey:
+        """A key for this workspace, with a role not above one's own. It is shown this once."""
+        return await api_keys.create_api_key(tx, body)
+
+    @routes.get("/list")
+    async def list_api_keys(
+        tx: Transaction = door.manager, page_size: int = size, cursor: UUID | None = None
+    ) -> ApiKeys:
+        """All keys of the workspace, never their secrets. `cursor` is the `next_cursor` of the page before."""
+        return await api_keys.list_api_keys(tx, after=cursor, page_size=page_size)
+
+    @routes.post("/revoke")
+    async def revoke(body: ApiKeyRevocation, tx: Transaction = door.manager) -> RevokedApiKey:
+        """Refuse a key from now on."""
+        return await api_keys.revoke_api_key(tx, body.key_id)
+
+    return routes

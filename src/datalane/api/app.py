@@ -1,0 +1,35 @@
+"""The application. The caller opens the lane and runs the server; both outlive the app."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from fastapi import FastAPI
+
+from datalane.api import docs_page, health, openapi, problems
+from datalane.api.door import HttpDoor
+from datalane.api.lanes import OpenLane
+from datalane.api.limits import BodyLimitMiddleware
+from datalane.api.routes import MakeRouter, routers
+from datalane.api.trace import TraceMiddleware
+
+
+def create_app(lane: OpenLane, domains: Sequence[MakeRouter] = ()) -> FastAPI:
+    """The HTTP API of an open lane. `domains` make routers of an application's own, with the same door."""
+    app = FastAPI(
+        title="Datalane",
+        version=version("datalane"),
+        description="One tenant-safe data lane in one Postgres.",
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.include_router(health.router(lane))
+    for router in routers(HttpDoor(lane), domains):
+        app.include_router(router)
+    docs_page.install(app)
+    openapi.install(app)
+    problems.install(app)
+    app.add_middleware(BodyLimitMiddleware, limit=lane.settings.limits.request_body)
+    app.add_middleware(TraceMiddleware)
+    return app

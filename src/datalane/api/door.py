@@ -1,0 +1,171 @@
+"""The door of HTTP routes: authenticate, check the role, read the body, open the transaction, answer, commit.
+
+All of it happens around the route's own handler, so that the answer is known before the commit (an idempotent answer
+is stored in the same transaction) and the commit is done before the answer leaves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
+
+from fastapi import APIRouter, Depends
+from fastapi.routing import APIRoute
+from starlette.requests import Request
+from starlette.responses import Response
+
+from datalane.api.bodies import CheckedRequest
+from datalane.api.context import Caller, authenticate_request, context_in_workspace
+from datalane.api.idempotency import KeyedRequest, idempotency_key, keep, recall
+from datalane.api.lanes import OpenLane
+from datalane.api.limits import meter_of
+from datalane.contracts.context import Context, Role
+from datalane.db.transaction import Transaction
+from datalane.errors import InvalidInput
+from datalane.settings import Settings
+
+_GIVEN = "datalane.given"
+Handle = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What a route needs. `account` routes are about the caller, in whatever workspace or none."""
+
+    name: str
+    least: Role = Role.VIEWER
+    opens: bool = True
+    writes: bool = False
+    uploads: bool = False
+    account: bool = False
+
+
+class HttpDoor:
+    """Implements `datalane.contracts.http.Door`, and has more dependencies for routes about the caller.
+
+    `account` and `account_writer` give a `Caller`; the writer's has an open transaction. `self_writer` is for what
+    everybody may change about themselves: viewer and above, the service checks the rest.
+    """
+
+    def __init__(self, lane: OpenLane) -> None:
+        self.lane = lane
+        self.reader = _dependency(Access("reader"))
+        self.writer = _dependency(Access("writer", Role.MEMBER, writes=True))
+        self.uploader = _dependency(Access("uploader", Role.MEMBER, writes=True, uploads=True))
+        self.manager = _dependency(Access("manager", Role.ADMIN, writes=True))
+        self.self_writer = _dependency(Access("self_writer", writes=True))
+        self.caller = _dependency(Access("caller", opens=False))
+        self.account = _dependency(Access("account", opens=False, account=True))
+        self.account_writer = _dependency(Access("account_writer", writes=True, account=True))
+
+    @property
+    def settings(self) -> Settings:
+        return self.lane.settings
+
+    def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
+        route_class = type("DoorRoute", (DoorRoute,), {"lane": self.lane})
+        return APIRouter(prefix=prefix, tags=list(tags), route_class=route_class)
+
+    def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        return self.lane.database.transaction(context)
+
+
+def _dependency(access: Access) -> Any:
+    async def give(request: Request) -> Any:
+        return request.scope[_GIVEN]
+
+    give.access = access  # type: ignore[attr-defined]
+    return Depends(give)
+
+
+class DoorRoute(APIRoute):
+    """A route that goes through the door when its handler asks for one of the door's dependencies."""
+
+    lane: ClassVar[OpenLane]
+
+    @property
+    def access(self) -> Access | None:
+        """What the route needs, None for a public one. Raises `TypeError` when it asks for two things."""
+        asked = (getattr(dependency.call, "access", None) for dependency in self.dependant.dependencies)
+        found = {access for access in asked if isinstance(access, Access)}
+        if len(found) > 1:
+            raise TypeError(f"{self.path}: a route takes one dependency of the door, not {len(found)}")
+        return next(iter(found), None)
+
+    @property
+    def one_time_secrets(self) -> frozenset[str]:
+        """Members of the answer that are shown once."""
+        fields = getattr(self.response_model, "model_fields", {})
+        return frozenset(
+            name
+            for name, field in fields.items()
+            if isinstance(field.json_schema_extra, dict) and field.json_schema_extra.get("x-one-time-secret")
+        )
+
+    def get_route_handler(self) -> Any:
+        handle, access, secrets = super().get_route_handler(), self.access, self.one_time_secrets
+
+        async def answer_public(request: Request) -> Response:
+            checked = CheckedRequest(request.scope, request.receive)
+            await checked.read(self)
+            return await handle(checked)
+
+        async def answer_guarded(request: Request) -> Response:
+            return await self._answer(request, access or Access("reader"), handle, secrets)
+
+        return answer_guarded if access else answer_public
+
+    async def _answer(self, request: Request, access: Access, handle: Handle, secrets: frozenset[str]) -> Response:
+        checked = CheckedRequest(request.scope, request.receive)
+        caller = await authenticate_request(self.lane.database, checked)
+        context = caller.context if access.account else context_in_workspace(caller, access.least)
+        if access.uploads:
+            meter_of(request.scope).allow(self.lane.settings.limits.upload, "upload")
+        asked = await self._read(checked, access)
+        if not access.opens:
+            request.scope[_GIVEN] = caller if access.account else context
+            return await handle(checked)
+        if context is None:
+            return await self._answer_nowhere(checked, caller, asked, handle)
+        async with self.lane.database.transaction(context) as tx:
+            request.scope[_GIVEN] = replace(caller, transaction=tx) if access.account else tx
+            return await self._answer_once(tx, checked, asked, handle, secrets)
+
+    async def _read(self, request: CheckedRequest, access: Access) -> KeyedRequest | None:
+        """Read the body, and what identifies the request when it carries a key."""
+        key = idempotency_key(request) if access.writes and request.method != "GET" else None
+        await request.read(self)
+        if key is None:
+            return None
+        return KeyedRequest(key, f"{request.method} {self.path_format}", await request.digest())
+
+    async def _answer_once(
+        self,
+        tx: Transaction,
+        request: CheckedRequest,
+        asked: KeyedRequest | None,
+        handle: Handle,
+        secrets: frozenset[str],
+    ) -> Response:
+        if asked is None:
+            return await handle(request)
+        kept = self.lane.settings.limits.idempotency_window
+        stored = await recall(tx, asked, kept)
+        if stored is not None:
+            await request.close()
+            return stored
+        response = await handle(request)
+        await keep(tx, asked, response, secrets, kept)
+        return response
+
+    async def _answer_nowhere(
+        self, request: CheckedRequest, caller: Caller, asked: KeyedRequest | None, handle: Handle
+    ) -> Response:
+        """A write about the account by someone who is in no workspace: there is nowhere to keep an answer."""
+        if asked is not None:
+            raise InvalidInput("Idempotency-Key needs a workspace to act in, and you are in none; leave it out")
+        async with self.lane.database.unscoped() as tx:
+            request.scope[_GIVEN] = replace(caller, transaction=tx)
+            return await handle(request)

@@ -1,0 +1,101 @@
+"""The OpenAPI document: what FastAPI derives, plus what the door adds to every route."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import iter_route_contexts
+
+from datalane.api.door import Access, DoorRoute
+
+_PROBLEM = {
+    "type": "object",
+    "description": "RFC 9457 problem document",
+    "required": ["type", "title", "status", "detail", "code", "correlation_id"],
+    "properties": {
+        "type": {"type": "string", "format": "uri"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "code": {"type": "string", "description": "stable and machine-readable"},
+        "correlation_id": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in ("field", "message", "code")},
+            },
+        },
+    },
+}
+_ANSWER = {
+    "description": "A problem",
+    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+}
+_BEARER = {"type": "http", "scheme": "bearer", "description": "A session token or an API key (`dl_…`)"}
+
+
+def install(app: FastAPI) -> None:
+    """Give `app` its own `openapi()`, computed once."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = describe(app)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def access_by_operation(app: FastAPI) -> dict[tuple[str, str], Access | None]:
+    """What each operation (method, path) needs; None for a public one."""
+    found: dict[tuple[str, str], Access | None] = {}
+    for route in iter_route_contexts(app.routes):
+        original = route.original_route
+        access = original.access if isinstance(original, DoorRoute) else None
+        for method in route.methods or ():
+            found[(method, route.path or "")] = access
+    return found
+
+
+def describe(app: FastAPI) -> dict[str, Any]:
+    document = get_openapi(
+        title=app.title, version=app.version, description=app.description, routes=app.routes, servers=app.servers
+    )
+    components = document.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    for derived in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(derived, None)
+    schemas["Problem"] = _PROBLEM
+    components["securitySchemes"] = {"bearer": _BEARER}
+    needs = access_by_operation(app)
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            _complete(operation, needs.get((method.upper(), path)), method)
+    return document
+
+
+def _complete(operation: dict[str, Any], access: Access | None, method: str) -> None:
+    responses = operation.setdefault("responses", {})
+    responses.pop("422", None)
+    responses["default"] = _ANSWER
+    parameters = operation.setdefault("parameters", [])
+    parameters.append(_header("X-Correlation-Id", "ties the request to everything it causes; made when absent"))
+    if access is None:
+        return
+    operation["security"] = [{"bearer": []}]
+    operation["x-role"] = access.least.value
+    parameters.append(_header("X-Workspace-Id", "the workspace to act in; the oldest membership when absent"))
+    if access.writes and method != "get":
+        parameters.append(_header("Idempotency-Key", "the same key and body get the stored answer for 24 hours"))
+
+
+def _header(name: str, description: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "in": "header",
+        "required": False,
+        "description": description,
+        "schema": {"type": "string"},
+    }
