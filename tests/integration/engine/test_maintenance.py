@@ -1,0 +1,66 @@
+"""Maintenance: months ahead of time, months past their keep, keys past their window."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import asyncpg
+import pytest
+
+from datalane.contracts.context import Context
+from datalane.db.database import Database
+from datalane.db.provision import Prepared
+from datalane.engine.events import publish
+from datalane.engine.maintenance import run_once
+from datalane.kit.clock import utc_now
+from datalane.settings import Limits, Retention
+
+MONTHS = "SELECT right(inhrelid::regclass::text, 6) FROM pg_inherits WHERE inhparent = 'datalane.events'::regclass"
+
+
+@pytest.fixture
+async def types(database: Database) -> None:
+    """The built-in event types, as a worker registers them."""
+    from datalane.contracts.registry import EVENTS
+    from datalane.engine.desk import Desk
+
+    desk = Desk(database, "test", lambda: None)
+    await desk.register({}, [], list(EVENTS))
+    await desk.close()
+
+
+async def months(connection: asyncpg.Connection) -> set[str]:
+    return {row[0] for row in await connection.fetch(MONTHS)}
+
+
+async def test_the_coming_months_are_there_and_a_second_run_adds_nothing(urls: Prepared) -> None:
+    connection = await asyncpg.connect(urls.maintenance_url)
+    later = datetime(2031, 5, 17, tzinfo=UTC)
+    first = await run_once(connection, later, Retention(), Limits())
+    second = await run_once(connection, later, Retention(), Limits())
+    assert {"203105", "203106", "203107", "203108"} <= await months(connection)
+    assert (first.partitions_added, second.partitions_added) == (16, 0)
+    await connection.close()
+
+
+async def test_a_month_goes_when_all_of_it_is_past_its_keep(urls: Prepared) -> None:
+    connection = await asyncpg.connect(urls.maintenance_url)
+    now = utc_now()
+    kept = await run_once(connection, now, Retention(), Limits())
+    gone = await run_once(connection, now + timedelta(days=400), Retention(), Limits())
+    assert kept.partitions_dropped == 0
+    assert gone.partitions_dropped > 0
+    assert min(await months(connection)) >= (now + timedelta(days=300)).strftime("%Y%m")
+    await connection.close()
+
+
+async def test_a_dedupe_key_past_its_window_is_forgotten(
+    urls: Prepared, database: Database, context: Context, types: None
+) -> None:
+    async with database.transaction(context) as tx:
+        await publish(tx, "membership.removed", {"user_id": "u"}, source_event_id="7")
+    connection = await asyncpg.connect(urls.maintenance_url)
+    early = await run_once(connection, utc_now(), Retention(), Limits())
+    late = await run_once(connection, utc_now() + timedelta(days=31), Retention(), Limits())
+    assert (early.keys_forgotten, late.keys_forgotten) == (0, 1)
+    await connection.close()
