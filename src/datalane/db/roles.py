@@ -69,6 +69,10 @@ class Roles:
         return f"{self.prefix}_maintenance"
 
     @property
+    def logins(self) -> tuple[str, ...]:
+        return (self.login, self.operator, self.maintenance)
+
+    @property
     def all(self) -> tuple[str, ...]:
         return (
             self.owner,

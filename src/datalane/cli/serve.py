@@ -1,0 +1,103 @@
+"""The processes of a lane: `datalane api`, `datalane worker`, `datalane maintenance`.
+
+The supervisor starts them as its children; each can be run on its own as well, on any machine that reaches the
+database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import typer
+from pydantic import SecretStr
+
+from datalane.db.home import connection_settings, maintenance_url
+from datalane.settings import load_settings
+from datalane.supervisor.handshake import announce_ready, inherited_socket, listen, wait_at_gate
+
+App = Annotated[str | None, typer.Option(help="Your lane with its handlers, as module:lane.")]
+
+
+def api(
+    host: Annotated[str | None, typer.Option(help="Address to listen on. [default: 127.0.0.1]")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one. [default: 8080]")
+    ] = None,
+    app: App = None,
+) -> None:
+    """Serve the HTTP API, one process."""
+    from datalane.api.app import create_app
+    from datalane.cli.http_server import serve
+    from datalane.cli.lanes import load_lane
+
+    settings, lane = load_settings(), load_lane(app)
+    url = connection_settings(settings).database_url
+    listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
+
+    async def work(stop: asyncio.Event) -> None:
+        async with lane.open(settings, url):
+            await serve(create_app(lane), listener, settings.api.root_path, stop, announce_ready)
+
+    _run(work)
+
+
+def worker(app: App = None) -> None:
+    """Run jobs until stopped; SIGTERM lets the running ones end."""
+    from datalane.cli.lanes import load_lane
+    from datalane.lane import run_worker
+
+    settings, lane = load_settings(), load_lane(app)
+    url = connection_settings(settings).database_url
+
+    async def work(stop: asyncio.Event) -> None:
+        ready = asyncio.Event()
+        async with lane.open(settings, url):
+            await _announcing(ready, run_worker(lane, stop, ready))
+
+    _run(work)
+
+
+def maintenance() -> None:
+    """Keep partitions ahead of time and apply retention. Runs as the maintenance login, once per lane."""
+    from datalane.engine.maintenance import run_maintenance
+
+    settings = load_settings()
+    settings.maintenance_url = SecretStr(maintenance_url(settings))
+
+    async def work(stop: asyncio.Event) -> None:
+        ready = asyncio.Event()
+        await _announcing(ready, run_maintenance(settings, stop, ready))
+
+    _run(work)
+
+
+async def _announcing(ready: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work`, and tell the supervisor when it says that it is ready."""
+
+    async def tell() -> None:
+        await ready.wait()
+        announce_ready()
+
+    telling = asyncio.create_task(tell())
+    try:
+        await work
+    finally:
+        telling.cancel()
+
+
+def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Run until done; SIGINT and SIGTERM ask for the end."""
+    import uvloop
+
+    wait_at_gate()
+
+    async def main() -> None:
+        stop, loop = asyncio.Event(), asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stop.set)
+        await work(stop)
+
+    uvloop.run(main())
