@@ -23,17 +23,18 @@ from datalane.engine.handlers import EventHandler, Job
 _CLAIM = """
 SELECT workspace_id, id, kind, subject_id, args, attempt_count, max_attempts, rescue_count, lease_token, actor_id,
        correlation_id, causation_id, causation_depth, order_key, queued_at
-FROM datalane.claim_jobs($1, $2, $3, $4, $5, $6)
+FROM datalane.claim_jobs($1, $2, $3, $4, $5, $6, $7)
 """
 
 
 class Desk:
     """Two connections as the worker role, each used by one task at a time. They reconnect by themselves."""
 
-    def __init__(self, database: Database, name: str, on_wake: Callable[[], None]) -> None:
+    def __init__(self, database: Database, name: str, on_wake: Callable[[], None], rescues: int = 10) -> None:
         self._database = database
         self._name = name
         self._on_wake = on_wake
+        self._rescues = rescues
         self._claims: asyncpg.Connection | None = None
         self._keeper: asyncpg.Connection | None = None
         self._claims_lock = asyncio.Lock()
@@ -52,7 +53,7 @@ class Desk:
                 self._claims = await self._database.direct_connection(self._database.roles.worker)
                 await self._claims.execute("SET synchronous_commit = off")
             with translated():
-                rows = await self._claims.fetch(_CLAIM, kinds, batch, lease, self._name, *self._after)
+                rows = await self._claims.fetch(_CLAIM, kinds, batch, lease, self._name, *self._after, self._rescues)
         jobs = [Job(*row) for row in rows]
         if jobs:
             self._after = (jobs[-1].workspace_id, jobs[-1].kind)
@@ -78,8 +79,8 @@ class Desk:
         """Ids whose lease is still held."""
         return set(await self._value("SELECT datalane.extend_leases($1, $2, $3, $4)", *_held(jobs), lease))
 
-    async def rescue(self, bound: int) -> int:
-        rescued: int = await self._value("SELECT datalane.rescue_jobs($1)", bound)
+    async def rescue(self) -> int:
+        rescued: int = await self._value("SELECT datalane.rescue_jobs($1)", self._rescues)
         return rescued
 
     async def next_due(self) -> datetime | None:

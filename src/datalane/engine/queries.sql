@@ -67,7 +67,7 @@ FROM datalane.job_changes WHERE workspace_id = :workspace_id AND job_id = :job_i
 -- name: find_job_ids(workspace_id, statuses, kind, error_class, before, most)
 -- Ids of stopped jobs by filter, oldest first, replayed ones left out.
 SELECT id FROM datalane.jobs
-WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
+WHERE workspace_id = :workspace_id AND shelf = 'stopped' AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
   AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
   AND (:before::timestamptz IS NULL OR queued_at < :before)
 ORDER BY id LIMIT :most;

@@ -53,7 +53,7 @@ class Worker:
         self._handlers = handlers
         self._settings = settings or WorkerSettings()
         self._wake = asyncio.Event()
-        self._desk = Desk(database, self.name, self._wake.set)
+        self._desk = Desk(database, self.name, self._wake.set, self._settings.jobs.rescues)
         self._runner = Runner(database, self._desk, self.tally)
         self._slots = asyncio.Semaphore(self._settings.groups)
         self._running: dict[asyncio.Task[None], list[Job]] = {}
@@ -156,7 +156,7 @@ class Worker:
                 task.cancel()
 
     async def _rescue(self) -> None:
-        rescued = await self._desk.rescue(self._settings.jobs.rescues)
+        rescued = await self._desk.rescue()
         if rescued:
             log.warning("jobs_rescued", jobs=rescued)
             self._wake.set()

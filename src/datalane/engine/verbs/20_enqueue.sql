@@ -45,11 +45,11 @@ BEGIN
         INTO seqs, waits
         FROM generate_series(1, cardinality(kinds)) AS i (place) LEFT JOIN placed p ON p.place = i.place;
     END IF;
-    INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, waiting, priority, args, max_attempts, queued_at,
+    INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, shelf, priority, args, max_attempts, queued_at,
                                next_retry_at, order_key, order_seq, idempotency_key, correlation_id, causation_id,
                                causation_depth, actor_id, parent_job_id)
     SELECT workspace, ids[i.place], i.kind, i.subject,
-           coalesce(waits[i.place], CASE WHEN i.run_at > at THEN 'due' END),
+           coalesce(waits[i.place], CASE WHEN i.run_at > at THEN 'due' ELSE 'ready' END),
            coalesce(i.priority, 0), coalesce(i.arg, '{}'), coalesce(i.attempts, 3), at, coalesce(i.run_at, at),
            i.order_key, seqs[i.place], i.key, correlation, causation, depth, actor, i.parent
     FROM unnest(kinds, args, subject_ids, priorities, run_ats, order_keys, idempotency_keys, max_attempts, parents)

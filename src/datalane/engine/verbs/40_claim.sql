@@ -1,6 +1,9 @@
 -- Claim: fair, batched, leased. A lane is one kind of one workspace. A claim walks the lanes that have ready work,
 -- beginning after the lane the worker served last, and takes an equal share from each, so that one workspace's
 -- million jobs never keep another's one waiting. The plan is pinned: statistics of a queue are always stale.
+--
+-- A claimed job stays on the ready shelf, so a claim passes over the jobs that others are running, and takes over those
+-- whose lease has run out: a lost worker's job is leased again when its turn comes, its attempt unspent.
 
 CREATE OR REPLACE FUNCTION datalane.ready_lanes(
     kinds text[], lanes integer, after_workspace uuid, after_kind text)
@@ -8,14 +11,12 @@ RETURNS TABLE (workspace_id uuid, kind text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     WITH RECURSIVE walk AS (
         (SELECT j.workspace_id, j.kind FROM datalane.jobs j
-         WHERE j.status IN ('queued', 'retrying') AND j.waiting IS NULL
-           AND (j.workspace_id, j.kind) > (after_workspace, after_kind)
+         WHERE j.shelf = 'ready' AND (j.workspace_id, j.kind) > (after_workspace, after_kind)
          ORDER BY j.workspace_id, j.kind LIMIT 1)
         UNION ALL
         SELECT following.workspace_id, following.kind FROM walk CROSS JOIN LATERAL (
             SELECT j.workspace_id, j.kind FROM datalane.jobs j
-            WHERE j.status IN ('queued', 'retrying') AND j.waiting IS NULL
-              AND (j.workspace_id, j.kind) > (walk.workspace_id, walk.kind)
+            WHERE j.shelf = 'ready' AND (j.workspace_id, j.kind) > (walk.workspace_id, walk.kind)
             ORDER BY j.workspace_id, j.kind LIMIT 1) following
     )
     SELECT walk.workspace_id, walk.kind FROM walk
@@ -26,9 +27,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = o
     LIMIT lanes
 $$;
 
--- Claim from lanes of `kinds`, without regard to bounds on running jobs.
+-- Claim from lanes of `kinds` onto `shelf`, without regard to bounds on running jobs. A job on its last rescue is held, so
+-- that the sweep (rescue_jobs) ends it if its worker is lost once more.
 CREATE OR REPLACE FUNCTION datalane.claim_ready(
-    kinds text[], batch integer, lease interval, worker text, after_workspace uuid, after_kind text, at timestamptz)
+    kinds text[], batch integer, lease interval, worker text, after_workspace uuid, after_kind text, onto text,
+    rescue_bound integer, at timestamptz)
 RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
@@ -37,7 +40,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off 
     SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
-    workspaces uuid[]; lane_kinds text[]; more record; wanted integer := batch; got integer;
+    workspaces uuid[]; lane_kinds text[]; wanted integer := batch; got integer;
 BEGIN
     SELECT array_agg(l.workspace_id), array_agg(l.kind) INTO workspaces, lane_kinds
     FROM datalane.ready_lanes(kinds, batch, after_workspace, after_kind) AS l;
@@ -57,18 +60,33 @@ BEGIN
     FOR round IN 1 .. 2 LOOP
         RETURN QUERY
             WITH taken AS MATERIALIZED (
-                SELECT j.workspace_id, j.id
+                SELECT j.workspace_id, j.id, j.status = 'processing' AS lost, j.started_at, j.attempt_count, j.rescue_count,
+                       j.leased_by
                 FROM unnest(workspaces, lane_kinds) AS lane (workspace, kind) CROSS JOIN LATERAL (
-                    SELECT c.workspace_id, c.id FROM datalane.jobs c
-                    WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind
-                      AND c.status IN ('queued', 'retrying') AND c.waiting IS NULL
+                    SELECT c.workspace_id, c.id, c.status, c.started_at, c.attempt_count, c.rescue_count, c.leased_by
+                    FROM datalane.jobs c
+                    WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind AND c.shelf = 'ready'
+                      AND (c.lease_until IS NULL OR c.lease_until < at)
                     ORDER BY c.priority DESC, c.next_retry_at, c.id
                     LIMIT greatest(1, wanted / cardinality(workspaces)) FOR UPDATE SKIP LOCKED) j
                 LIMIT wanted
+            ), told AS (
+                INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt,
+                                                      worker, error_class, reason)
+                SELECT t.workspace_id, t.id, app.uuid7(), s.at, s.from_status, s.to_status, t.attempt_count, t.leased_by,
+                       s.error_class, s.reason
+                FROM taken t CROSS JOIN LATERAL (VALUES
+                    (t.started_at, CASE WHEN t.attempt_count > 1 OR t.rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
+                     'processing', NULL, NULL),
+                    (at, 'processing', 'retrying', 'lease_lost', 'rescued')) AS s (at, from_status, to_status, error_class, reason)
+                WHERE t.lost
             )
             UPDATE datalane.jobs j
-            SET status = 'processing', attempt_count = j.attempt_count + 1, started_at = at, lease_until = at + lease,
-                lease_token = j.lease_token + 1, leased_by = worker
+            SET status = 'processing', started_at = at, lease_until = at + lease, lease_token = j.lease_token + 1,
+                leased_by = worker,
+                attempt_count = j.attempt_count + CASE WHEN taken.lost THEN 0 ELSE 1 END,
+                rescue_count = j.rescue_count + CASE WHEN taken.lost THEN 1 ELSE 0 END,
+                shelf = CASE WHEN taken.lost AND j.rescue_count + 1 >= rescue_bound THEN 'held' ELSE onto END
             FROM taken WHERE j.workspace_id = taken.workspace_id AND j.id = taken.id
             RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.args, j.attempt_count, j.max_attempts,
                       j.rescue_count, j.lease_token, j.actor_id, j.correlation_id, j.causation_id, j.causation_depth,
@@ -86,23 +104,23 @@ RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enabl
 DECLARE
     promoted integer := 0;
 BEGIN
-    IF EXISTS (SELECT FROM datalane.jobs j WHERE j.waiting = 'due' AND j.next_retry_at <= at) THEN
+    IF EXISTS (SELECT FROM datalane.jobs j WHERE j.shelf = 'due' AND j.next_retry_at <= at) THEN
         WITH due AS MATERIALIZED (
-            SELECT j.workspace_id, j.id FROM datalane.jobs j WHERE j.waiting = 'due' AND j.next_retry_at <= at
+            SELECT j.workspace_id, j.id FROM datalane.jobs j WHERE j.shelf = 'due' AND j.next_retry_at <= at
             ORDER BY j.next_retry_at LIMIT most FOR UPDATE SKIP LOCKED
         )
-        UPDATE datalane.jobs j SET waiting = NULL FROM due WHERE j.workspace_id = due.workspace_id AND j.id = due.id;
+        UPDATE datalane.jobs j SET shelf = 'ready' FROM due WHERE j.workspace_id = due.workspace_id AND j.id = due.id;
         GET DIAGNOSTICS promoted = ROW_COUNT;
     END IF;
     RETURN promoted;
 END $$;
 
 -- Claim up to `batch` ready jobs of `kinds` for `worker`, leased for `lease`. `after_workspace` and `after_kind` are the
--- lane served last. A kind with a bound on running jobs is claimed under its row's lock; when another claim holds
--- the lock the kind is left for the next turn.
+-- lane served last. A kind with a bound on running jobs is claimed under its row's lock and held, so that they can be
+-- counted; when another claim has the lock the kind is left for the next turn.
 CREATE OR REPLACE FUNCTION datalane.claim_jobs(
     kinds text[], batch integer, lease interval, worker text, after_workspace uuid DEFAULT NULL,
-    after_kind text DEFAULT NULL, now timestamptz DEFAULT NULL)
+    after_kind text DEFAULT NULL, rescue_bound integer DEFAULT 10, now timestamptz DEFAULT NULL)
 RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
@@ -116,19 +134,19 @@ DECLARE
     bounded record; unbounded text[]; room integer; got integer; wanted integer := batch;
 BEGIN
     PERFORM datalane.promote_due(at);
-    unbounded := kinds;
     FOR bounded IN
         SELECT k.kind, k.max_running FROM datalane.job_kinds k
         WHERE k.kind = ANY (kinds) AND k.max_running IS NOT NULL ORDER BY k.kind FOR UPDATE SKIP LOCKED
     LOOP
         EXIT WHEN wanted <= 0;
         SELECT bounded.max_running - count(*) INTO room FROM datalane.jobs j
-        WHERE j.status = 'processing' AND j.kind = bounded.kind;
+        WHERE j.shelf = 'held' AND j.kind = bounded.kind;
         CONTINUE WHEN room <= 0;
         RETURN QUERY
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
                    c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
-            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker, last_workspace, last_kind, at) c;
+            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker, last_workspace, last_kind,
+                                      'held', rescue_bound, at) c;
         GET DIAGNOSTICS got = ROW_COUNT;
         wanted := wanted - got;
     END LOOP;
@@ -138,7 +156,8 @@ BEGIN
         RETURN QUERY
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
                    c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
-            FROM datalane.claim_ready(unbounded, wanted, lease, worker, last_workspace, last_kind, at) c;
+            FROM datalane.claim_ready(unbounded, wanted, lease, worker, last_workspace, last_kind, 'ready', rescue_bound,
+                                      at) c;
     END IF;
 END $$;
 

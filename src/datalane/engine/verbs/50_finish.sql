@@ -53,8 +53,8 @@ BEGIN
       AND j.dead_letter_reason IS DISTINCT FROM 'canceled';
     UPDATE datalane.job_order o SET head_seq = coalesce(following, o.next_seq), touched_at = at
     WHERE o.workspace_id = workspace AND o.order_key = key;
-    UPDATE datalane.jobs j SET waiting = CASE WHEN j.next_retry_at > at THEN 'due' END
-    WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq = following AND j.waiting = 'order';
+    UPDATE datalane.jobs j SET shelf = CASE WHEN j.next_retry_at > at THEN 'due' ELSE 'ready' END
+    WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq = following AND j.shelf = 'order';
 END $$;
 
 -- Inside a tenant transaction: complete the jobs together with what they did. Raises lease_lost, which rolls the
@@ -100,7 +100,7 @@ CREATE OR REPLACE FUNCTION datalane.bury_job(
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     UPDATE datalane.jobs j
-    SET status = 'dead_letter', dead_lettered_at = at, dead_letter_reason = reason, waiting = NULL, lease_until = NULL,
+    SET status = 'dead_letter', dead_lettered_at = at, dead_letter_reason = reason, shelf = 'stopped', lease_until = NULL,
         last_error_class = coalesce(error_class, j.last_error_class),
         last_error_message = coalesce(error_message, j.last_error_message)
     WHERE j.workspace_id = (job).workspace_id AND j.id = (job).id;
@@ -134,7 +134,7 @@ BEGIN
     END IF;
     IF retry_after IS NULL THEN
         PERFORM datalane.record_attempt(job, 'failed', error_class, error_message, NULL, at);
-        UPDATE datalane.jobs j SET status = 'failed', lease_until = NULL, last_error_class = error_class,
+        UPDATE datalane.jobs j SET status = 'failed', shelf = 'stopped', lease_until = NULL, last_error_class = error_class,
                                    last_error_message = error_message
         WHERE j.workspace_id = workspace AND j.id = job_id;
         RETURN 'failed';
@@ -146,7 +146,7 @@ BEGIN
     END IF;
     UPDATE datalane.jobs j
     SET status = 'retrying', lease_until = NULL, next_retry_at = at + retry_after,
-        waiting = CASE WHEN retry_after > interval '0' THEN 'due' END,
+        shelf = CASE WHEN retry_after > interval '0' THEN 'due' ELSE 'ready' END,
         last_error_class = error_class, last_error_message = error_message
     WHERE j.workspace_id = workspace AND j.id = job_id;
     RETURN 'retrying';
@@ -181,19 +181,21 @@ BEGIN
     LOOP
         PERFORM datalane.record_attempt(job, 'retrying', NULL, NULL, 'released', at);
         UPDATE datalane.jobs j
-        SET status = 'retrying', lease_until = NULL, attempt_count = j.attempt_count - 1, next_retry_at = at
+        SET status = 'retrying', shelf = 'ready', lease_until = NULL, attempt_count = j.attempt_count - 1,
+            next_retry_at = at
         WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         released := released + 1;
     END LOOP;
     RETURN released;
 END $$;
 
--- Heartbeat: hold the leases for another `lease`. Answers the ids still held; the others were lost or canceled.
+-- Heartbeat: hold the leases for another `lease`; what runs this long leaves the ready shelf. Answers the ids still held;
+-- the others were lost or canceled.
 CREATE OR REPLACE FUNCTION datalane.extend_leases(
     workspaces uuid[], ids uuid[], tokens bigint[], lease interval, now timestamptz DEFAULT NULL)
 RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     WITH held AS (
-        UPDATE datalane.jobs j SET lease_until = coalesce(now, clock_timestamp()) + lease
+        UPDATE datalane.jobs j SET lease_until = coalesce(now, clock_timestamp()) + lease, shelf = 'held'
         FROM unnest(workspaces, ids, tokens) AS t (workspace, id, token)
         WHERE j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token AND j.status = 'processing'
         RETURNING j.id
@@ -201,15 +203,16 @@ RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     SELECT coalesce(array_agg(held.id), '{}') FROM held
 $$;
 
--- Jobs whose worker is lost go back to ready, their attempt unspent; past `bound` rescues a job is a dead letter,
--- since it seems to take its worker down. Answers how many were rescued.
+-- The sweep: held jobs whose worker is lost go back to ready, their attempt unspent; past `bound` rescues a job is a dead
+-- letter, since it seems to take its worker down. (Claims take over the lost jobs on the ready shelf by themselves.)
+-- Answers how many were rescued.
 CREATE OR REPLACE FUNCTION datalane.rescue_jobs(bound integer, most integer DEFAULT 500, now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; rescued integer := 0;
 BEGIN
     FOR job IN
-        SELECT j.* FROM datalane.jobs j WHERE j.status = 'processing' AND j.lease_until < at
+        SELECT j.* FROM datalane.jobs j WHERE j.shelf = 'held' AND j.lease_until < at
         ORDER BY j.workspace_id, j.id LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM datalane.record_attempt(job, 'retrying', 'lease_lost', NULL, 'rescued', at);
@@ -218,7 +221,7 @@ BEGIN
                                       format('its worker was lost %s times', job.rescue_count + 1), at);
         ELSE
             UPDATE datalane.jobs j
-            SET status = 'retrying', lease_until = NULL, rescue_count = j.rescue_count + 1,
+            SET status = 'retrying', shelf = 'ready', lease_until = NULL, rescue_count = j.rescue_count + 1,
                 attempt_count = j.attempt_count - 1, next_retry_at = at, last_error_class = 'lease_lost'
             WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         END IF;

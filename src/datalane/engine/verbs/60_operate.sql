@@ -13,7 +13,7 @@ BEGIN
         WHERE j.workspace_id = app.workspace_id() AND j.id = ANY (ids) AND j.status = 'failed' ORDER BY j.id FOR UPDATE
     LOOP
         UPDATE datalane.jobs j
-        SET status = 'retrying', next_retry_at = at, max_attempts = greatest(j.max_attempts, j.attempt_count + 1)
+        SET status = 'retrying', shelf = 'ready', next_retry_at = at, max_attempts = greatest(j.max_attempts, j.attempt_count + 1)
         WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, reason)
         VALUES (job.workspace_id, job.id, app.uuid7(), at, 'failed', 'retrying', job.attempt_count, 'operator_retry');
@@ -40,12 +40,12 @@ BEGIN
         child := app.uuid7();
         UPDATE datalane.jobs j SET replayed_by = child WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, priority, args, max_attempts, queued_at, next_retry_at,
-                                   order_key, order_seq, waiting, idempotency_key, correlation_id, causation_id,
+                                   order_key, order_seq, shelf, idempotency_key, correlation_id, causation_id,
                                    causation_depth, actor_id, parent_job_id)
         VALUES (job.workspace_id, child, job.kind, job.subject_id, job.priority, job.args, job.max_attempts, at, at,
                 job.order_key, job.order_seq,
-                (SELECT 'order' FROM datalane.job_order o WHERE o.workspace_id = job.workspace_id
-                 AND o.order_key = job.order_key AND job.order_seq > o.head_seq),
+                coalesce((SELECT 'order' FROM datalane.job_order o WHERE o.workspace_id = job.workspace_id
+                          AND o.order_key = job.order_key AND job.order_seq > o.head_seq), 'ready'),
                 'replay:' || child, job.correlation_id, job.causation_id, job.causation_depth, job.actor_id, job.id);
         PERFORM datalane.audit('job.replayed', 'job', job.id::text, NULL, jsonb_build_object('job_id', child));
         parent_id := job.id;

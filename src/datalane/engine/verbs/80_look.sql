@@ -3,7 +3,7 @@
 -- When the next delayed job is due, so that an idle worker knows when to look again.
 CREATE OR REPLACE FUNCTION datalane.next_due() RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT min(j.next_retry_at) FROM datalane.jobs j WHERE j.waiting = 'due'
+    SELECT min(j.next_retry_at) FROM datalane.jobs j WHERE j.shelf = 'due'
 $$;
 
 -- Keys whose window has passed, and ordering keys at rest, are forgotten in bites. Answers how many rows went.

@@ -18,7 +18,7 @@ GRANT EXECUTE ON FUNCTION
 TO datalane_app;
 
 GRANT EXECUTE ON FUNCTION
-    datalane.claim_jobs(text[], integer, interval, text, uuid, text, timestamptz),
+    datalane.claim_jobs(text[], integer, interval, text, uuid, text, integer, timestamptz),
     datalane.finish_jobs(uuid[], uuid[], bigint[], timestamptz),
     datalane.fail_job(uuid, uuid, bigint, text, text, interval, timestamptz),
     datalane.release_jobs(uuid[], uuid[], bigint[], timestamptz),

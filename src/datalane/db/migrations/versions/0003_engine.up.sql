@@ -96,7 +96,8 @@ CREATE TABLE datalane.jobs (
     subject_id text,
     status text NOT NULL DEFAULT 'queued' CONSTRAINT job_status_is_known
         CHECK (status IN ('queued', 'processing', 'retrying', 'failed', 'dead_letter')),
-    waiting text CONSTRAINT waiting_for_its_time_or_its_turn CHECK (waiting IN ('due', 'order')),
+    shelf text NOT NULL DEFAULT 'ready' CONSTRAINT shelf_is_known
+        CHECK (shelf IN ('ready', 'due', 'order', 'held', 'stopped')),
     priority smallint NOT NULL DEFAULT 0,
     args jsonb NOT NULL DEFAULT '{}',
     attempt_count integer NOT NULL DEFAULT 0,
@@ -125,20 +126,25 @@ CREATE TABLE datalane.jobs (
     CONSTRAINT lease_or_not_processing CHECK ((status = 'processing') = (lease_until IS NOT NULL)),
     CONSTRAINT dead_letters_say_why CHECK ((status = 'dead_letter') = (dead_letter_reason IS NOT NULL)),
     CONSTRAINT ordered_jobs_have_a_place CHECK ((order_key IS NULL) = (order_seq IS NULL)),
-    CONSTRAINT only_unclaimed_jobs_wait CHECK (waiting IS NULL OR status IN ('queued', 'retrying'))
-) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
+    CONSTRAINT only_unclaimed_jobs_wait CHECK (shelf NOT IN ('due', 'order') OR status IN ('queued', 'retrying')),
+    CONSTRAINT only_running_jobs_are_held CHECK (shelf <> 'held' OR status = 'processing'),
+    CONSTRAINT stopped_jobs_are_on_their_shelf CHECK ((shelf = 'stopped') = (status IN ('failed', 'dead_letter')))
+) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000,
         autovacuum_analyze_scale_factor = 0.1, autovacuum_vacuum_cost_delay = 0);
--- Ready work: due, not blocked by an ordering key. A lane is one kind of one workspace.
-CREATE INDEX jobs_ready ON datalane.jobs (workspace_id, kind, priority DESC, next_retry_at, id)
-    WHERE status IN ('queued', 'retrying') AND waiting IS NULL;
-CREATE INDEX jobs_due ON datalane.jobs (next_retry_at) WHERE waiting = 'due';
-CREATE INDEX jobs_leased ON datalane.jobs (kind, lease_until) WHERE status = 'processing';
+-- Which index a job stands in is its shelf, so that a claim, which changes status and lease, touches no index at all
+-- (a heap-only update; the fillfactor leaves room for it on the page):
+--   ready    due and not blocked; a claimed job stays here, passed over, until it ends or outlives a heartbeat
+--   due      waits for next_retry_at           order    waits for its turn
+--   held     runs longer than a heartbeat, or its kind has a bound          stopped  failed or dead letter
+-- A lane is one kind of one workspace.
+CREATE INDEX jobs_ready ON datalane.jobs (workspace_id, kind, priority DESC, next_retry_at, id) WHERE shelf = 'ready';
+CREATE INDEX jobs_due ON datalane.jobs (next_retry_at) WHERE shelf = 'due';
+CREATE INDEX jobs_held ON datalane.jobs (kind, workspace_id, id) WHERE shelf = 'held';
+CREATE INDEX jobs_stopped ON datalane.jobs (workspace_id, id) WHERE shelf = 'stopped';
 CREATE UNIQUE INDEX jobs_in_order ON datalane.jobs (workspace_id, order_key, order_seq)
     WHERE order_key IS NOT NULL AND replayed_by IS NULL;
-CREATE INDEX jobs_stopped ON datalane.jobs (workspace_id, status, id) WHERE status IN ('failed', 'dead_letter');
-CREATE INDEX jobs_by_subject ON datalane.jobs (workspace_id, subject_id) WHERE subject_id IS NOT NULL;
 SELECT app.protect('datalane.jobs', 'log', verbs => 'SELECT, INSERT, UPDATE, DELETE', operator_columns =>
-    '{workspace_id,id,kind,subject_id,status,waiting,priority,attempt_count,max_attempts,rescue_count,queued_at,started_at,next_retry_at,lease_until,leased_by,correlation_id,parent_job_id,replayed_by,last_error_class,dead_lettered_at,dead_letter_reason}');
+    '{workspace_id,id,kind,subject_id,status,shelf,priority,attempt_count,max_attempts,rescue_count,queued_at,started_at,next_retry_at,lease_until,leased_by,correlation_id,parent_job_id,replayed_by,last_error_class,dead_lettered_at,dead_letter_reason}');
 
 -- Completed jobs, by month of their creation.
 CREATE TABLE datalane.job_history (

@@ -91,11 +91,11 @@ BEGIN
         INTO seqs, waits
         FROM generate_series(1, cardinality(kinds)) AS i (place) LEFT JOIN placed p ON p.place = i.place;
     END IF;
-    INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, waiting, priority, args, max_attempts, queued_at,
+    INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, shelf, priority, args, max_attempts, queued_at,
                                next_retry_at, order_key, order_seq, idempotency_key, correlation_id, causation_id,
                                causation_depth, actor_id, parent_job_id)
     SELECT workspace, ids[i.place], i.kind, i.subject,
-           coalesce(waits[i.place], CASE WHEN i.run_at > at THEN 'due' END),
+           coalesce(waits[i.place], CASE WHEN i.run_at > at THEN 'due' ELSE 'ready' END),
            coalesce(i.priority, 0), coalesce(i.arg, '{}'), coalesce(i.attempts, 3), at, coalesce(i.run_at, at),
            i.order_key, seqs[i.place], i.key, correlation, causation, depth, actor, i.parent
     FROM unnest(kinds, args, subject_ids, priorities, run_ats, order_keys, idempotency_keys, max_attempts, parents)
@@ -372,6 +372,9 @@ END $$;
 -- Claim: fair, batched, leased. A lane is one kind of one workspace. A claim walks the lanes that have ready work,
 -- beginning after the lane the worker served last, and takes an equal share from each, so that one workspace's
 -- million jobs never keep another's one waiting. The plan is pinned: statistics of a queue are always stale.
+--
+-- A claimed job stays on the ready shelf, so a claim passes over the jobs that others are running, and takes over those
+-- whose lease has run out: a lost worker's job is leased again when its turn comes, its attempt unspent.
 
 CREATE OR REPLACE FUNCTION datalane.ready_lanes(
     kinds text[], lanes integer, after_workspace uuid, after_kind text)
@@ -379,14 +382,12 @@ RETURNS TABLE (workspace_id uuid, kind text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
     WITH RECURSIVE walk AS (
         (SELECT j.workspace_id, j.kind FROM datalane.jobs j
-         WHERE j.status IN ('queued', 'retrying') AND j.waiting IS NULL
-           AND (j.workspace_id, j.kind) > (after_workspace, after_kind)
+         WHERE j.shelf = 'ready' AND (j.workspace_id, j.kind) > (after_workspace, after_kind)
          ORDER BY j.workspace_id, j.kind LIMIT 1)
         UNION ALL
         SELECT following.workspace_id, following.kind FROM walk CROSS JOIN LATERAL (
             SELECT j.workspace_id, j.kind FROM datalane.jobs j
-            WHERE j.status IN ('queued', 'retrying') AND j.waiting IS NULL
-              AND (j.workspace_id, j.kind) > (walk.workspace_id, walk.kind)
+            WHERE j.shelf = 'ready' AND (j.workspace_id, j.kind) > (walk.workspace_id, walk.kind)
             ORDER BY j.workspace_id, j.kind LIMIT 1) following
     )
     SELECT walk.workspace_id, walk.kind FROM walk
@@ -397,9 +398,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = o
     LIMIT lanes
 $$;
 
--- Claim from lanes of `kinds`, without regard to bounds on running jobs.
+-- Claim from lanes of `kinds` onto `shelf`, without regard to bounds on running jobs. A job on its last rescue is held, so
+-- that the sweep (rescue_jobs) ends it if its worker is lost once more.
 CREATE OR REPLACE FUNCTION datalane.claim_ready(
-    kinds text[], batch integer, lease interval, worker text, after_workspace uuid, after_kind text, at timestamptz)
+    kinds text[], batch integer, lease interval, worker text, after_workspace uuid, after_kind text, onto text,
+    rescue_bound integer, at timestamptz)
 RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
@@ -408,7 +411,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off 
     SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
-    workspaces uuid[]; lane_kinds text[]; more record; wanted integer := batch; got integer;
+    workspaces uuid[]; lane_kinds text[]; wanted integer := batch; got integer;
 BEGIN
     SELECT array_agg(l.workspace_id), array_agg(l.kind) INTO workspaces, lane_kinds
     FROM datalane.ready_lanes(kinds, batch, after_workspace, after_kind) AS l;
@@ -428,18 +431,33 @@ BEGIN
     FOR round IN 1 .. 2 LOOP
         RETURN QUERY
             WITH taken AS MATERIALIZED (
-                SELECT j.workspace_id, j.id
+                SELECT j.workspace_id, j.id, j.status = 'processing' AS lost, j.started_at, j.attempt_count, j.rescue_count,
+                       j.leased_by
                 FROM unnest(workspaces, lane_kinds) AS lane (workspace, kind) CROSS JOIN LATERAL (
-                    SELECT c.workspace_id, c.id FROM datalane.jobs c
-                    WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind
-                      AND c.status IN ('queued', 'retrying') AND c.waiting IS NULL
+                    SELECT c.workspace_id, c.id, c.status, c.started_at, c.attempt_count, c.rescue_count, c.leased_by
+                    FROM datalane.jobs c
+                    WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind AND c.shelf = 'ready'
+                      AND (c.lease_until IS NULL OR c.lease_until < at)
                     ORDER BY c.priority DESC, c.next_retry_at, c.id
                     LIMIT greatest(1, wanted / cardinality(workspaces)) FOR UPDATE SKIP LOCKED) j
                 LIMIT wanted
+            ), told AS (
+                INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt,
+                                                      worker, error_class, reason)
+                SELECT t.workspace_id, t.id, app.uuid7(), s.at, s.from_status, s.to_status, t.attempt_count, t.leased_by,
+                       s.error_class, s.reason
+                FROM taken t CROSS JOIN LATERAL (VALUES
+                    (t.started_at, CASE WHEN t.attempt_count > 1 OR t.rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
+                     'processing', NULL, NULL),
+                    (at, 'processing', 'retrying', 'lease_lost', 'rescued')) AS s (at, from_status, to_status, error_class, reason)
+                WHERE t.lost
             )
             UPDATE datalane.jobs j
-            SET status = 'processing', attempt_count = j.attempt_count + 1, started_at = at, lease_until = at + lease,
-                lease_token = j.lease_token + 1, leased_by = worker
+            SET status = 'processing', started_at = at, lease_until = at + lease, lease_token = j.lease_token + 1,
+                leased_by = worker,
+                attempt_count = j.attempt_count + CASE WHEN taken.lost THEN 0 ELSE 1 END,
+                rescue_count = j.rescue_count + CASE WHEN taken.lost THEN 1 ELSE 0 END,
+                shelf = CASE WHEN taken.lost AND j.rescue_count + 1 >= rescue_bound THEN 'held' ELSE onto END
             FROM taken WHERE j.workspace_id = taken.workspace_id AND j.id = taken.id
             RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.args, j.attempt_count, j.max_attempts,
                       j.rescue_count, j.lease_token, j.actor_id, j.correlation_id, j.causation_id, j.causation_depth,
@@ -457,23 +475,23 @@ RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enabl
 DECLARE
     promoted integer := 0;
 BEGIN
-    IF EXISTS (SELECT FROM datalane.jobs j WHERE j.waiting = 'due' AND j.next_retry_at <= at) THEN
+    IF EXISTS (SELECT FROM datalane.jobs j WHERE j.shelf = 'due' AND j.next_retry_at <= at) THEN
         WITH due AS MATERIALIZED (
-            SELECT j.workspace_id, j.id FROM datalane.jobs j WHERE j.waiting = 'due' AND j.next_retry_at <= at
+            SELECT j.workspace_id, j.id FROM datalane.jobs j WHERE j.shelf = 'due' AND j.next_retry_at <= at
             ORDER BY j.next_retry_at LIMIT most FOR UPDATE SKIP LOCKED
         )
-        UPDATE datalane.jobs j SET waiting = NULL FROM due WHERE j.workspace_id = due.workspace_id AND j.id = due.id;
+        UPDATE datalane.jobs j SET shelf = 'ready' FROM due WHERE j.workspace_id = due.workspace_id AND j.id = due.id;
         GET DIAGNOSTICS promoted = ROW_COUNT;
     END IF;
     RETURN promoted;
 END $$;
 
 -- Claim up to `batch` ready jobs of `kinds` for `worker`, leased for `lease`. `after_workspace` and `after_kind` are the
--- lane served last. A kind with a bound on running jobs is claimed under its row's lock; when another claim holds
--- the lock the kind is left for the next turn.
+-- lane served last. A kind with a bound on running jobs is claimed under its row's lock and held, so that they can be
+-- counted; when another claim has the lock the kind is left for the next turn.
 CREATE OR REPLACE FUNCTION datalane.claim_jobs(
     kinds text[], batch integer, lease interval, worker text, after_workspace uuid DEFAULT NULL,
-    after_kind text DEFAULT NULL, now timestamptz DEFAULT NULL)
+    after_kind text DEFAULT NULL, rescue_bound integer DEFAULT 10, now timestamptz DEFAULT NULL)
 RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
@@ -487,19 +505,19 @@ DECLARE
     bounded record; unbounded text[]; room integer; got integer; wanted integer := batch;
 BEGIN
     PERFORM datalane.promote_due(at);
-    unbounded := kinds;
     FOR bounded IN
         SELECT k.kind, k.max_running FROM datalane.job_kinds k
         WHERE k.kind = ANY (kinds) AND k.max_running IS NOT NULL ORDER BY k.kind FOR UPDATE SKIP LOCKED
     LOOP
         EXIT WHEN wanted <= 0;
         SELECT bounded.max_running - count(*) INTO room FROM datalane.jobs j
-        WHERE j.status = 'processing' AND j.kind = bounded.kind;
+        WHERE j.shelf = 'held' AND j.kind = bounded.kind;
         CONTINUE WHEN room <= 0;
         RETURN QUERY
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
                    c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
-            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker, last_workspace, last_kind, at) c;
+            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker, last_workspace, last_kind,
+                                      'held', rescue_bound, at) c;
         GET DIAGNOSTICS got = ROW_COUNT;
         wanted := wanted - got;
     END LOOP;
@@ -509,7 +527,8 @@ BEGIN
         RETURN QUERY
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
                    c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
-            FROM datalane.claim_ready(unbounded, wanted, lease, worker, last_workspace, last_kind, at) c;
+            FROM datalane.claim_ready(unbounded, wanted, lease, worker, last_workspace, last_kind, 'ready', rescue_bound,
+                                      at) c;
     END IF;
 END $$;
 
@@ -575,8 +594,8 @@ BEGIN
       AND j.dead_letter_reason IS DISTINCT FROM 'canceled';
     UPDATE datalane.job_order o SET head_seq = coalesce(following, o.next_seq), touched_at = at
     WHERE o.workspace_id = workspace AND o.order_key = key;
-    UPDATE datalane.jobs j SET waiting = CASE WHEN j.next_retry_at > at THEN 'due' END
-    WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq = following AND j.waiting = 'order';
+    UPDATE datalane.jobs j SET shelf = CASE WHEN j.next_retry_at > at THEN 'due' ELSE 'ready' END
+    WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq = following AND j.shelf = 'order';
 END $$;
 
 -- Inside a tenant transaction: complete the jobs together with what they did. Raises lease_lost, which rolls the
@@ -622,7 +641,7 @@ CREATE OR REPLACE FUNCTION datalane.bury_job(
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     UPDATE datalane.jobs j
-    SET status = 'dead_letter', dead_lettered_at = at, dead_letter_reason = reason, waiting = NULL, lease_until = NULL,
+    SET status = 'dead_letter', dead_lettered_at = at, dead_letter_reason = reason, shelf = 'stopped', lease_until = NULL,
         last_error_class = coalesce(error_class, j.last_error_class),
         last_error_message = coalesce(error_message, j.last_error_message)
     WHERE j.workspace_id = (job).workspace_id AND j.id = (job).id;
@@ -656,7 +675,7 @@ BEGIN
     END IF;
     IF retry_after IS NULL THEN
         PERFORM datalane.record_attempt(job, 'failed', error_class, error_message, NULL, at);
-        UPDATE datalane.jobs j SET status = 'failed', lease_until = NULL, last_error_class = error_class,
+        UPDATE datalane.jobs j SET status = 'failed', shelf = 'stopped', lease_until = NULL, last_error_class = error_class,
                                    last_error_message = error_message
         WHERE j.workspace_id = workspace AND j.id = job_id;
         RETURN 'failed';
@@ -668,7 +687,7 @@ BEGIN
     END IF;
     UPDATE datalane.jobs j
     SET status = 'retrying', lease_until = NULL, next_retry_at = at + retry_after,
-        waiting = CASE WHEN retry_after > interval '0' THEN 'due' END,
+        shelf = CASE WHEN retry_after > interval '0' THEN 'due' ELSE 'ready' END,
         last_error_class = error_class, last_error_message = error_message
     WHERE j.workspace_id = workspace AND j.id = job_id;
     RETURN 'retrying';
@@ -703,19 +722,21 @@ BEGIN
     LOOP
         PERFORM datalane.record_attempt(job, 'retrying', NULL, NULL, 'released', at);
         UPDATE datalane.jobs j
-        SET status = 'retrying', lease_until = NULL, attempt_count = j.attempt_count - 1, next_retry_at = at
+        SET status = 'retrying', shelf = 'ready', lease_until = NULL, attempt_count = j.attempt_count - 1,
+            next_retry_at = at
         WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         released := released + 1;
     END LOOP;
     RETURN released;
 END $$;
 
--- Heartbeat: hold the leases for another `lease`. Answers the ids still held; the others were lost or canceled.
+-- Heartbeat: hold the leases for another `lease`; what runs this long leaves the ready shelf. Answers the ids still held;
+-- the others were lost or canceled.
 CREATE OR REPLACE FUNCTION datalane.extend_leases(
     workspaces uuid[], ids uuid[], tokens bigint[], lease interval, now timestamptz DEFAULT NULL)
 RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     WITH held AS (
-        UPDATE datalane.jobs j SET lease_until = coalesce(now, clock_timestamp()) + lease
+        UPDATE datalane.jobs j SET lease_until = coalesce(now, clock_timestamp()) + lease, shelf = 'held'
         FROM unnest(workspaces, ids, tokens) AS t (workspace, id, token)
         WHERE j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token AND j.status = 'processing'
         RETURNING j.id
@@ -723,15 +744,16 @@ RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     SELECT coalesce(array_agg(held.id), '{}') FROM held
 $$;
 
--- Jobs whose worker is lost go back to ready, their attempt unspent; past `bound` rescues a job is a dead letter,
--- since it seems to take its worker down. Answers how many were rescued.
+-- The sweep: held jobs whose worker is lost go back to ready, their attempt unspent; past `bound` rescues a job is a dead
+-- letter, since it seems to take its worker down. (Claims take over the lost jobs on the ready shelf by themselves.)
+-- Answers how many were rescued.
 CREATE OR REPLACE FUNCTION datalane.rescue_jobs(bound integer, most integer DEFAULT 500, now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; rescued integer := 0;
 BEGIN
     FOR job IN
-        SELECT j.* FROM datalane.jobs j WHERE j.status = 'processing' AND j.lease_until < at
+        SELECT j.* FROM datalane.jobs j WHERE j.shelf = 'held' AND j.lease_until < at
         ORDER BY j.workspace_id, j.id LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM datalane.record_attempt(job, 'retrying', 'lease_lost', NULL, 'rescued', at);
@@ -740,7 +762,7 @@ BEGIN
                                       format('its worker was lost %s times', job.rescue_count + 1), at);
         ELSE
             UPDATE datalane.jobs j
-            SET status = 'retrying', lease_until = NULL, rescue_count = j.rescue_count + 1,
+            SET status = 'retrying', shelf = 'ready', lease_until = NULL, rescue_count = j.rescue_count + 1,
                 attempt_count = j.attempt_count - 1, next_retry_at = at, last_error_class = 'lease_lost'
             WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         END IF;
@@ -764,7 +786,7 @@ BEGIN
         WHERE j.workspace_id = app.workspace_id() AND j.id = ANY (ids) AND j.status = 'failed' ORDER BY j.id FOR UPDATE
     LOOP
         UPDATE datalane.jobs j
-        SET status = 'retrying', next_retry_at = at, max_attempts = greatest(j.max_attempts, j.attempt_count + 1)
+        SET status = 'retrying', shelf = 'ready', next_retry_at = at, max_attempts = greatest(j.max_attempts, j.attempt_count + 1)
         WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, reason)
         VALUES (job.workspace_id, job.id, app.uuid7(), at, 'failed', 'retrying', job.attempt_count, 'operator_retry');
@@ -791,12 +813,12 @@ BEGIN
         child := app.uuid7();
         UPDATE datalane.jobs j SET replayed_by = child WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, priority, args, max_attempts, queued_at, next_retry_at,
-                                   order_key, order_seq, waiting, idempotency_key, correlation_id, causation_id,
+                                   order_key, order_seq, shelf, idempotency_key, correlation_id, causation_id,
                                    causation_depth, actor_id, parent_job_id)
         VALUES (job.workspace_id, child, job.kind, job.subject_id, job.priority, job.args, job.max_attempts, at, at,
                 job.order_key, job.order_seq,
-                (SELECT 'order' FROM datalane.job_order o WHERE o.workspace_id = job.workspace_id
-                 AND o.order_key = job.order_key AND job.order_seq > o.head_seq),
+                coalesce((SELECT 'order' FROM datalane.job_order o WHERE o.workspace_id = job.workspace_id
+                          AND o.order_key = job.order_key AND job.order_seq > o.head_seq), 'ready'),
                 'replay:' || child, job.correlation_id, job.causation_id, job.causation_depth, job.actor_id, job.id);
         PERFORM datalane.audit('job.replayed', 'job', job.id::text, NULL, jsonb_build_object('job_id', child));
         parent_id := job.id;
@@ -920,7 +942,7 @@ END $$;
 -- When the next delayed job is due, so that an idle worker knows when to look again.
 CREATE OR REPLACE FUNCTION datalane.next_due() RETURNS timestamptz
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT min(j.next_retry_at) FROM datalane.jobs j WHERE j.waiting = 'due'
+    SELECT min(j.next_retry_at) FROM datalane.jobs j WHERE j.shelf = 'due'
 $$;
 
 -- Keys whose window has passed, and ordering keys at rest, are forgotten in bites. Answers how many rows went.
@@ -965,7 +987,7 @@ GRANT EXECUTE ON FUNCTION
 TO datalane_app;
 
 GRANT EXECUTE ON FUNCTION
-    datalane.claim_jobs(text[], integer, interval, text, uuid, text, timestamptz),
+    datalane.claim_jobs(text[], integer, interval, text, uuid, text, integer, timestamptz),
     datalane.finish_jobs(uuid[], uuid[], bigint[], timestamptz),
     datalane.fail_job(uuid, uuid, bigint, text, text, interval, timestamptz),
     datalane.release_jobs(uuid[], uuid[], bigint[], timestamptz),

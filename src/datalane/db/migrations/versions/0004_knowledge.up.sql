@@ -34,6 +34,13 @@ CREATE TABLE datalane.search_totals (
 );
 SELECT app.protect('datalane.search_totals', 'tenant');
 
+-- A member may replace what is indexed, for instance with a new version of a text, so the index's own rows may be
+-- deleted by those who may write them. Documents are deleted by admins alone.
+CREATE POLICY app_reindex ON datalane.search_postings FOR DELETE TO datalane_app
+    USING (workspace_id = app.workspace_id() AND app.actor_rank() >= 2);
+CREATE POLICY app_reindex ON datalane.search_entries FOR DELETE TO datalane_app
+    USING (workspace_id = app.workspace_id() AND app.actor_rank() >= 2);
+
 -- Documents ----------------------------------------------------------------------------------------------------
 
 CREATE TABLE datalane.documents (
@@ -115,6 +122,8 @@ CREATE TABLE datalane.chunk_vectors (
 ALTER TABLE datalane.chunk_vectors ALTER COLUMN embedding SET STORAGE PLAIN;
 CREATE INDEX chunk_vectors_by_chunk ON datalane.chunk_vectors (workspace_id, chunk_id);
 SELECT app.protect('datalane.chunk_vectors', 'tenant');
+CREATE POLICY app_reindex ON datalane.chunk_vectors FOR DELETE TO datalane_app
+    USING (workspace_id = app.workspace_id() AND app.actor_rank() >= 2);
 
 -- Responses and citations -----------------------------------------------------------------------------------------
 
