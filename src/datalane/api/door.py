@@ -119,18 +119,26 @@ class DoorRoute(APIRoute):
 
     async def _answer(self, request: Request, access: Access, handle: Handle, secrets: frozenset[str]) -> Response:
         checked = CheckedRequest(request.scope, request.receive)
+        try:
+            return await self._answer_checked(checked, access, handle, secrets)
+        finally:
+            await checked.close()
+
+    async def _answer_checked(
+        self, checked: CheckedRequest, access: Access, handle: Handle, secrets: frozenset[str]
+    ) -> Response:
         caller = await authenticate_request(self.lane.database, checked)
         context = caller.context if access.account else context_in_workspace(caller, access.least)
         if access.uploads:
-            meter_of(request.scope).allow(self.lane.settings.limits.upload, "upload")
+            meter_of(checked.scope).allow(self.lane.settings.limits.upload, "upload")
         asked = await self._read(checked, access)
         if not access.opens:
-            request.scope[_GIVEN] = caller if access.account else context
+            checked.scope[_GIVEN] = caller if access.account else context
             return await handle(checked)
         if context is None:
             return await self._answer_nowhere(checked, caller, asked, handle)
         async with self.lane.database.transaction(context) as tx:
-            request.scope[_GIVEN] = replace(caller, transaction=tx) if access.account else tx
+            checked.scope[_GIVEN] = replace(caller, transaction=tx) if access.account else tx
             return await self._answer_once(tx, checked, asked, handle, secrets)
 
     async def _read(self, request: CheckedRequest, access: Access) -> KeyedRequest | None:
@@ -154,7 +162,6 @@ class DoorRoute(APIRoute):
         kept = self.lane.settings.limits.idempotency_window
         stored = await recall(tx, asked, kept)
         if stored is not None:
-            await request.close()
             return stored
         response = await handle(request)
         await keep(tx, asked, response, secrets, kept)

@@ -23,7 +23,6 @@ from datalane.errors import (
     DatalaneError,
     Forbidden,
     InvalidInput,
-    LimitExceeded,
     RateLimited,
     Unauthenticated,
 )
@@ -107,8 +106,6 @@ def _known(error: DatalaneError) -> Problem:
         headers = {"WWW-Authenticate": "Bearer"}
     elif isinstance(error, RateLimited):
         headers = {"Retry-After": str(max(1, round(error.retry_after)))}
-    elif isinstance(error, LimitExceeded):
-        headers = {"Connection": "close"}
     return Problem(error.status, error.code, detail, getattr(error, "errors", []), headers)
 
 

@@ -1,0 +1,207 @@
+"""Workspaces and memberships over HTTP, with every role."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+from tests.integration.api.conftest import Join, Person, SignUp, without_correlation
+
+from datalane.contracts.context import Context, Role
+from datalane.db.database import Database
+from datalane.db.provision import Prepared
+from datalane.errors import Forbidden
+
+
+async def test_a_user_makes_and_lists_workspaces(client: httpx.AsyncClient, ada: Person, bob: Person) -> None:
+    made = await client.post("/workspaces/create", json={"name": "Second"}, headers=ada.headers)
+    assert made.status_code == 201
+    assert (made.json()["name"], made.json()["role"], made.json()["search_language"]) == ("Second", "owner", "english")
+    mine = (await client.get("/workspaces/list", headers=ada.headers)).json()["data"]
+    assert [workspace["workspace_id"] for workspace in mine] == [str(ada.workspace_id), made.json()["workspace_id"]]
+    members = (await client.get("/workspaces/members/list", headers=ada.within(made.json()["workspace_id"]))).json()
+    assert [member["user_id"] for member in members["data"]] == [str(ada.user_id)]
+
+
+async def test_a_member_is_added_changed_suspended_and_removed(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, database: Database
+) -> None:
+    there = await join(ada, bob, "viewer")
+    change = {"user_id": str(bob.user_id), "role": "member"}
+    changed = await client.post("/workspaces/members/change", json=change, headers=ada.headers)
+    assert (changed.json()["role"], changed.json()["status"]) == ("member", "active")
+    suspend = {"user_id": str(bob.user_id), "status": "suspended"}
+    assert (await client.post("/workspaces/members/change", json=suspend, headers=ada.headers)).status_code == 200
+    assert (await client.get("/workspaces/members/list", headers=there)).status_code == 404
+    reactivate = {**suspend, "status": "active"}
+    await client.post("/workspaces/members/change", json=reactivate, headers=ada.headers)
+    assert (await client.get("/auth/me", headers=there)).json()["role"] == "member"
+    gone = await client.post("/workspaces/members/remove", json={"user_id": str(bob.user_id)}, headers=ada.headers)
+    assert gone.json()["status"] == "removed"
+    assert (await client.get("/workspaces/members/list", headers=there)).status_code == 404
+    async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
+        audit = await tx.fetch(
+            "SELECT action, before->>'status' AS was, after->>'status' AS is_now, correlation_id "
+            "FROM datalane.audit_log WHERE resource_id = $1 ORDER BY audit_id",
+            str(bob.user_id),
+        )
+        events = await tx.fetch("SELECT event_type FROM datalane.events WHERE subject_id = $1", str(bob.user_id))
+    assert [tuple(row)[:3] for row in audit] == [
+        ("membership.added", None, "active"),
+        ("membership.changed", "active", "active"),
+        ("membership.changed", "active", "suspended"),
+        ("membership.changed", "suspended", "active"),
+        ("membership.removed", "active", "removed"),
+    ]
+    assert audit[-1]["correlation_id"] == gone.headers["x-correlation-id"]
+    assert len(events) == len(audit)
+
+
+async def test_a_removed_member_comes_back_with_a_new_role(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join
+) -> None:
+    await join(ada, bob, "admin")
+    await client.post("/workspaces/members/remove", json={"user_id": str(bob.user_id)}, headers=ada.headers)
+    there = await join(ada, bob, "viewer")
+    assert (await client.get("/auth/me", headers=there)).json()["role"] == "viewer"
+
+
+async def test_somebody_who_is_a_member_or_has_no_account_cannot_be_added(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join
+) -> None:
+    await join(ada, bob, "viewer")
+    again = {"email": bob.email, "role": "admin"}
+    assert (await client.post("/workspaces/members/add", json=again, headers=ada.headers)).status_code == 409
+    nobody = {"email": "nobody@example.com", "role": "admin"}
+    assert (await client.post("/workspaces/members/add", json=nobody, headers=ada.headers)).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/workspaces/members/change", {"role": "viewer"}),
+        ("/workspaces/members/change", {"status": "suspended"}),
+        ("/workspaces/members/remove", {}),
+    ],
+)
+async def test_the_owner_cannot_be_demoted_suspended_or_removed(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, path: str, body: dict[str, str]
+) -> None:
+    there = await join(ada, bob, "admin")
+    answer = await client.post(path, json={"user_id": str(ada.user_id), **body}, headers=there)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    assert "ownership" in answer.json()["detail"]
+
+
+async def test_ownership_is_not_granted(client: httpx.AsyncClient, ada: Person, bob: Person, join: Join) -> None:
+    added = {"email": bob.email, "role": "owner"}
+    assert (await client.post("/workspaces/members/add", json=added, headers=ada.headers)).status_code == 409
+    await join(ada, bob, "member")
+    promoted = {"user_id": str(bob.user_id), "role": "owner"}
+    assert (await client.post("/workspaces/members/change", json=promoted, headers=ada.headers)).status_code == 409
+
+
+@pytest.mark.parametrize("role", ["viewer", "member"])
+async def test_below_admin_nobody_manages_members_or_keys(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, role: str
+) -> None:
+    there = await join(ada, bob, role)
+    attempts = {
+        "/workspaces/members/add": {"email": ada.email, "role": "viewer"},
+        "/workspaces/members/change": {"user_id": str(ada.user_id), "role": "viewer"},
+        "/workspaces/members/remove": {"user_id": str(ada.user_id)},
+        "/api-keys/create": {"name": "mine"},
+        "/api-keys/revoke": {"key_id": str(uuid4())},
+    }
+    for path, body in attempts.items():
+        answer = await client.post(path, json=body, headers=there)
+        assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
+    assert (await client.get("/api-keys/list", headers=there)).status_code == 403
+    assert (await client.get("/workspaces/members/list", headers=there)).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT datalane.add_member('ada@example.com', 'admin')",
+        "SELECT datalane.change_member('{ada}', 'viewer')",
+        "SELECT datalane.remove_member('{ada}')",
+        "SELECT datalane.create_api_key(app.uuid7(), sha256('x'), 'k', 'viewer', NULL)",
+        "SELECT datalane.revoke_api_key(app.uuid7())",
+        "SELECT FROM datalane.list_api_keys()",
+        "INSERT INTO datalane.memberships SELECT * FROM datalane.memberships",
+        "UPDATE datalane.memberships SET role = 'owner'",
+        "DELETE FROM datalane.memberships",
+        "UPDATE datalane.workspaces SET name = 'mine now'",
+    ],
+)
+async def test_the_database_refuses_a_viewer_too(
+    database: Database, ada: Person, bob: Person, join: Join, statement: str
+) -> None:
+    await join(ada, bob, "viewer")
+    with pytest.raises(Forbidden):
+        async with database.transaction(Context(ada.workspace_id, bob.user_id, Role.VIEWER)) as tx:
+            await tx.execute(statement.format(ada=ada.user_id))
+
+
+async def test_everybody_may_leave(client: httpx.AsyncClient, ada: Person, bob: Person, join: Join) -> None:
+    there = await join(ada, bob, "viewer")
+    left = await client.post("/workspaces/members/remove", json={"user_id": str(bob.user_id)}, headers=there)
+    assert (left.status_code, left.json()["status"]) == (200, "removed")
+
+
+async def test_a_member_of_another_workspace_is_like_one_that_does_not_exist(
+    client: httpx.AsyncClient, ada: Person, bob: Person
+) -> None:
+    for path, body in {
+        "/workspaces/members/change": {"role": "viewer"},
+        "/workspaces/members/remove": {},
+    }.items():
+        foreign = await client.post(path, json={"user_id": str(bob.user_id), **body}, headers=ada.headers)
+        unknown = await client.post(path, json={"user_id": str(uuid4()), **body}, headers=ada.headers)
+        assert without_correlation(foreign) == without_correlation(unknown)
+        assert foreign.status_code == 404
+
+
+async def test_members_come_in_pages(client: httpx.AsyncClient, ada: Person, sign_up: SignUp, join: Join) -> None:
+    people = [ada, *[await sign_up(name) for name in ("bob", "cem")]]
+    for person in people[1:]:
+        await join(ada, person, "viewer")
+    seen: list[str] = []
+    cursor: dict[str, str] = {}
+    for _ in people:
+        page = await client.get("/workspaces/members/list", params={"page_size": 1, **cursor}, headers=ada.headers)
+        seen += [member["user_id"] for member in page.json()["data"]]
+        assert page.json()["total_count"] == len(people)
+        cursor = {"cursor": page.json()["next_cursor"]}
+    assert cursor == {"cursor": None}
+    assert seen == [str(person.user_id) for person in people]
+
+
+@pytest.mark.parametrize("size", ["0", "101", "x"])
+async def test_a_page_size_outside_the_limit_is_an_error(client: httpx.AsyncClient, ada: Person, size: str) -> None:
+    answer = await client.get("/workspaces/members/list", params={"page_size": size}, headers=ada.headers)
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["query.page_size"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "constraint"),
+    [
+        ("UPDATE datalane.memberships SET role = 'admin' WHERE role = 'owner'", "at_least_one_owner"),
+        ("UPDATE datalane.memberships SET role = 'owner' WHERE role = 'admin'", "at_most_one_owner"),
+        ("UPDATE datalane.memberships SET status = 'suspended' WHERE role = 'owner'", "owner_is_active"),
+        ("UPDATE datalane.workspaces SET owner_role = 'admin' WHERE true", "owner_role_is_owner"),
+    ],
+)
+async def test_a_workspace_has_exactly_one_owner_also_against_the_verbs_own_role(
+    urls: Prepared, ada: Person, bob: Person, join: Join, statement: str, constraint: str
+) -> None:
+    await join(ada, bob, "admin")
+    with psycopg.connect(urls.maintenance_url) as connection:
+        connection.execute("SET ROLE datalane_definer")
+        script = f"{statement} AND workspace_id = '{ada.workspace_id}'; COMMIT"
+        with pytest.raises(psycopg.errors.IntegrityError, match=constraint):
+            connection.execute(script.encode())
