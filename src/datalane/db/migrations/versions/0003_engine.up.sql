@@ -285,7 +285,7 @@ CREATE TABLE datalane.audit_log (
     recorded_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
     PRIMARY KEY (workspace_id, audit_id)
 );
-SELECT app.protect('datalane.audit_log', 'log', verbs => 'INSERT');
+SELECT app.protect('datalane.audit_log', 'log', verbs => 'INSERT, SELECT (audit_id)');
 
 SELECT app.add_partitions(parent, now() - interval '1 month', 5)
 FROM unnest('{datalane.events,datalane.event_ingestion,datalane.job_history,datalane.job_transitions}'::regclass[]) AS parent;

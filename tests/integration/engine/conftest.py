@@ -1,0 +1,16 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from datalane.db.database import Database
+from tests.integration.engine.lab import Lab
+
+
+@pytest.fixture
+async def lab(database: Database) -> AsyncIterator[Lab]:
+    """The worker's verbs, with the test's event types registered."""
+    async with Lab.opened(database) as opened:
+        await opened.register()
+        yield opened
