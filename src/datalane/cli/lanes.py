@@ -4,10 +4,22 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from datalane.errors import ConfigurationError
+from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
+from datalane.settings import Settings
+
+
+@asynccontextmanager
+async def open_lane(lane: Lane, settings: Settings, database_url: str) -> AsyncIterator[Knowledge]:
+    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block."""
+    async with open_knowledge(settings) as knowledge, lane.open(settings, database_url):
+        knowledge.register(lane.handlers, lane.database)
+        yield knowledge
 
 
 def load_lane(app: str | None) -> Lane:

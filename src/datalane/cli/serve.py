@@ -9,13 +9,15 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Annotated, Any
 
 import typer
 from pydantic import SecretStr
 
 from datalane.db.home import connection_settings, maintenance_url
-from datalane.settings import load_settings
+from datalane.kit.logs import configure_logging
+from datalane.settings import Settings, load_settings
 from datalane.supervisor.handshake import announce_ready, inherited_socket, listen, wait_at_gate
 
 App = Annotated[str | None, typer.Option(help="Your lane with its handlers, as module:lane.")]
@@ -31,22 +33,24 @@ def api(
     """Serve the HTTP API, one process."""
     from datalane.api.app import create_app
     from datalane.cli.http_server import serve
-    from datalane.cli.lanes import load_lane
+    from datalane.cli.lanes import load_lane, open_lane
+    from datalane.knowledge import routes as knowledge_routes
 
     settings, lane = load_settings(), load_lane(app)
     url = connection_settings(settings).database_url
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
 
     async def work(stop: asyncio.Event) -> None:
-        async with lane.open(settings, url):
-            await serve(create_app(lane), listener, settings.api.root_path, stop, announce_ready)
+        async with open_lane(lane, settings, url) as knowledge:
+            domains = [partial(knowledge_routes.router, knowledge=knowledge)]
+            await serve(create_app(lane, domains), listener, settings.api.root_path, stop, announce_ready)
 
-    _run(work)
+    _run(work, settings)
 
 
 def worker(app: App = None) -> None:
     """Run jobs until stopped; SIGTERM lets the running ones end."""
-    from datalane.cli.lanes import load_lane
+    from datalane.cli.lanes import load_lane, open_lane
     from datalane.lane import run_worker
 
     settings, lane = load_settings(), load_lane(app)
@@ -54,10 +58,10 @@ def worker(app: App = None) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        async with lane.open(settings, url):
+        async with open_lane(lane, settings, url):
             await _announcing(ready, run_worker(lane, stop, ready))
 
-    _run(work)
+    _run(work, settings)
 
 
 def maintenance() -> None:
@@ -71,7 +75,7 @@ def maintenance() -> None:
         ready = asyncio.Event()
         await _announcing(ready, run_maintenance(settings, stop, ready))
 
-    _run(work)
+    _run(work, settings)
 
 
 async def _announcing(ready: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -88,10 +92,11 @@ async def _announcing(ready: asyncio.Event, work: Coroutine[Any, Any, None]) -> 
         telling.cancel()
 
 
-def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], settings: Settings) -> None:
     """Run until done; SIGINT and SIGTERM ask for the end."""
     import uvloop
 
+    configure_logging(settings.log_level)
     wait_at_gate()
 
     async def main() -> None:

@@ -77,10 +77,9 @@ def _run(lane: _Lane, signals: Signals, when_ready: Callable[[Running], None]) -
             _start_children(supervisor, lane, known, listener.fileno(), gate.entrance)
             if server is not None:
                 supervisor.start([PostgresService(server)], under=True)
-                prepare_embedded(server, lane.home, lane.settings)
-            else:
-                migrate_external(known, lane.settings)
-            gate.open()
+            if not signals.stop_requested:
+                _prepare(lane, known, server)
+                gate.open()
             if supervisor.run_until_ready():
                 _wait_until_it_answers(url, signals)
                 when_ready(now())
@@ -105,6 +104,13 @@ def _start_children(supervisor: Supervisor, lane: _Lane, known: Prepared, listen
         lane.report("no_maintenance")
     for group in groups:
         supervisor.start([Child(spec, lane.home.logs / f"{spec.name}.log") for spec in group])
+
+
+def _prepare(lane: _Lane, known: Prepared, server: EmbeddedPostgres | None) -> None:
+    if server is None:
+        migrate_external(known, lane.settings)
+    else:
+        prepare_embedded(server, lane.home, lane.settings)
 
 
 @contextmanager
