@@ -7,7 +7,7 @@ CREATE OR REPLACE FUNCTION datalane.enqueue_core(
     order_keys text[], idempotency_keys text[], max_attempts integer[], actor uuid, correlation text,
     causation uuid, depth integer, parents uuid[], at timestamptz)
 RETURNS TABLE (ordinal bigint, job_id uuid, created boolean)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     ids uuid[]; fresh boolean[]; seqs bigint[]; waits text[];

@@ -22,7 +22,7 @@ CREATE OR REPLACE FUNCTION datalane.publish_core(
     source_event_ids text[], subject_ids text[], occurred_ats timestamptz[], actor uuid, correlation text,
     causation uuid, depth integer, verified boolean, dedupe_window interval, at timestamptz)
 RETURNS TABLE (ordinal bigint, event_id uuid, ingestion_status text)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     ids uuid[]; accepted boolean[]; reopened uuid[];

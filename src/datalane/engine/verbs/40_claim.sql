@@ -8,8 +8,11 @@
 CREATE OR REPLACE FUNCTION datalane.ready_lanes(
     kinds text[], lanes integer, after_workspace uuid, after_kind text)
 RETURNS TABLE (workspace_id uuid, kind text)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off AS $$
-    WITH RECURSIVE walk AS (
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY WITH RECURSIVE walk AS (
         (SELECT j.workspace_id, j.kind FROM datalane.jobs j
          WHERE j.shelf = 'ready' AND (j.workspace_id, j.kind) > (after_workspace, after_kind)
          ORDER BY j.workspace_id, j.kind LIMIT 1)
@@ -24,8 +27,8 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' SET enable_seqscan = o
         SELECT FROM datalane.job_pauses p
         WHERE p.workspace_id IN (walk.workspace_id, '00000000-0000-0000-0000-000000000000')
           AND p.kind IN (walk.kind, '*'))
-    LIMIT lanes
-$$;
+    LIMIT lanes;
+END $$;
 
 -- Claim from lanes of `kinds` onto `shelf`, without regard to bounds on running jobs. A job on its last rescue is held, so
 -- that the sweep (rescue_jobs) ends it if its worker is lost once more.
@@ -36,8 +39,8 @@ RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
     causation_depth integer, order_key text, queued_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off SET enable_bitmapscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     workspaces uuid[]; lane_kinds text[]; wanted integer := batch; got integer;
@@ -99,8 +102,8 @@ END $$;
 
 -- Jobs whose time has come join the ready ones. Answers how many.
 CREATE OR REPLACE FUNCTION datalane.promote_due(at timestamptz, most integer DEFAULT 1000)
-RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 DECLARE
     promoted integer := 0;
 BEGIN
@@ -125,7 +128,7 @@ RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
     causation_depth integer, order_key text, queued_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp());

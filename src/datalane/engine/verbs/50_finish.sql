@@ -3,8 +3,8 @@
 
 -- Move completed jobs to history and let the next of each ordering key run. Answers the ids that were completed.
 CREATE OR REPLACE FUNCTION datalane.complete_core(workspaces uuid[], ids uuid[], tokens bigint[], at timestamptz)
-RETURNS uuid[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off
-    SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+RETURNS uuid[] LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     done uuid[]; ordered boolean;
