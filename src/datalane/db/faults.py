@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 import asyncpg
 
@@ -32,20 +31,38 @@ VERB_ERRORS: dict[str, type[DatalaneError]] = {
 _UNAVAILABLE = ("08", "53", "57P", "58")
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise database errors as Datalane's own, with the original as cause."""
-    try:
-        yield
-    except asyncpg.PostgresError as error:
-        ours = translate(error)
-        if ours is None:
-            raise
-        raise ours from error
-    except (ConnectionError, TimeoutError, OSError, asyncpg.InterfaceError) as error:
-        if isinstance(error, asyncpg.InterfaceError) and "closed" not in str(error):
-            raise
-        raise DatabaseUnavailable(f"the database does not answer: {error or type(error).__name__}") from error
+class _Translated:
+    """Holds no state, so one serves all; a generator would cost more than the check it makes."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            return
+        ours = _of_any(error)
+        if ours is not None:
+            raise ours from error
+
+
+_TRANSLATED = _Translated()
+
+
+def translated() -> _Translated:
+    """`with translated():` raises database errors as Datalane's own, with the original as cause."""
+    return _TRANSLATED
+
+
+def _of_any(error: BaseException) -> DatalaneError | None:
+    if isinstance(error, asyncpg.PostgresError):
+        return translate(error)
+    if isinstance(error, asyncpg.InterfaceError) and "closed" not in str(error):
+        return None
+    if isinstance(error, ConnectionError | TimeoutError | OSError | asyncpg.InterfaceError):
+        return DatabaseUnavailable(f"the database does not answer: {str(error) or type(error).__name__}")
+    return None
 
 
 def translate(error: asyncpg.PostgresError) -> DatalaneError | None:

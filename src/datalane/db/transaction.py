@@ -29,9 +29,12 @@ AfterCommit = Callable[[], Awaitable[None] | None]
 class Transaction:
     """One open transaction of one workspace. `connection` is for named queries; the helpers mirror asyncpg."""
 
+    __slots__ = ("_after_commit", "_closing", "_context", "_depth", "_make_context", "_task", "_wakeup", "connection")
+
     def __init__(self, connection: asyncpg.Connection, context: Context | None, wakeup: Wakeup | None = None) -> None:
         self.connection = connection
         self._context = context
+        self._make_context: Callable[[], Context] | None = None
         self._wakeup = wakeup
         self._task = asyncio.current_task()
         self._depth = 0
@@ -41,22 +44,36 @@ class Transaction:
     @property
     def context(self) -> Context:
         if self._context is None:
-            raise DatalaneError("this transaction has no workspace; open lane.transaction(context)")
+            if self._make_context is None:
+                raise DatalaneError("this transaction has no workspace; open lane.transaction(context)")
+            self._context = self._make_context()
         return self._context
 
     @property
     def workspace_id(self) -> UUID:
         return self.context.workspace_id
 
-    @property
-    def has_context(self) -> bool:
-        return self._context is not None
-
     def acting_as(self, context: Context) -> Transaction:
-        """The same transaction for a job of the same workspace: its context goes along as parameters."""
+        """The same transaction for another actor or cause in the same workspace: it goes along as parameters."""
         if context.workspace_id != self.workspace_id:
             raise Conflict("a transaction belongs to one workspace")
-        view = Transaction(self.connection, context, self._wakeup)
+        return self._view(context, None)
+
+    def acting_for(self, workspace_id: UUID, make_context: Callable[[], Context]) -> Transaction:
+        """As `acting_as`, with a context that is made when it is first asked for."""
+        if workspace_id != self.workspace_id:
+            raise Conflict("a transaction belongs to one workspace")
+        return self._view(None, make_context)
+
+    def _view(self, context: Context | None, make_context: Callable[[], Context] | None) -> Transaction:
+        view = Transaction.__new__(Transaction)
+        view.connection = self.connection
+        view._context = context
+        view._make_context = make_context
+        view._wakeup = self._wakeup
+        view._task = self._task
+        view._depth = 0
+        view._closing = ""
         view._after_commit = self._after_commit
         return view
 

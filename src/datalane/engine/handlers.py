@@ -48,6 +48,9 @@ class Job:
     @property
     def context(self) -> Context:
         """The system acting for the job's actor; what it publishes is caused by the job's cause."""
+        return self.make_context()
+
+    def make_context(self) -> Context:
         return Context(
             self.workspace_id,
             self.actor_id,

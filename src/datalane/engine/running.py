@@ -76,7 +76,7 @@ class Runner:
 
     async def _call_each(self, handler: Handler, tx: Transaction, jobs: Sequence[Job]) -> None:
         for job in jobs:
-            await handler.function(tx.acting_as(job.context), job)
+            await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
 
     async def _staged(self, handler: Handler, jobs: Sequence[Job]) -> None:
         assert handler.prepare is not None

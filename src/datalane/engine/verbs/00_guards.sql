@@ -17,3 +17,17 @@ END $$;
 CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 16;
 
 CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 262144;
+
+-- Whether `payload` as compact JSON is over the limit. The database's own text has a space after each comma and colon,
+-- which do not count; they are looked for only where they decide.
+CREATE OR REPLACE FUNCTION datalane.over_payload_limit(payload jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+    SELECT CASE
+        WHEN pg_column_size(payload) <= datalane.payload_limit() / 2 OR octet_length(payload::text) <= datalane.payload_limit()
+            THEN false
+        WHEN octet_length(payload::text) > datalane.payload_limit() * 2 THEN true
+        ELSE octet_length(payload::text) - (
+            SELECT octet_length(bare) - octet_length(replace(bare, ' ', ''))
+            FROM regexp_replace(payload::text, '"(?:[^"\\]|\\.)*"', '', 'g') AS bare) > datalane.payload_limit()
+    END
+$$;

@@ -42,16 +42,17 @@ BEGIN
         FROM unnest(source_event_ids, ids) WITH ORDINALITY AS i (source_id, id, place)
         LEFT JOIN winners w ON w.event_id = i.id;
         IF false = ANY (accepted) THEN
-            -- A key whose window has passed is taken over by the first newcomer.
+            -- A key whose window has passed is taken over by the first newcomer, also when it is being forgotten.
             WITH late AS (
                 SELECT DISTINCT ON (i.system, i.source_id) i.system, i.source_id, i.id
                 FROM unnest(source_systems, source_event_ids, ids, accepted) WITH ORDINALITY
                     AS i (system, source_id, id, won, place)
                 WHERE NOT i.won ORDER BY i.system, i.source_id, i.place
             ), taken AS (
-                UPDATE datalane.event_dedupe d SET event_id = late.id, received_at = at FROM late
-                WHERE d.workspace_id = workspace AND d.source_system = late.system
-                  AND d.source_event_id = late.source_id AND d.received_at < at - dedupe_window
+                INSERT INTO datalane.event_dedupe AS d (workspace_id, source_system, source_event_id, event_id, received_at)
+                SELECT workspace, late.system, late.source_id, late.id, at FROM late
+                ON CONFLICT (workspace_id, source_system, source_event_id)
+                    DO UPDATE SET event_id = EXCLUDED.event_id, received_at = at WHERE d.received_at < at - dedupe_window
                 RETURNING d.event_id
             )
             SELECT array_agg(taken.event_id) INTO reopened FROM taken;
@@ -132,7 +133,13 @@ BEGIN
     IF kinds IS NULL THEN
         RETURN;
     END IF;
-    FOREACH cause IN ARRAY (SELECT array_agg(DISTINCT c) FROM unnest(causes) AS c) LOOP
+    -- All keys are locked first, in one order, so that two batches never wait for one another.
+    INSERT INTO datalane.job_order (workspace_id, order_key, next_seq, head_seq, touched_at)
+    SELECT workspace, k.key, 0, 0, at FROM (SELECT DISTINCT key FROM unnest(keys) AS u (key)) AS k ORDER BY k.key
+    ON CONFLICT (workspace_id, order_key) DO UPDATE SET touched_at = EXCLUDED.touched_at;
+    FOR cause IN
+        SELECT c.event FROM unnest(causes) WITH ORDINALITY AS c (event, place) GROUP BY c.event ORDER BY min(c.place)
+    LOOP
         PERFORM datalane.enqueue_core(
             workspace, array_agg(i.kind ORDER BY i.place), array_agg(i.arg ORDER BY i.place),
             array_agg(i.subject ORDER BY i.place), NULL, NULL, array_agg(i.key ORDER BY i.place), NULL, NULL,
@@ -167,8 +174,7 @@ BEGIN
     IF unknown IS NOT NULL THEN
         RAISE EXCEPTION 'the event type % is not registered', unknown USING ERRCODE = 'DL400';
     END IF;
-    IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE pg_column_size(p.payload) > datalane.payload_limit() / 2
-               AND octet_length(p.payload::text) > datalane.payload_limit()) THEN
+    IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE datalane.over_payload_limit(p.payload)) THEN
         RAISE EXCEPTION 'the event payload is over the limit of % bytes', datalane.payload_limit() USING ERRCODE = 'DL413';
     END IF;
     RETURN QUERY SELECT p.ordinal, p.event_id, p.ingestion_status FROM datalane.publish_core(

@@ -71,7 +71,8 @@ BEGIN
                     WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind AND c.shelf = 'ready'
                       AND (c.lease_until IS NULL OR c.lease_until < at)
                     ORDER BY c.priority DESC, c.next_retry_at, c.id
-                    LIMIT greatest(1, wanted / cardinality(workspaces)) FOR UPDATE SKIP LOCKED) j
+                    LIMIT CASE round WHEN 1 THEN greatest(1, wanted / cardinality(workspaces)) ELSE wanted END
+                    FOR UPDATE SKIP LOCKED) j
                 LIMIT wanted
             ), told AS (
                 INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt,
