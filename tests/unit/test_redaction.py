@@ -110,6 +110,7 @@ def test_our_lines_and_those_of_libraries_have_one_schema(stream: io.StringIO) -
         assert line.pop("timestamp").endswith("Z")
     assert ours == {
         "event": "document_ingested",
+        "component": "datalane.x",
         "level": "info",
         "correlation_id": "c-1",
         "documents": 3,

@@ -39,7 +39,8 @@ class Door(Protocol):
     `writer`    member and above
     `uploader`  member and above, the body may be as large as an upload
     `manager`   admin and above
-    `caller`    viewer and above: the `Context` alone, no transaction is open; open one with `transaction(context)`
+    `caller`    viewer and above: the `Context` alone, no transaction is open; open one with `transaction(context)`.
+                For reads: without the route's own transaction there is no idempotent answer
     """
 
     @property

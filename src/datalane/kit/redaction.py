@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 MASK = "[redacted]"
@@ -45,6 +46,7 @@ def redact_text(text: str) -> str:
     return text
 
 
+@lru_cache(maxsize=4096)
 def is_secret_name(name: str) -> bool:
     """Whether a field of this name holds a secret: `password`, `api_key`, `webhook_secret`; not `token_count`."""
     return bool(_SECRET_NAME.search(name)) and not _HARMLESS_NAME.search(name)
