@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 from uuid import UUID
 
 import obstore
@@ -19,6 +21,13 @@ class FileStoreUnavailable(DatalaneError):
     status = 503
 
 
+class StorageFull(FileStoreUnavailable):
+    """The disk of the file store is full; nothing was stored."""
+
+    code = "storage_full"
+    status = 507
+
+
 class FileStore:
     """Originals by key. Errors: `FileStoreUnavailable`."""
 
@@ -26,7 +35,7 @@ class FileStore:
         try:
             self._store: ObjectStore
             if url.startswith("file://"):
-                folder = Path(url.removeprefix("file://"))
+                folder = Path(unquote(urlsplit(url).path))
                 folder.mkdir(parents=True, exist_ok=True)
                 self._store = LocalStore(folder)
             else:
@@ -39,10 +48,12 @@ class FileStore:
         return f"{workspace_id}/{version_id}"
 
     async def put(self, key: str, data: bytes) -> None:
-        """Written whole or not at all."""
+        """Written whole or not at all. Raises `StorageFull` when there is no room."""
         try:
             await obstore.put_async(self._store, key, data)
         except (BaseError, OSError) as error:
+            if _is_full(error):
+                raise StorageFull("the disk of the file store is full; nothing was stored") from error
             raise FileStoreUnavailable(f"the original could not be stored: {error}") from error
 
     async def get(self, key: str) -> bytes:
@@ -60,3 +71,13 @@ class FileStore:
             return
         except (BaseError, OSError) as error:
             raise FileStoreUnavailable(f"the original could not be deleted: {error}") from error
+
+
+def _is_full(error: BaseError | OSError) -> bool:
+    """The store's own errors carry the system's only as text."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        return True
+    return any(f"(os error {number})" in str(error) for number in _FULL)
+
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)

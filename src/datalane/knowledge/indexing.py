@@ -22,6 +22,8 @@ from datalane.knowledge.runtime import Knowledge
 from datalane.settings import Limits
 
 CALLER_CHUNKER = "caller/1"
+MOST_CHUNK_CHARACTERS = 32_000
+"""Of a chunk that the caller draws; beyond, the index would no longer see every word."""
 
 
 class Span(BaseModel):
@@ -35,10 +37,10 @@ class IndexChunks(BaseModel):
     """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version."""
 
     text: str = Field(min_length=1)
-    source_title: str | None = Field(None, max_length=500)
-    source_uri: str | None = Field(None, max_length=2_000)
+    source_title: str | None = Field(default=None, max_length=500)
+    source_uri: str | None = Field(default=None, max_length=2_000)
     tags: list[str] = Field(default_factory=list)
-    chunks: list[Span] | None = Field(None, min_length=1, max_length=50_000)
+    chunks: list[Span] | None = Field(default=None, min_length=1, max_length=50_000)
     document_id: UUID | None = None
 
 
@@ -92,6 +94,8 @@ def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Ext
                 f"outside the text of {len(text):,} characters",
                 [{"field": f"chunks[{ordinal}]", "message": "spans are in order, not empty and inside the text"}],
             )
+        if span.end_offset - span.start_offset > MOST_CHUNK_CHARACTERS:
+            raise LimitExceeded(f"chunks[{ordinal}]: the limit of a chunk is {MOST_CHUNK_CHARACTERS:,} characters")
         start_byte = place_byte + len(text[place : span.start_offset].encode())
         end_byte = start_byte + len(text[span.start_offset : span.end_offset].encode())
         chunks.append(Chunk(ordinal, span.start_offset, span.end_offset, start_byte, end_byte))

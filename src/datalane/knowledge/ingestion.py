@@ -84,11 +84,12 @@ class Ingestion:
     async def _read_versions(self, jobs: Sequence[Job]) -> dict[UUID, Any]:
         context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
         async with self._database.transaction(context) as tx:
-            rows = await _queries.read_versions(
-                tx.connection,
-                workspace_id=tx.workspace_id,
-                version_ids=[UUID(job.args["version_id"]) for job in jobs],
-            )
+            with translated():
+                rows = await _queries.read_versions(
+                    tx.connection,
+                    workspace_id=tx.workspace_id,
+                    version_ids=[UUID(job.args["version_id"]) for job in jobs],
+                )
         return {row["version_id"]: row for row in rows}
 
     async def _source(self, row: Any) -> Source:

@@ -50,7 +50,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         )
         data = await file.read()
         original = await documents.store_original(knowledge.files, tx.workspace_id, new, data, door.settings.limits)
-        return await documents.upload(tx, original)
+        return await documents.keep_or_discard(tx, knowledge.files, original)
 
     @routes.get("/list")
     async def list_documents(
@@ -81,7 +81,8 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     async def index_chunks(body: indexing.IndexChunks, tx: Transaction = door.writer) -> indexing.Indexed:
         """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives."""
         prepared = await indexing.prepare(knowledge, tx.workspace_id, body, door.settings.limits)
-        return await indexing.index_chunks(tx, prepared)
+        async with documents.discarded_on_error(knowledge.files, prepared.original.file_key):
+            return await indexing.index_chunks(tx, prepared)
 
     @routes.post("/query")
     async def query(body: RetrievalQuery, tx: Transaction = door.reader) -> Answer:

@@ -50,7 +50,7 @@ WITH words AS MATERIALIZED (
         SELECT count(*) FROM (
             SELECT FROM datalane.search_postings p
             WHERE p.workspace_id = :workspace_id AND p.collection = :collection::smallint AND p.term_id = w.term_id
-            LIMIT 2000) AS some) ELSE 1 END AS rough_df
+            LIMIT 2000) AS seen) ELSE 1 END AS rough_df
     FROM words w
 ), query AS MATERIALIZED (
     SELECT term_id, qtf FROM ranked WHERE rough_df > 0 ORDER BY rough_df, term_id LIMIT :most_terms::integer

@@ -12,10 +12,10 @@ from pydantic import BaseModel, Field
 class NewDocument(BaseModel):
     """What an upload says beside the file's bytes. `document_id` adds a version to that document."""
 
-    filename: str | None = Field(None, max_length=500)
-    media_type: str | None = Field(None, max_length=200)
-    title: str | None = Field(None, max_length=500)
-    source_uri: str | None = Field(None, max_length=2_000)
+    filename: str | None = Field(default=None, max_length=500)
+    media_type: str | None = Field(default=None, max_length=200)
+    title: str | None = Field(default=None, max_length=500)
+    source_uri: str | None = Field(default=None, max_length=2_000)
     tags: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
     document_id: UUID | None = None

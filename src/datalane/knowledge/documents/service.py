@@ -7,7 +7,8 @@ The job's states are the document's: there is no second status to drift.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -23,7 +24,7 @@ from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
 from datalane.kit.jsonlimits import encode_within
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
-from datalane.knowledge.files import FileStore
+from datalane.knowledge.files import FileStore, FileStoreUnavailable
 from datalane.settings import Limits
 
 INGEST = "document.ingest"
@@ -87,11 +88,13 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
     known = await _find_known(tx, originals)
     answers: dict[UUID, Uploaded] = {}
     fresh: list[tuple[Original, UUID, int]] = []
+    repeated: dict[UUID, UUID] = {}
     for original in originals:
         wanted = original.document.document_id
         same = known.get(original.identity)
         if same is not None and wanted in (None, same.document_id):
             answers[original.version_id] = same
+            repeated[original.version_id] = same.version_id
             continue
         document_id = wanted or uuid7()
         ordinal = 1 if wanted is None else await _next_version(tx, wanted)
@@ -104,7 +107,30 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
         answers[original.version_id] = Uploaded(
             document_id=document_id, version_id=original.version_id, job_id=job_id, created=True
         )
+    for version_id, first in repeated.items():
+        if first in answers:
+            answers[version_id] = answers[version_id].model_copy(update={"job_id": answers[first].job_id})
     return [answers[original.version_id] for original in originals]
+
+
+async def keep_or_discard(tx: Transaction, files: FileStore, original: Original) -> Uploaded:
+    """`upload`, and the stored file goes again when its bytes were here already or the upload is refused."""
+    async with discarded_on_error(files, original.file_key):
+        uploaded = await upload(tx, original)
+        if not uploaded.created:
+            await files.delete(original.file_key)
+        return uploaded
+
+
+@asynccontextmanager
+async def discarded_on_error(files: FileStore, key: str) -> AsyncIterator[None]:
+    """Nothing refers to the file `key` when the block fails, so it is removed."""
+    try:
+        yield
+    except BaseException:
+        with suppress(FileStoreUnavailable):
+            await files.delete(key)
+        raise
 
 
 async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[tuple[bytes, str | None], Uploaded]:
@@ -129,7 +155,7 @@ async def _next_version(tx: Transaction, document_id: UUID) -> int:
             tx.connection, workspace_id=tx.workspace_id, document_id=document_id
         )
     if ordinal is None:
-        raise NotFound(f"there is no document {document_id}")
+        raise NotFound("no such document")
     return ordinal
 
 
@@ -193,7 +219,7 @@ async def get_document(tx: Transaction, document_id: UUID) -> Document:
     with translated():
         row = await _queries.get_document(tx.connection, workspace_id=tx.workspace_id, document_id=document_id)
     if row is None:
-        raise NotFound(f"there is no document {document_id}")
+        raise NotFound("no such document")
     return _document(row)
 
 
@@ -217,7 +243,7 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
     scope: dict[str, Any] = {"workspace_id": tx.workspace_id, "document_id": document_id}
     with translated():
         if await _queries.lock_document(tx.connection, **scope) is None:
-            raise NotFound(f"there is no document {document_id}")
+            raise NotFound("no such document")
         versions = await _queries.list_versions(tx.connection, **scope)
         version_ids = [version["version_id"] for version in versions]
         rows = await _queries.list_chunk_ids(tx.connection, workspace_id=tx.workspace_id, version_ids=version_ids)
@@ -227,7 +253,7 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
     await remove_entries(tx, Collection.CHUNKS, chunk_ids)
     with translated():
         if await _queries.delete_document(tx.connection, **scope) != "DELETE 1":
-            raise NotFound(f"there is no document {document_id}")
+            raise NotFound("no such document")
     for version in versions:
         await enqueue(tx, DELETE_FILE, {"file_key": version["file_key"]}, subject_id=str(document_id), max_attempts=10)
     receipt = Deleted(

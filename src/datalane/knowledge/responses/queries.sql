@@ -18,14 +18,17 @@ FROM datalane.chunks c
 JOIN datalane.document_versions v ON v.workspace_id = c.workspace_id AND v.version_id = c.version_id
 WHERE c.workspace_id = :workspace_id AND c.chunk_id = ANY (:chunk_ids::uuid[]);
 
--- name: add_citation(workspace_id, citation_id, response_id, response_segment_id, agent_run_id, document_id, version_id, chunk_id, quote_start_offset, quote_end_offset, quote_sha256, evidence_type, confidence_score, confidence_band, embedding_model_version, answer_model_version)!
--- One piece of evidence.
+-- name: add_citations(workspace_id, response_id, agent_run_id, answer_model_version, citation_ids, segment_ids, document_ids, version_ids, chunk_ids, starts, ends, sha256s, evidence_types, scores, bands, model_versions)!
+-- The evidence of a response.
 INSERT INTO datalane.citations (workspace_id, citation_id, response_id, response_segment_id, agent_run_id, document_id,
                                 version_id, chunk_id, quote_start_offset, quote_end_offset, quote_sha256, evidence_type,
                                 confidence_score, confidence_band, embedding_model_version, answer_model_version)
-VALUES (:workspace_id, :citation_id, :response_id, :response_segment_id, :agent_run_id, :document_id, :version_id, :chunk_id,
-        :quote_start_offset, :quote_end_offset, :quote_sha256, :evidence_type, :confidence_score, :confidence_band,
-        :embedding_model_version, :answer_model_version);
+SELECT :workspace_id, i.id, :response_id, i.segment, :agent_run_id, i.document, i.version, i.chunk, i.start_at, i.end_at,
+       i.sha256, i.evidence, i.score, i.band, i.model, :answer_model_version
+FROM unnest(:citation_ids::uuid[], :segment_ids::uuid[], :document_ids::uuid[], :version_ids::uuid[], :chunk_ids::uuid[],
+            :starts::integer[], :ends::integer[], :sha256s::bytea[], :evidence_types::text[], :scores::float8[],
+            :bands::text[], :model_versions::text[])
+    AS i (id, segment, document, version, chunk, start_at, end_at, sha256, evidence, score, band, model);
 
 -- name: get_response(workspace_id, response_id)^
 -- One response.

@@ -26,8 +26,8 @@ class NewCitation(BaseModel):
     chunk is quoted."""
 
     chunk_id: UUID
-    quote_start_offset: int | None = Field(None, ge=0)
-    quote_end_offset: int | None = Field(None, ge=1)
+    quote_start_offset: int | None = Field(default=None, ge=0)
+    quote_end_offset: int | None = Field(default=None, ge=1)
     evidence_type: EvidenceType = EvidenceType.DIRECT
     confidence_score: float = Field(ge=0, le=1)
 
@@ -41,9 +41,9 @@ class NewResponse(BaseModel):
     """An answer given to someone, cut into segments that are cited one by one."""
 
     segments: list[NewSegment] = Field(min_length=1, max_length=1_000)
-    question: str | None = Field(None, max_length=8_000)
+    question: str | None = Field(default=None, max_length=8_000)
     agent_run_id: UUID | None = None
-    answer_model_version: str | None = Field(None, max_length=200)
+    answer_model_version: str | None = Field(default=None, max_length=200)
 
 
 class Citation(BaseModel):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -12,14 +13,14 @@ import structlog
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
-from datalane.errors import InvalidInput, NotFound
+from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
 from datalane.knowledge.responses.schemas import Band, Citation, NewCitation, NewResponse, Response
 
 HIGH, MEDIUM = 0.8, 0.5
 """Confidence scores from which a citation is of the band."""
 
-_MOST_CITATIONS = 1_000
+MOST_CITATIONS = 1_000
 
 _queries = load_queries(__file__)
 log = structlog.get_logger(__name__)
@@ -38,17 +39,15 @@ async def create_response(tx: Transaction, new: NewResponse) -> Response:
     line in the log. Raises `NotFound` for a chunk that is not in this workspace and `InvalidInput` for a quote outside
     its chunk, naming segment and citation.
     """
-    chunks = await _read_chunks(tx, new)
+    count = sum(len(segment.citations) for segment in new.segments)
+    if count > MOST_CITATIONS:
+        raise LimitExceeded(f"{count:,} citations, the limit of a response is {MOST_CITATIONS:,}")
     unproved = [place for place, segment in enumerate(new.segments) if not segment.citations]
     response_id, segment_ids = uuid7(), [uuid7() for _ in new.segments]
+    quotes = _quotes(new, segment_ids, await _read_chunks(tx, new))
     await _store(tx, new, response_id, segment_ids, unproved)
-    for place, segment in enumerate(new.segments):
-        for number, citation in enumerate(segment.citations):
-            where = f"segments[{place}].citations[{number}]"
-            chunk = chunks.get(citation.chunk_id)
-            if chunk is None:
-                raise NotFound(f"there is no chunk {citation.chunk_id}")
-            await _cite(tx, new, response_id, segment_ids[place], citation, chunk, where)
+    if quotes:
+        await _cite(tx, new, response_id, quotes)
     if unproved:
         log.warning(
             "missing_provenance",
@@ -75,12 +74,12 @@ async def list_citations(tx: Transaction, response_id: UUID | None, citation_id:
         raise InvalidInput("give response_id or citation_id")
     found = await _list(tx, response_id=response_id, citation_id=citation_id)
     if citation_id is not None and not found:
-        raise NotFound(f"there is no citation {citation_id}")
+        raise NotFound("no such citation")
     if response_id is not None and not found:
         with translated():
             response = await _queries.get_response(tx.connection, workspace_id=tx.workspace_id, response_id=response_id)
         if response is None:
-            raise NotFound(f"there is no response {response_id}")
+            raise NotFound("no such response")
     return found
 
 
@@ -121,15 +120,35 @@ async def _store(
         )
 
 
-async def _cite(
-    tx: Transaction,
-    new: NewResponse,
-    response_id: UUID,
-    segment_id: UUID,
-    citation: NewCitation,
-    chunk: Any,
-    where: str,
-) -> None:
+@dataclass(frozen=True, slots=True)
+class _Quote:
+    """A citation that was checked against its chunk."""
+
+    segment_id: UUID
+    citation: NewCitation
+    chunk: Any
+    start: int
+    end: int
+
+    @property
+    def sha256(self) -> bytes:
+        first = self.chunk["start_offset"]
+        return hashlib.sha256(self.chunk["text"][self.start - first : self.end - first].encode()).digest()
+
+
+def _quotes(new: NewResponse, segment_ids: list[UUID], chunks: Mapping[UUID, Any]) -> list[_Quote]:
+    quotes = []
+    for place, segment in enumerate(new.segments):
+        for number, citation in enumerate(segment.citations):
+            chunk = chunks.get(citation.chunk_id)
+            if chunk is None:
+                raise NotFound("no such chunk")
+            start, end = _borders(citation, chunk, f"segments[{place}].citations[{number}]")
+            quotes.append(_Quote(segment_ids[place], citation, chunk, start, end))
+    return quotes
+
+
+def _borders(citation: NewCitation, chunk: Any, where: str) -> tuple[int, int]:
     start = chunk["start_offset"] if citation.quote_start_offset is None else citation.quote_start_offset
     end = chunk["end_offset"] if citation.quote_end_offset is None else citation.quote_end_offset
     if not chunk["start_offset"] <= start < end <= chunk["end_offset"]:
@@ -137,26 +156,29 @@ async def _cite(
             f"{where}: the quote {start}:{end} is not inside its chunk {chunk['start_offset']}:{chunk['end_offset']}",
             [{"field": where, "message": "the quote must lie inside the chunk and not be empty"}],
         )
-    quote = chunk["text"][start - chunk["start_offset"] : end - chunk["start_offset"]]
+    return start, end
+
+
+async def _cite(tx: Transaction, new: NewResponse, response_id: UUID, quotes: list[_Quote]) -> None:
     with translated():
-        await _queries.add_citation(
+        await _queries.add_citations(
             tx.connection,
             workspace_id=tx.workspace_id,
-            citation_id=uuid7(),
             response_id=response_id,
-            response_segment_id=segment_id,
             agent_run_id=new.agent_run_id,
-            document_id=chunk["document_id"],
-            version_id=chunk["version_id"],
-            chunk_id=citation.chunk_id,
-            quote_start_offset=start,
-            quote_end_offset=end,
-            quote_sha256=hashlib.sha256(quote.encode()).digest(),
-            evidence_type=citation.evidence_type.value,
-            confidence_score=citation.confidence_score,
-            confidence_band=band(citation.confidence_score).value,
-            embedding_model_version=chunk["embedding_model_version"],
             answer_model_version=new.answer_model_version,
+            citation_ids=[uuid7() for _ in quotes],
+            segment_ids=[quote.segment_id for quote in quotes],
+            document_ids=[quote.chunk["document_id"] for quote in quotes],
+            version_ids=[quote.chunk["version_id"] for quote in quotes],
+            chunk_ids=[quote.citation.chunk_id for quote in quotes],
+            starts=[quote.start for quote in quotes],
+            ends=[quote.end for quote in quotes],
+            sha256s=[quote.sha256 for quote in quotes],
+            evidence_types=[quote.citation.evidence_type.value for quote in quotes],
+            scores=[quote.citation.confidence_score for quote in quotes],
+            bands=[band(quote.citation.confidence_score).value for quote in quotes],
+            model_versions=[quote.chunk["embedding_model_version"] for quote in quotes],
         )
 
 
@@ -167,7 +189,7 @@ async def _list(tx: Transaction, *, response_id: UUID | None = None, citation_id
             workspace_id=tx.workspace_id,
             response_id=response_id,
             citation_id=citation_id,
-            most=_MOST_CITATIONS,
+            most=MOST_CITATIONS,
         )
     return [_citation(row) for row in rows]
 

@@ -18,7 +18,7 @@ class Method(StrEnum):
 class Query(BaseModel):
     query: str = Field(min_length=1)
     method: Method = Method.HYBRID
-    limit: int = Field(10, ge=1, le=100)
+    limit: int = Field(default=10, ge=1, le=100)
     minimum_score: float | None = None
 
 

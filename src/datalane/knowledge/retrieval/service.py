@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -25,6 +26,8 @@ from datalane.settings import Limits
 CANDIDATES = 200
 """Most chunks each method hands to the fusion."""
 
+_ATTEMPTS = 3
+
 _queries = load_queries(__file__)
 _DEFAULTS = Limits()
 log = structlog.get_logger(__name__)
@@ -36,6 +39,32 @@ async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Li
     Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character.
     """
     text = check_query(query.query, limits)
+    for _ in range(_ATTEMPTS):
+        found = await _search(tx, embedder, query, text)
+        rows = await _read(tx, list(found.chosen))
+        if len(rows) == len(found.chosen):
+            break  # else a version was replaced after the search saw it: look again, so that no place stays empty
+    return Answer(
+        data=[
+            _result(tx, query.method, rank, rows[key], found, key)
+            for rank, key in enumerate((key for key in found.chosen if key in rows), 1)
+        ],
+        method=query.method,
+        keyword_terms_found=None if query.method is Method.SEMANTIC else bool(found.keyword),
+        correlation_id=tx.context.correlation_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """`chosen` chunks with their scores, best first, and what each method gave."""
+
+    chosen: Mapping[UUID, float]
+    keyword: Mapping[UUID, float]
+    semantic: Mapping[UUID, float]
+
+
+async def _search(tx: Transaction, embedder: Embedder, query: Query, text: str) -> _Found:
     keyword: dict[UUID, float] = {}
     semantic: dict[UUID, float] = {}
     most = max(query.limit, CANDIDATES) if query.method is Method.HYBRID else query.limit
@@ -49,16 +78,7 @@ async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Li
         for key, score in list(scores.items())[: query.limit]
         if query.minimum_score is None or score >= query.minimum_score
     }
-    rows = await _read(tx, list(chosen))
-    return Answer(
-        data=[
-            _result(tx, query.method, rank, rows[key], chosen[key], keyword.get(key), semantic.get(key))
-            for rank, key in enumerate((key for key in chosen if key in rows), 1)
-        ],
-        method=query.method,
-        keyword_terms_found=None if query.method is Method.SEMANTIC else bool(keyword),
-        correlation_id=tx.context.correlation_id,
-    )
+    return _Found(chosen, keyword, semantic)
 
 
 def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
@@ -103,9 +123,7 @@ async def _read(tx: Transaction, chunk_ids: list[UUID]) -> Mapping[UUID, Any]:
     return {row["chunk_id"]: row for row in rows if row["workspace_id"] == tx.workspace_id}
 
 
-def _result(
-    tx: Transaction, method: Method, rank: int, row: Any, score: float, keyword: float | None, semantic: float | None
-) -> Result:
+def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found, chunk_id: UUID) -> Result:
     return Result(
         workspace_id=row["workspace_id"],
         document_id=row["document_id"],
@@ -119,8 +137,8 @@ def _result(
         chunk_end_byte=row["end_byte"],
         page=row["page"],
         text=row["text"],
-        retrieval_score=score,
-        component_scores=ComponentScores(keyword=keyword, semantic=semantic),
+        retrieval_score=found.chosen[chunk_id],
+        component_scores=ComponentScores(keyword=found.keyword.get(chunk_id), semantic=found.semantic.get(chunk_id)),
         retrieval_rank=rank,
         retrieval_method=method,
         embedding_model_version=row["embedding_model_version"],
