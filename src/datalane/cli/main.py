@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
 from datalane.cli.init import init
 from datalane.cli.migrate import migrate
@@ -27,7 +28,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (up, init, doctor, api, worker, maintenance, version):
+for command in (up, demo, init, doctor, api, worker, maintenance, version):
     app.command()(command)
 app.add_typer(migrate, name="migrate")
 

@@ -1,0 +1,91 @@
+"""What people see of the demo: a progress bar while it runs, tables at its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from datalane.demo.run import Report, Step
+
+
+@contextmanager
+def steps() -> Iterator[Step]:
+    """Progress on stderr, nothing when that is no terminal."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
+
+        @contextmanager
+        def step(description: str) -> Iterator[Any]:
+            bar = bars.add_task(description, total=None)
+            yield lambda done, total: bars.update(bar, completed=done, total=total)
+            task = next(one for one in bars.tasks if one.id == bar)
+            total = task.total or 1
+            bars.update(bar, total=total, completed=total)
+
+        yield step
+
+
+def print_report(report: Report) -> None:
+    """Three small tables: ingestion, retrieval, proofs."""
+    numbers, console = report.as_dict(), Console()
+    console.print(_ingestion(numbers))
+    console.print(_retrieval(numbers))
+    console.print(_proofs(numbers))
+    verdict = "everything held" if report.holds else "[bold red]something that must not happen has happened[/]"
+    console.print(f"  {verdict}\n")
+
+
+def _ingestion(numbers: dict[str, Any]) -> Table:
+    table = Table(title=f"Ingestion of {numbers['corpus']}", title_justify="left")
+    for name in ("documents", "searchable", "failed", "chunks", "seconds", "documents/s"):
+        table.add_column(name, justify="right")
+    failures = ", ".join(f"{one['document']} {one['error_class']}" for one in numbers["failures"][:5])
+    table.add_row(
+        f"{numbers['documents']:,}",
+        f"{numbers['documents_searchable']:,}",
+        f"{numbers['documents_failed']}" + (f" ({failures})" if failures else ""),
+        f"{numbers['chunks']:,}",
+        f"{numbers['ingest_seconds']:.1f}",
+        f"{numbers['documents_per_second']:,.0f}",
+    )
+    return table
+
+
+def _retrieval(numbers: dict[str, Any]) -> Table:
+    table = Table(title=f"Retrieval, {numbers['queries']} queries", title_justify="left")
+    table.add_column("method")
+    for name in ("nDCG@10", "recall@100", "p50 ms", "p95 ms"):
+        table.add_column(name, justify="right")
+    for method, row in numbers["methods"].items():
+        table.add_row(
+            method,
+            *(_number(row[name], 3) for name in ("ndcg_at_10", "recall_at_100")),
+            *(_number(row[name], 1) for name in ("p50_ms", "p95_ms")),
+        )
+    table.add_row("all", "", "", _number(numbers["query_p50_ms"], 1), _number(numbers["query_p95_ms"], 1))
+    return table
+
+
+def _proofs(numbers: dict[str, Any]) -> Table:
+    table = Table(title="Proofs", title_justify="left")
+    table.add_column("of")
+    table.add_column("tried", justify="right")
+    table.add_column("failed", justify="right")
+    table.add_row(
+        "citations against the stored text", str(numbers["citations_checked"]), str(numbers["citations_failed"])
+    )
+    tried = str(numbers["foreign_rows_attempts"])
+    table.add_row("rows of another workspace seen", tried, str(numbers["foreign_rows"]))
+    table.add_row("rows of another workspace changed", tried, str(numbers["foreign_writes"]))
+    table.add_row("foreign told from missing", tried, str(numbers["not_found_differences"]))
+    return table
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"

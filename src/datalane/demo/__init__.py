@@ -1,0 +1,1 @@
+"""The main job on real input, measured: ingest, search, cite, and try to look over the wall."""
