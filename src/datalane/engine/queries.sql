@@ -62,7 +62,7 @@ ORDER BY id DESC LIMIT :page_size;
 -- name: list_job_changes(workspace_id, job_id)
 -- Every status change of a job, in order.
 SELECT at, from_status, to_status, attempt, worker, error_class, error_message, reason
-FROM datalane.job_changes WHERE workspace_id = :workspace_id AND job_id = :job_id ORDER BY at, attempt;
+FROM datalane.job_changes WHERE workspace_id = :workspace_id AND job_id = :job_id ORDER BY claim, step;
 
 -- name: find_job_ids(workspace_id, statuses, kind, error_class, before, most)
 -- Ids of stopped jobs by filter, oldest first, replayed ones left out.

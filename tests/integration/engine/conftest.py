@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.integration.engine.lab import Lab
 
 from datalane.db.database import Database
-from tests.integration.engine.lab import Lab
 
 
 @pytest.fixture

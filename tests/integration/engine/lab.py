@@ -182,6 +182,10 @@ class Lab:
                 f"SELECT * FROM datalane.{verb}({slots}, now => ${len(arguments) + 1})", *arguments, now
             )
 
+    async def set_pause(self, context: Context, verb: str, kind: str) -> None:
+        async with self.database.transaction(ranked(context, Role.ADMIN)) as tx:
+            await tx.execute(f"SELECT datalane.{verb}($1)", kind)
+
     async def state(self, context: Context, job_id: UUID) -> JobState:
         async with self.database.transaction(context) as tx:
             return await get_job(tx, job_id)
@@ -197,6 +201,19 @@ class Lab:
     async def rows(self, context: Context, sql: str, *arguments: Any) -> list[asyncpg.Record]:
         async with self.database.transaction(context) as tx:
             return await tx.fetch(sql, *arguments)
+
+    async def blocked_backend(self) -> None:
+        """Wait until some session of this database waits for a lock."""
+
+        async def waits() -> bool:
+            return bool(
+                await self.worker.fetchval(
+                    "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+                    "WHERE NOT l.granted AND a.datname = current_database()"
+                )
+            )
+
+        await eventually(waits)
 
     async def count(self, context: Context, table: str) -> int:
         return int((await self.rows(context, f"SELECT count(*) FROM {table}"))[0][0])

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
+from tests.integration.engine.lab import Lab, ranked
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.engine.audit import record
 from datalane.errors import Forbidden
-from tests.integration.engine.lab import Lab, ranked
 
 RECORDS = """
 SELECT action, resource_type, resource_id, actor_id, correlation_id, before, after FROM datalane.audit_log

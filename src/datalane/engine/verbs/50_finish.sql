@@ -13,41 +13,43 @@ BEGIN
         DELETE FROM datalane.jobs j USING unnest(workspaces, ids, tokens) AS t (workspace, id, token)
         WHERE j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token AND j.status = 'processing'
         RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.priority, j.args, j.attempt_count, j.max_attempts,
-                  j.rescue_count, j.queued_at, j.started_at, j.leased_by, j.order_key, j.order_seq, j.idempotency_key,
+                  j.rescue_count, j.queued_at, j.started_at, j.lease_token, j.leased_by, j.order_key, j.order_seq, j.idempotency_key,
                   j.correlation_id, j.causation_id, j.causation_depth, j.actor_id, j.parent_job_id, j.last_error_class,
                   j.last_error_message
     ), kept AS (
         INSERT INTO datalane.job_history (
             workspace_id, id, kind, subject_id, priority, args, attempt_count, max_attempts, rescue_count, queued_at,
-            started_at, completed_at, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
+            started_at, completed_at, lease_token, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
             causation_depth, actor_id, parent_job_id, last_error_class, last_error_message)
         SELECT workspace_id, id, kind, subject_id, priority, args, attempt_count, max_attempts, rescue_count, queued_at,
-               started_at, at, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
+               started_at, at, lease_token, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
                causation_depth, actor_id, parent_job_id, last_error_class, last_error_message
         FROM gone
     )
     SELECT array_agg(gone.id), bool_or(gone.order_key IS NOT NULL) INTO done, ordered FROM gone;
     IF ordered THEN
-        PERFORM datalane.advance_order(h.workspace_id, h.order_key, h.order_seq, at)
-        FROM datalane.job_history h JOIN unnest(workspaces, ids) AS t (workspace, id)
-            ON h.workspace_id = t.workspace AND h.id = t.id
-        WHERE h.id = ANY (done) AND h.order_key IS NOT NULL;
+        PERFORM datalane.advance_order(o.workspace_id, o.order_key, o.order_seq, at)
+        FROM (SELECT h.workspace_id, h.order_key, h.order_seq
+              FROM datalane.job_history h JOIN unnest(workspaces, ids) AS t (workspace, id)
+                  ON h.workspace_id = t.workspace AND h.id = t.id
+              WHERE h.id = ANY (done) AND h.order_key IS NOT NULL ORDER BY h.workspace_id, h.order_key) AS o;
     END IF;
     RETURN coalesce(done, '{}');
 END $$;
 
 -- The head of an ordering key is done or skipped: the next in line may run. Places given up before their turn are
--- passed over.
+-- passed over. The caller holds the row of the job at `seq`, so whether that is the head cannot change under it, and
+-- nobody waits for the key's lock while holding the row of the next in line.
 CREATE OR REPLACE FUNCTION datalane.advance_order(workspace uuid, key text, seq bigint, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     head bigint; following bigint;
 BEGIN
-    SELECT o.head_seq INTO head FROM datalane.job_order o
-    WHERE o.workspace_id = workspace AND o.order_key = key FOR UPDATE;
+    SELECT o.head_seq INTO head FROM datalane.job_order o WHERE o.workspace_id = workspace AND o.order_key = key;
     IF head IS DISTINCT FROM seq THEN
         RETURN;
     END IF;
+    PERFORM FROM datalane.job_order o WHERE o.workspace_id = workspace AND o.order_key = key FOR UPDATE;
     SELECT min(j.order_seq) INTO following FROM datalane.jobs j
     WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq > seq AND j.replayed_by IS NULL
       AND j.dead_letter_reason IS DISTINCT FROM 'canceled';
@@ -55,6 +57,10 @@ BEGIN
     WHERE o.workspace_id = workspace AND o.order_key = key;
     UPDATE datalane.jobs j SET shelf = CASE WHEN j.next_retry_at > at THEN 'due' ELSE 'ready' END
     WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq = following AND j.shelf = 'order';
+    IF NOT FOUND AND EXISTS (SELECT FROM datalane.jobs j WHERE j.workspace_id = workspace AND j.order_key = key
+                             AND j.order_seq = following AND j.dead_letter_reason = 'canceled') THEN
+        PERFORM datalane.advance_order(workspace, key, following, at);  -- canceled while we waited for its row
+    END IF;
 END $$;
 
 -- Inside a tenant transaction: complete the jobs together with what they did. Raises lease_lost, which rolls the
@@ -84,14 +90,15 @@ $$;
 CREATE OR REPLACE FUNCTION datalane.record_attempt(
     job datalane.jobs, to_status text, error_class text, error_message text, reason text, at timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, worker)
-    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).started_at,
-            CASE WHEN (job).attempt_count > 1 OR (job).rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
+                                          worker)
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, (job).started_at,
+            CASE WHEN (job).lease_token > 1 THEN 'retrying' ELSE 'queued' END,
             'processing', (job).attempt_count, (job).leased_by);
-    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, worker,
-                                          error_class, error_message, reason)
-    VALUES ((job).workspace_id, (job).id, app.uuid7(), at, 'processing', to_status, (job).attempt_count, (job).leased_by,
-            error_class, error_message, reason)
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
+                                          worker, error_class, error_message, reason)
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, at, 'processing', to_status,
+            (job).attempt_count, (job).leased_by, error_class, error_message, reason)
 $$;
 
 -- End a job's life as a dead letter: history row and event. The event stops where causation would run in a circle.
@@ -104,10 +111,10 @@ BEGIN
         last_error_class = coalesce(error_class, j.last_error_class),
         last_error_message = coalesce(error_message, j.last_error_message)
     WHERE j.workspace_id = (job).workspace_id AND j.id = (job).id;
-    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt,
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
                                           error_class, error_message, reason)
-    VALUES ((job).workspace_id, (job).id, app.uuid7(), at, from_status, 'dead_letter', (job).attempt_count, error_class,
-            error_message, reason);
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, at, from_status, 'dead_letter',
+            (job).attempt_count, error_class, error_message, reason);
     IF (job).causation_depth < datalane.causation_limit() THEN
         PERFORM datalane.publish_for(
             (job).workspace_id, (job).actor_id, (job).correlation_id, 'job.dead_lettered',
@@ -190,15 +197,21 @@ BEGIN
 END $$;
 
 -- Heartbeat: hold the leases for another `lease`; what runs this long leaves the ready shelf. Answers the ids still held;
--- the others were lost or canceled.
+-- the others were lost or canceled. A job that is being finished right now is held and not waited for.
 CREATE OR REPLACE FUNCTION datalane.extend_leases(
     workspaces uuid[], ids uuid[], tokens bigint[], lease interval, now timestamptz DEFAULT NULL)
 RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    WITH held AS (
+    WITH held AS MATERIALIZED (
+        SELECT j.workspace_id, j.id FROM datalane.jobs j JOIN unnest(workspaces, ids, tokens) AS t (workspace, id, token)
+            ON j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token
+        WHERE j.status = 'processing'
+    ), free AS MATERIALIZED (
+        SELECT j.workspace_id, j.id FROM datalane.jobs j JOIN unnest(workspaces, ids, tokens) AS t (workspace, id, token)
+            ON j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token
+        WHERE j.status = 'processing' FOR UPDATE OF j SKIP LOCKED
+    ), extended AS (
         UPDATE datalane.jobs j SET lease_until = coalesce(now, clock_timestamp()) + lease, shelf = 'held'
-        FROM unnest(workspaces, ids, tokens) AS t (workspace, id, token)
-        WHERE j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token AND j.status = 'processing'
-        RETURNING j.id
+        FROM free WHERE j.workspace_id = free.workspace_id AND j.id = free.id
     )
     SELECT coalesce(array_agg(held.id), '{}') FROM held
 $$;

@@ -15,8 +15,10 @@ BEGIN
         UPDATE datalane.jobs j
         SET status = 'retrying', shelf = 'ready', next_retry_at = at, max_attempts = greatest(j.max_attempts, j.attempt_count + 1)
         WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
-        INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, reason)
-        VALUES (job.workspace_id, job.id, app.uuid7(), at, 'failed', 'retrying', job.attempt_count, 'operator_retry');
+        INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status,
+                                              attempt, reason)
+        VALUES (job.workspace_id, job.id, app.uuid7(), job.lease_token, at, 'failed', 'retrying', job.attempt_count,
+                'operator_retry');
         PERFORM datalane.audit('job.retried', 'job', job.id::text);
         retried := retried + 1;
     END LOOP;
@@ -24,12 +26,12 @@ BEGIN
 END $$;
 
 -- Dead letters start again as new jobs: a new id and idempotency key, `parent_job_id` tells the lineage, an ordered job
--- takes its parent's place in line. A dead letter is replayed once; replay the new job if that dies too.
+-- takes its parent's place in line, or the last one when the line has passed it. A dead letter is replayed once; replay the new job if that dies too.
 CREATE OR REPLACE FUNCTION datalane.replay_jobs(ids uuid[], now timestamptz DEFAULT NULL)
 RETURNS TABLE (parent_id uuid, job_id uuid)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; child uuid;
+    at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; child uuid; head bigint;
 BEGIN
     PERFORM datalane.require_rank(3);
     FOR job IN
@@ -38,14 +40,23 @@ BEGIN
           AND j.replayed_by IS NULL ORDER BY j.id FOR UPDATE
     LOOP
         child := app.uuid7();
+        IF job.order_key IS NOT NULL THEN
+            SELECT o.head_seq INTO head FROM datalane.job_order o
+            WHERE o.workspace_id = job.workspace_id AND o.order_key = job.order_key;
+            IF head IS NULL OR job.order_seq < head THEN
+                INSERT INTO datalane.job_order AS o (workspace_id, order_key, next_seq, head_seq, touched_at)
+                VALUES (job.workspace_id, job.order_key, 1, 0, at)
+                ON CONFLICT (workspace_id, order_key) DO UPDATE SET next_seq = o.next_seq + 1, touched_at = at
+                RETURNING o.next_seq - 1, o.head_seq INTO job.order_seq, head;
+            END IF;
+        END IF;
         UPDATE datalane.jobs j SET replayed_by = child WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, priority, args, max_attempts, queued_at, next_retry_at,
                                    order_key, order_seq, shelf, idempotency_key, correlation_id, causation_id,
                                    causation_depth, actor_id, parent_job_id)
         VALUES (job.workspace_id, child, job.kind, job.subject_id, job.priority, job.args, job.max_attempts, at, at,
                 job.order_key, job.order_seq,
-                coalesce((SELECT 'order' FROM datalane.job_order o WHERE o.workspace_id = job.workspace_id
-                          AND o.order_key = job.order_key AND job.order_seq > o.head_seq), 'ready'),
+                CASE WHEN job.order_key IS NOT NULL AND job.order_seq > head THEN 'order' ELSE 'ready' END,
                 'replay:' || child, job.correlation_id, job.causation_id, job.causation_depth, job.actor_id, job.id);
         PERFORM datalane.audit('job.replayed', 'job', job.id::text, NULL, jsonb_build_object('job_id', child));
         parent_id := job.id;

@@ -1,5 +1,5 @@
 -- Schedules: the worker reads what is due, computes the next time from the cron expression, and fires with the time it
--- saw; of two workers that saw the same, one wins. Runs missed while nothing ran are made up for once.
+-- saw; of two workers that saw the same, one wins. One without a next time (`following` NULL) is switched off. Runs missed while nothing ran are made up for once.
 
 CREATE OR REPLACE FUNCTION datalane.due_schedules(most integer DEFAULT 100, now timestamptz DEFAULT NULL)
 RETURNS TABLE (workspace_id uuid, name text, cron text, timezone text, next_run_at timestamptz)
@@ -14,6 +14,11 @@ RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); fired record; job uuid;
 BEGIN
+    IF following IS NULL THEN
+        UPDATE datalane.job_schedules s SET enabled = false
+        WHERE s.workspace_id = workspace AND s.name = schedule AND s.next_run_at = seen;
+        RETURN NULL;
+    END IF;
     UPDATE datalane.job_schedules s SET next_run_at = following, last_run_at = at
     WHERE s.workspace_id = workspace AND s.name = schedule AND s.next_run_at = seen AND s.enabled
     RETURNING s.kind, s.args, s.actor_id INTO fired;

@@ -23,7 +23,10 @@ BEGIN
     WHERE k.workspace_id = old.workspace_id AND k.idempotency_key = old.idempotency_key;
     GET DIAGNOSTICS removed = ROW_COUNT;
     total := total + removed;
-    DELETE FROM datalane.job_order o WHERE o.head_seq = o.next_seq AND o.touched_at < at - dedupe_window;
+    -- A place that a dead letter still holds must not be given out again.
+    DELETE FROM datalane.job_order o WHERE o.head_seq = o.next_seq AND o.touched_at < at - dedupe_window
+        AND NOT EXISTS (SELECT FROM datalane.jobs j WHERE j.workspace_id = o.workspace_id AND j.order_key = o.order_key
+                        AND j.replayed_by IS NULL);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN total + removed;
 END $$;

@@ -40,6 +40,7 @@ DROP FUNCTION datalane.enqueue_batch;
 DROP FUNCTION datalane.enqueue_core;
 DROP FUNCTION datalane.audit;
 DROP FUNCTION datalane.audit_for;
+DROP FUNCTION datalane.over_payload_limit;
 DROP FUNCTION datalane.payload_limit;
 DROP FUNCTION datalane.causation_limit;
 DROP FUNCTION datalane.require_rank;

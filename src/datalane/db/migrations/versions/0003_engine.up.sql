@@ -68,7 +68,7 @@ CREATE TABLE datalane.subscriptions (
     subscription_id uuid NOT NULL DEFAULT app.uuid7(),
     event_type text NOT NULL,
     kind text NOT NULL,
-    args jsonb NOT NULL DEFAULT '{}',
+    args jsonb NOT NULL DEFAULT '{}' CONSTRAINT args_are_an_object CHECK (jsonb_typeof(args) = 'object'),
     ordered boolean NOT NULL DEFAULT false,
     enabled boolean NOT NULL DEFAULT true,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
@@ -161,6 +161,7 @@ CREATE TABLE datalane.job_history (
     queued_at timestamptz NOT NULL,
     started_at timestamptz NOT NULL,
     completed_at timestamptz NOT NULL,
+    lease_token bigint NOT NULL,
     leased_by text,
     order_key text,
     order_seq bigint,
@@ -182,6 +183,7 @@ CREATE TABLE datalane.job_transitions (
     workspace_id uuid NOT NULL,
     job_id uuid NOT NULL,
     transition_id uuid NOT NULL,
+    claim bigint NOT NULL,
     at timestamptz NOT NULL,
     from_status text NOT NULL,
     to_status text NOT NULL,
@@ -195,20 +197,23 @@ CREATE TABLE datalane.job_transitions (
 SELECT app.protect('datalane.job_transitions', 'log', verbs => 'SELECT, INSERT', operator_columns =>
     '{workspace_id,job_id,transition_id,at,from_status,to_status,attempt,worker,error_class,reason}');
 
--- One row per status change of a job, oldest attempt first.
+-- One row per status change of a job, in order of `claim` (the lease token: how often the job was claimed until then) and
+-- `step` within it, which hold whatever the clocks said.
 CREATE VIEW datalane.job_changes WITH (security_invoker = true) AS
-    SELECT workspace_id, job_id, at, from_status, to_status, attempt, worker, error_class, error_message, reason
+    SELECT workspace_id, job_id, at, from_status, to_status, attempt, worker, error_class, error_message, reason, claim,
+           CASE WHEN to_status = 'processing' THEN 1 WHEN from_status = 'processing' THEN 2 WHEN from_status = 'failed' THEN 3
+                ELSE 4 END AS step
     FROM datalane.job_transitions
     UNION ALL
-    SELECT workspace_id, id, started_at, CASE WHEN attempt_count > 1 OR rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
-           'processing', attempt_count, leased_by, NULL, NULL, NULL
+    SELECT workspace_id, id, started_at, CASE WHEN lease_token > 1 THEN 'retrying' ELSE 'queued' END,
+           'processing', attempt_count, leased_by, NULL, NULL, NULL, lease_token, 1
     FROM datalane.job_history
     UNION ALL
-    SELECT workspace_id, id, completed_at, 'processing', 'completed', attempt_count, leased_by, NULL, NULL, NULL
+    SELECT workspace_id, id, completed_at, 'processing', 'completed', attempt_count, leased_by, NULL, NULL, NULL, lease_token, 2
     FROM datalane.job_history
     UNION ALL
-    SELECT workspace_id, id, started_at, CASE WHEN attempt_count > 1 OR rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
-           'processing', attempt_count, leased_by, NULL, NULL, NULL
+    SELECT workspace_id, id, started_at, CASE WHEN lease_token > 1 THEN 'retrying' ELSE 'queued' END,
+           'processing', attempt_count, leased_by, NULL, NULL, NULL, lease_token, 1
     FROM datalane.jobs WHERE status = 'processing';
 GRANT SELECT ON datalane.job_changes TO datalane_app;
 
@@ -234,10 +239,12 @@ CREATE TABLE datalane.job_order (
 );
 SELECT app.protect('datalane.job_order', 'system', verbs => 'SELECT, INSERT, UPDATE, DELETE');
 
--- Kinds and their bound of jobs running at once (null: none), registered by workers.
+-- Kinds and their bound of jobs running at once (null: none), registered by workers; a bounded kind goes round the
+-- workspaces from the one it served last.
 CREATE TABLE datalane.job_kinds (
     kind text NOT NULL PRIMARY KEY,
-    max_running integer CONSTRAINT at_least_one_running CHECK (max_running > 0)
+    max_running integer CONSTRAINT at_least_one_running CHECK (max_running > 0),
+    last_workspace uuid
 );
 SELECT app.protect('datalane.job_kinds', 'global', verbs => 'SELECT, INSERT, UPDATE');
 
@@ -254,13 +261,13 @@ SELECT app.protect('datalane.job_pauses', 'log', verbs => 'SELECT, INSERT, DELET
 
 CREATE TABLE datalane.job_schedules (
     workspace_id uuid NOT NULL,
-    name text NOT NULL,
+    name text NOT NULL CONSTRAINT names_are_short CHECK (length(name) BETWEEN 1 AND 200),
     kind text NOT NULL,
     cron text NOT NULL,
     timezone text NOT NULL DEFAULT 'UTC',
-    args jsonb NOT NULL DEFAULT '{}',
+    args jsonb NOT NULL DEFAULT '{}' CONSTRAINT args_are_an_object CHECK (jsonb_typeof(args) = 'object'),
     enabled boolean NOT NULL DEFAULT true,
-    next_run_at timestamptz NOT NULL,
+    next_run_at timestamptz NOT NULL CONSTRAINT next_run_is_a_moment CHECK (isfinite(next_run_at)),
     last_run_at timestamptz,
     actor_id uuid NOT NULL,
     PRIMARY KEY (workspace_id, name)

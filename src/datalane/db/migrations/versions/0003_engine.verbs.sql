@@ -20,6 +20,20 @@ CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE s
 
 CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 262144;
 
+-- Whether `payload` as compact JSON is over the limit. The database's own text has a space after each comma and colon,
+-- which do not count; they are looked for only where they decide.
+CREATE OR REPLACE FUNCTION datalane.over_payload_limit(payload jsonb)
+RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+    SELECT CASE
+        WHEN pg_column_size(payload) <= datalane.payload_limit() / 2 OR octet_length(payload::text) <= datalane.payload_limit()
+            THEN false
+        WHEN octet_length(payload::text) > datalane.payload_limit() * 2 THEN true
+        ELSE octet_length(payload::text) - (
+            SELECT octet_length(bare) - octet_length(replace(bare, ' ', ''))
+            FROM regexp_replace(payload::text, '"(?:[^"\\]|\\.)*"', '', 'g') AS bare) > datalane.payload_limit()
+    END
+$$;
+
 -- Audit records. The table has no other way in, and no way to change or remove a row.
 
 -- For verbs that act before a context exists (sign-up); not granted to anyone else.
@@ -192,16 +206,17 @@ BEGIN
         FROM unnest(source_event_ids, ids) WITH ORDINALITY AS i (source_id, id, place)
         LEFT JOIN winners w ON w.event_id = i.id;
         IF false = ANY (accepted) THEN
-            -- A key whose window has passed is taken over by the first newcomer.
+            -- A key whose window has passed is taken over by the first newcomer, also when it is being forgotten.
             WITH late AS (
                 SELECT DISTINCT ON (i.system, i.source_id) i.system, i.source_id, i.id
                 FROM unnest(source_systems, source_event_ids, ids, accepted) WITH ORDINALITY
                     AS i (system, source_id, id, won, place)
                 WHERE NOT i.won ORDER BY i.system, i.source_id, i.place
             ), taken AS (
-                UPDATE datalane.event_dedupe d SET event_id = late.id, received_at = at FROM late
-                WHERE d.workspace_id = workspace AND d.source_system = late.system
-                  AND d.source_event_id = late.source_id AND d.received_at < at - dedupe_window
+                INSERT INTO datalane.event_dedupe AS d (workspace_id, source_system, source_event_id, event_id, received_at)
+                SELECT workspace, late.system, late.source_id, late.id, at FROM late
+                ON CONFLICT (workspace_id, source_system, source_event_id)
+                    DO UPDATE SET event_id = EXCLUDED.event_id, received_at = at WHERE d.received_at < at - dedupe_window
                 RETURNING d.event_id
             )
             SELECT array_agg(taken.event_id) INTO reopened FROM taken;
@@ -282,7 +297,13 @@ BEGIN
     IF kinds IS NULL THEN
         RETURN;
     END IF;
-    FOREACH cause IN ARRAY (SELECT array_agg(DISTINCT c) FROM unnest(causes) AS c) LOOP
+    -- All keys are locked first, in one order, so that two batches never wait for one another.
+    INSERT INTO datalane.job_order (workspace_id, order_key, next_seq, head_seq, touched_at)
+    SELECT workspace, k.key, 0, 0, at FROM (SELECT DISTINCT key FROM unnest(keys) AS u (key)) AS k ORDER BY k.key
+    ON CONFLICT (workspace_id, order_key) DO UPDATE SET touched_at = EXCLUDED.touched_at;
+    FOR cause IN
+        SELECT c.event FROM unnest(causes) WITH ORDINALITY AS c (event, place) GROUP BY c.event ORDER BY min(c.place)
+    LOOP
         PERFORM datalane.enqueue_core(
             workspace, array_agg(i.kind ORDER BY i.place), array_agg(i.arg ORDER BY i.place),
             array_agg(i.subject ORDER BY i.place), NULL, NULL, array_agg(i.key ORDER BY i.place), NULL, NULL,
@@ -317,8 +338,7 @@ BEGIN
     IF unknown IS NOT NULL THEN
         RAISE EXCEPTION 'the event type % is not registered', unknown USING ERRCODE = 'DL400';
     END IF;
-    IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE pg_column_size(p.payload) > datalane.payload_limit() / 2
-               AND octet_length(p.payload::text) > datalane.payload_limit()) THEN
+    IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE datalane.over_payload_limit(p.payload)) THEN
         RAISE EXCEPTION 'the event payload is over the limit of % bytes', datalane.payload_limit() USING ERRCODE = 'DL413';
     END IF;
     RETURN QUERY SELECT p.ordinal, p.event_id, p.ingestion_status FROM datalane.publish_core(
@@ -414,60 +434,67 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = for
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
-    workspaces uuid[]; lane_kinds text[]; wanted integer := batch; got integer;
+    workspaces uuid[]; lane_kinds text[]; lanes integer; wanted integer := batch; got integer;
+    last_workspace uuid := after_workspace; last_kind text := after_kind; circled boolean := false;
 BEGIN
-    SELECT array_agg(l.workspace_id), array_agg(l.kind) INTO workspaces, lane_kinds
-    FROM datalane.ready_lanes(kinds, batch, after_workspace, after_kind) AS l;
-    IF coalesce(cardinality(workspaces), 0) < batch
-       AND (after_workspace, after_kind) > ('00000000-0000-0000-0000-000000000000'::uuid, '') THEN
-        SELECT coalesce(workspaces, '{}') || coalesce(array_agg(l.workspace_id), '{}'),
-               coalesce(lane_kinds, '{}') || coalesce(array_agg(l.kind), '{}')
-        INTO workspaces, lane_kinds
-        FROM datalane.ready_lanes(kinds, batch - coalesce(cardinality(workspaces), 0),
-                                  '00000000-0000-0000-0000-000000000000', '') AS l
-        WHERE (l.workspace_id, l.kind) <= (after_workspace, after_kind);
-    END IF;
-    IF coalesce(cardinality(workspaces), 0) = 0 THEN
-        RETURN;
-    END IF;
-    -- A second round gives what small lanes left to those that have more.
-    FOR round IN 1 .. 2 LOOP
-        RETURN QUERY
-            WITH taken AS MATERIALIZED (
-                SELECT j.workspace_id, j.id, j.status = 'processing' AS lost, j.started_at, j.attempt_count, j.rescue_count,
-                       j.leased_by
-                FROM unnest(workspaces, lane_kinds) AS lane (workspace, kind) CROSS JOIN LATERAL (
-                    SELECT c.workspace_id, c.id, c.status, c.started_at, c.attempt_count, c.rescue_count, c.leased_by
-                    FROM datalane.jobs c
-                    WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind AND c.shelf = 'ready'
-                      AND (c.lease_until IS NULL OR c.lease_until < at)
-                    ORDER BY c.priority DESC, c.next_retry_at, c.id
-                    LIMIT greatest(1, wanted / cardinality(workspaces)) FOR UPDATE SKIP LOCKED) j
-                LIMIT wanted
-            ), told AS (
-                INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt,
-                                                      worker, error_class, reason)
-                SELECT t.workspace_id, t.id, app.uuid7(), s.at, s.from_status, s.to_status, t.attempt_count, t.leased_by,
-                       s.error_class, s.reason
-                FROM taken t CROSS JOIN LATERAL (VALUES
-                    (t.started_at, CASE WHEN t.attempt_count > 1 OR t.rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
-                     'processing', NULL, NULL),
-                    (at, 'processing', 'retrying', 'lease_lost', 'rescued')) AS s (at, from_status, to_status, error_class, reason)
-                WHERE t.lost
-            )
-            UPDATE datalane.jobs j
-            SET status = 'processing', started_at = at, lease_until = at + lease, lease_token = j.lease_token + 1,
-                leased_by = worker,
-                attempt_count = j.attempt_count + CASE WHEN taken.lost THEN 0 ELSE 1 END,
-                rescue_count = j.rescue_count + CASE WHEN taken.lost THEN 1 ELSE 0 END,
-                shelf = CASE WHEN taken.lost AND j.rescue_count + 1 >= rescue_bound THEN 'held' ELSE onto END
-            FROM taken WHERE j.workspace_id = taken.workspace_id AND j.id = taken.id
-            RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.args, j.attempt_count, j.max_attempts,
-                      j.rescue_count, j.lease_token, j.actor_id, j.correlation_id, j.causation_id, j.causation_depth,
-                      j.order_key, j.queued_at;
-        GET DIAGNOSTICS got = ROW_COUNT;
-        wanted := wanted - got;
-        EXIT WHEN wanted <= 0 OR got = 0 OR cardinality(workspaces) = 1;
+    -- A window of lanes whose jobs are all running says nothing of the lanes behind it: look on until one gives a job.
+    LOOP
+        SELECT coalesce(array_agg(l.workspace_id), '{}'), coalesce(array_agg(l.kind), '{}') INTO workspaces, lane_kinds
+        FROM datalane.ready_lanes(kinds, batch, last_workspace, last_kind) AS l
+        WHERE NOT circled OR (l.workspace_id, l.kind) <= (after_workspace, after_kind);
+        IF cardinality(workspaces) < batch AND NOT circled
+           AND (after_workspace, after_kind) > ('00000000-0000-0000-0000-000000000000'::uuid, '') THEN
+            circled := true;
+            SELECT workspaces || coalesce(array_agg(l.workspace_id), '{}'), lane_kinds || coalesce(array_agg(l.kind), '{}')
+            INTO workspaces, lane_kinds
+            FROM datalane.ready_lanes(kinds, batch - cardinality(workspaces), '00000000-0000-0000-0000-000000000000', '') AS l
+            WHERE (l.workspace_id, l.kind) <= (after_workspace, after_kind);
+        END IF;
+        lanes := cardinality(workspaces);
+        EXIT WHEN lanes = 0;
+        -- A second round gives what small lanes left to those that have more.
+        FOR round IN 1 .. 2 LOOP
+            RETURN QUERY
+                WITH taken AS MATERIALIZED (
+                    SELECT j.workspace_id, j.id, j.status = 'processing' AS lost, j.started_at, j.attempt_count, j.lease_token,
+                           j.leased_by
+                    FROM unnest(workspaces, lane_kinds) AS lane (workspace, kind) CROSS JOIN LATERAL (
+                        SELECT c.workspace_id, c.id, c.status, c.started_at, c.attempt_count, c.lease_token, c.leased_by
+                        FROM datalane.jobs c
+                        WHERE c.workspace_id = lane.workspace AND c.kind = lane.kind AND c.shelf = 'ready'
+                          AND (c.lease_until IS NULL OR c.lease_until < at)
+                        ORDER BY c.priority DESC, c.next_retry_at, c.id
+                        LIMIT CASE round WHEN 1 THEN greatest(1, wanted / lanes) ELSE wanted END
+                        FOR UPDATE SKIP LOCKED) j
+                    LIMIT wanted
+                ), told AS (
+                    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status,
+                                                          attempt, worker, error_class, reason)
+                    SELECT t.workspace_id, t.id, app.uuid7(), t.lease_token, s.at, s.from_status, s.to_status, t.attempt_count,
+                           t.leased_by, s.error_class, s.reason
+                    FROM taken t CROSS JOIN LATERAL (VALUES
+                        (t.started_at, CASE WHEN t.lease_token > 1 THEN 'retrying' ELSE 'queued' END,
+                         'processing', NULL, NULL),
+                        (at, 'processing', 'retrying', 'lease_lost', 'rescued')) AS s (at, from_status, to_status, error_class, reason)
+                    WHERE t.lost
+                )
+                UPDATE datalane.jobs j
+                SET status = 'processing', started_at = at, lease_until = at + lease, lease_token = j.lease_token + 1,
+                    leased_by = worker,
+                    attempt_count = j.attempt_count + CASE WHEN taken.lost THEN 0 ELSE 1 END,
+                    rescue_count = j.rescue_count + CASE WHEN taken.lost THEN 1 ELSE 0 END,
+                    shelf = CASE WHEN taken.lost AND j.rescue_count + 1 >= rescue_bound THEN 'held' ELSE onto END
+                FROM taken WHERE j.workspace_id = taken.workspace_id AND j.id = taken.id
+                RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.args, j.attempt_count, j.max_attempts,
+                          j.rescue_count, j.lease_token, j.actor_id, j.correlation_id, j.causation_id, j.causation_depth,
+                          j.order_key, j.queued_at;
+            GET DIAGNOSTICS got = ROW_COUNT;
+            wanted := wanted - got;
+            EXIT WHEN wanted <= 0 OR got = 0 OR lanes = 1;
+        END LOOP;
+        EXIT WHEN wanted < batch OR lanes < batch;
+        last_workspace := workspaces[lanes];
+        last_kind := lane_kinds[lanes];
     END LOOP;
 END $$;
 
@@ -491,7 +518,8 @@ END $$;
 
 -- Claim up to `batch` ready jobs of `kinds` for `worker`, leased for `lease`. `after_workspace` and `after_kind` are the
 -- lane served last. A kind with a bound on running jobs is claimed under its row's lock and held, so that they can be
--- counted; when another claim has the lock the kind is left for the next turn.
+-- counted; when another claim has the lock the kind is left for the next turn. Such a kind remembers the workspace it
+-- served last itself, since few of its jobs are taken at a time.
 CREATE OR REPLACE FUNCTION datalane.claim_jobs(
     kinds text[], batch integer, lease interval, worker text, after_workspace uuid DEFAULT NULL,
     after_kind text DEFAULT NULL, rescue_bound integer DEFAULT 10, now timestamptz DEFAULT NULL)
@@ -505,24 +533,37 @@ DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp());
     last_workspace constant uuid := coalesce(after_workspace, '00000000-0000-0000-0000-000000000000');
     last_kind constant text := coalesce(after_kind, '');
-    bounded record; unbounded text[]; room integer; got integer; wanted integer := batch;
+    bounded record; taken record; unbounded text[]; room integer; got integer; wanted integer := batch;
 BEGIN
     PERFORM datalane.promote_due(at);
     FOR bounded IN
-        SELECT k.kind, k.max_running FROM datalane.job_kinds k
+        SELECT k.kind, k.max_running, k.last_workspace FROM datalane.job_kinds k
         WHERE k.kind = ANY (kinds) AND k.max_running IS NOT NULL ORDER BY k.kind FOR UPDATE SKIP LOCKED
     LOOP
         EXIT WHEN wanted <= 0;
         SELECT bounded.max_running - count(*) INTO room FROM datalane.jobs j
         WHERE j.shelf = 'held' AND j.kind = bounded.kind;
         CONTINUE WHEN room <= 0;
-        RETURN QUERY
+        got := 0;
+        FOR taken IN
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
                    c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
-            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker, last_workspace, last_kind,
-                                      'held', rescue_bound, at) c;
-        GET DIAGNOSTICS got = ROW_COUNT;
+            FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker,
+                                      coalesce(bounded.last_workspace, '00000000-0000-0000-0000-000000000000'),
+                                      bounded.kind, 'held', rescue_bound, at) c
+        LOOP
+            workspace_id := taken.workspace_id; id := taken.id; kind := taken.kind; subject_id := taken.subject_id;
+            args := taken.args; attempt_count := taken.attempt_count; max_attempts := taken.max_attempts;
+            rescue_count := taken.rescue_count; lease_token := taken.lease_token; actor_id := taken.actor_id;
+            correlation_id := taken.correlation_id; causation_id := taken.causation_id;
+            causation_depth := taken.causation_depth; order_key := taken.order_key; queued_at := taken.queued_at;
+            got := got + 1;
+            RETURN NEXT;
+        END LOOP;
         wanted := wanted - got;
+        IF got > 0 THEN
+            UPDATE datalane.job_kinds k SET last_workspace = taken.workspace_id WHERE k.kind = bounded.kind;
+        END IF;
     END LOOP;
     SELECT array_agg(k) INTO unbounded FROM unnest(kinds) AS k
     WHERE NOT EXISTS (SELECT FROM datalane.job_kinds b WHERE b.kind = k AND b.max_running IS NOT NULL);
@@ -557,41 +598,43 @@ BEGIN
         DELETE FROM datalane.jobs j USING unnest(workspaces, ids, tokens) AS t (workspace, id, token)
         WHERE j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token AND j.status = 'processing'
         RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.priority, j.args, j.attempt_count, j.max_attempts,
-                  j.rescue_count, j.queued_at, j.started_at, j.leased_by, j.order_key, j.order_seq, j.idempotency_key,
+                  j.rescue_count, j.queued_at, j.started_at, j.lease_token, j.leased_by, j.order_key, j.order_seq, j.idempotency_key,
                   j.correlation_id, j.causation_id, j.causation_depth, j.actor_id, j.parent_job_id, j.last_error_class,
                   j.last_error_message
     ), kept AS (
         INSERT INTO datalane.job_history (
             workspace_id, id, kind, subject_id, priority, args, attempt_count, max_attempts, rescue_count, queued_at,
-            started_at, completed_at, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
+            started_at, completed_at, lease_token, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
             causation_depth, actor_id, parent_job_id, last_error_class, last_error_message)
         SELECT workspace_id, id, kind, subject_id, priority, args, attempt_count, max_attempts, rescue_count, queued_at,
-               started_at, at, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
+               started_at, at, lease_token, leased_by, order_key, order_seq, idempotency_key, correlation_id, causation_id,
                causation_depth, actor_id, parent_job_id, last_error_class, last_error_message
         FROM gone
     )
     SELECT array_agg(gone.id), bool_or(gone.order_key IS NOT NULL) INTO done, ordered FROM gone;
     IF ordered THEN
-        PERFORM datalane.advance_order(h.workspace_id, h.order_key, h.order_seq, at)
-        FROM datalane.job_history h JOIN unnest(workspaces, ids) AS t (workspace, id)
-            ON h.workspace_id = t.workspace AND h.id = t.id
-        WHERE h.id = ANY (done) AND h.order_key IS NOT NULL;
+        PERFORM datalane.advance_order(o.workspace_id, o.order_key, o.order_seq, at)
+        FROM (SELECT h.workspace_id, h.order_key, h.order_seq
+              FROM datalane.job_history h JOIN unnest(workspaces, ids) AS t (workspace, id)
+                  ON h.workspace_id = t.workspace AND h.id = t.id
+              WHERE h.id = ANY (done) AND h.order_key IS NOT NULL ORDER BY h.workspace_id, h.order_key) AS o;
     END IF;
     RETURN coalesce(done, '{}');
 END $$;
 
 -- The head of an ordering key is done or skipped: the next in line may run. Places given up before their turn are
--- passed over.
+-- passed over. The caller holds the row of the job at `seq`, so whether that is the head cannot change under it, and
+-- nobody waits for the key's lock while holding the row of the next in line.
 CREATE OR REPLACE FUNCTION datalane.advance_order(workspace uuid, key text, seq bigint, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     head bigint; following bigint;
 BEGIN
-    SELECT o.head_seq INTO head FROM datalane.job_order o
-    WHERE o.workspace_id = workspace AND o.order_key = key FOR UPDATE;
+    SELECT o.head_seq INTO head FROM datalane.job_order o WHERE o.workspace_id = workspace AND o.order_key = key;
     IF head IS DISTINCT FROM seq THEN
         RETURN;
     END IF;
+    PERFORM FROM datalane.job_order o WHERE o.workspace_id = workspace AND o.order_key = key FOR UPDATE;
     SELECT min(j.order_seq) INTO following FROM datalane.jobs j
     WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq > seq AND j.replayed_by IS NULL
       AND j.dead_letter_reason IS DISTINCT FROM 'canceled';
@@ -599,6 +642,10 @@ BEGIN
     WHERE o.workspace_id = workspace AND o.order_key = key;
     UPDATE datalane.jobs j SET shelf = CASE WHEN j.next_retry_at > at THEN 'due' ELSE 'ready' END
     WHERE j.workspace_id = workspace AND j.order_key = key AND j.order_seq = following AND j.shelf = 'order';
+    IF NOT FOUND AND EXISTS (SELECT FROM datalane.jobs j WHERE j.workspace_id = workspace AND j.order_key = key
+                             AND j.order_seq = following AND j.dead_letter_reason = 'canceled') THEN
+        PERFORM datalane.advance_order(workspace, key, following, at);  -- canceled while we waited for its row
+    END IF;
 END $$;
 
 -- Inside a tenant transaction: complete the jobs together with what they did. Raises lease_lost, which rolls the
@@ -628,14 +675,15 @@ $$;
 CREATE OR REPLACE FUNCTION datalane.record_attempt(
     job datalane.jobs, to_status text, error_class text, error_message text, reason text, at timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, worker)
-    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).started_at,
-            CASE WHEN (job).attempt_count > 1 OR (job).rescue_count > 0 THEN 'retrying' ELSE 'queued' END,
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
+                                          worker)
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, (job).started_at,
+            CASE WHEN (job).lease_token > 1 THEN 'retrying' ELSE 'queued' END,
             'processing', (job).attempt_count, (job).leased_by);
-    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, worker,
-                                          error_class, error_message, reason)
-    VALUES ((job).workspace_id, (job).id, app.uuid7(), at, 'processing', to_status, (job).attempt_count, (job).leased_by,
-            error_class, error_message, reason)
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
+                                          worker, error_class, error_message, reason)
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, at, 'processing', to_status,
+            (job).attempt_count, (job).leased_by, error_class, error_message, reason)
 $$;
 
 -- End a job's life as a dead letter: history row and event. The event stops where causation would run in a circle.
@@ -648,10 +696,10 @@ BEGIN
         last_error_class = coalesce(error_class, j.last_error_class),
         last_error_message = coalesce(error_message, j.last_error_message)
     WHERE j.workspace_id = (job).workspace_id AND j.id = (job).id;
-    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt,
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
                                           error_class, error_message, reason)
-    VALUES ((job).workspace_id, (job).id, app.uuid7(), at, from_status, 'dead_letter', (job).attempt_count, error_class,
-            error_message, reason);
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, at, from_status, 'dead_letter',
+            (job).attempt_count, error_class, error_message, reason);
     IF (job).causation_depth < datalane.causation_limit() THEN
         PERFORM datalane.publish_for(
             (job).workspace_id, (job).actor_id, (job).correlation_id, 'job.dead_lettered',
@@ -734,15 +782,21 @@ BEGIN
 END $$;
 
 -- Heartbeat: hold the leases for another `lease`; what runs this long leaves the ready shelf. Answers the ids still held;
--- the others were lost or canceled.
+-- the others were lost or canceled. A job that is being finished right now is held and not waited for.
 CREATE OR REPLACE FUNCTION datalane.extend_leases(
     workspaces uuid[], ids uuid[], tokens bigint[], lease interval, now timestamptz DEFAULT NULL)
 RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    WITH held AS (
+    WITH held AS MATERIALIZED (
+        SELECT j.workspace_id, j.id FROM datalane.jobs j JOIN unnest(workspaces, ids, tokens) AS t (workspace, id, token)
+            ON j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token
+        WHERE j.status = 'processing'
+    ), free AS MATERIALIZED (
+        SELECT j.workspace_id, j.id FROM datalane.jobs j JOIN unnest(workspaces, ids, tokens) AS t (workspace, id, token)
+            ON j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token
+        WHERE j.status = 'processing' FOR UPDATE OF j SKIP LOCKED
+    ), extended AS (
         UPDATE datalane.jobs j SET lease_until = coalesce(now, clock_timestamp()) + lease, shelf = 'held'
-        FROM unnest(workspaces, ids, tokens) AS t (workspace, id, token)
-        WHERE j.workspace_id = t.workspace AND j.id = t.id AND j.lease_token = t.token AND j.status = 'processing'
-        RETURNING j.id
+        FROM free WHERE j.workspace_id = free.workspace_id AND j.id = free.id
     )
     SELECT coalesce(array_agg(held.id), '{}') FROM held
 $$;
@@ -791,8 +845,10 @@ BEGIN
         UPDATE datalane.jobs j
         SET status = 'retrying', shelf = 'ready', next_retry_at = at, max_attempts = greatest(j.max_attempts, j.attempt_count + 1)
         WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
-        INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, at, from_status, to_status, attempt, reason)
-        VALUES (job.workspace_id, job.id, app.uuid7(), at, 'failed', 'retrying', job.attempt_count, 'operator_retry');
+        INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status,
+                                              attempt, reason)
+        VALUES (job.workspace_id, job.id, app.uuid7(), job.lease_token, at, 'failed', 'retrying', job.attempt_count,
+                'operator_retry');
         PERFORM datalane.audit('job.retried', 'job', job.id::text);
         retried := retried + 1;
     END LOOP;
@@ -800,12 +856,12 @@ BEGIN
 END $$;
 
 -- Dead letters start again as new jobs: a new id and idempotency key, `parent_job_id` tells the lineage, an ordered job
--- takes its parent's place in line. A dead letter is replayed once; replay the new job if that dies too.
+-- takes its parent's place in line, or the last one when the line has passed it. A dead letter is replayed once; replay the new job if that dies too.
 CREATE OR REPLACE FUNCTION datalane.replay_jobs(ids uuid[], now timestamptz DEFAULT NULL)
 RETURNS TABLE (parent_id uuid, job_id uuid)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; child uuid;
+    at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; child uuid; head bigint;
 BEGIN
     PERFORM datalane.require_rank(3);
     FOR job IN
@@ -814,14 +870,23 @@ BEGIN
           AND j.replayed_by IS NULL ORDER BY j.id FOR UPDATE
     LOOP
         child := app.uuid7();
+        IF job.order_key IS NOT NULL THEN
+            SELECT o.head_seq INTO head FROM datalane.job_order o
+            WHERE o.workspace_id = job.workspace_id AND o.order_key = job.order_key;
+            IF head IS NULL OR job.order_seq < head THEN
+                INSERT INTO datalane.job_order AS o (workspace_id, order_key, next_seq, head_seq, touched_at)
+                VALUES (job.workspace_id, job.order_key, 1, 0, at)
+                ON CONFLICT (workspace_id, order_key) DO UPDATE SET next_seq = o.next_seq + 1, touched_at = at
+                RETURNING o.next_seq - 1, o.head_seq INTO job.order_seq, head;
+            END IF;
+        END IF;
         UPDATE datalane.jobs j SET replayed_by = child WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
         INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, priority, args, max_attempts, queued_at, next_retry_at,
                                    order_key, order_seq, shelf, idempotency_key, correlation_id, causation_id,
                                    causation_depth, actor_id, parent_job_id)
         VALUES (job.workspace_id, child, job.kind, job.subject_id, job.priority, job.args, job.max_attempts, at, at,
                 job.order_key, job.order_seq,
-                coalesce((SELECT 'order' FROM datalane.job_order o WHERE o.workspace_id = job.workspace_id
-                          AND o.order_key = job.order_key AND job.order_seq > o.head_seq), 'ready'),
+                CASE WHEN job.order_key IS NOT NULL AND job.order_seq > head THEN 'order' ELSE 'ready' END,
                 'replay:' || child, job.correlation_id, job.causation_id, job.causation_depth, job.actor_id, job.id);
         PERFORM datalane.audit('job.replayed', 'job', job.id::text, NULL, jsonb_build_object('job_id', child));
         parent_id := job.id;
@@ -912,7 +977,7 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
 $$;
 
 -- Schedules: the worker reads what is due, computes the next time from the cron expression, and fires with the time it
--- saw; of two workers that saw the same, one wins. Runs missed while nothing ran are made up for once.
+-- saw; of two workers that saw the same, one wins. One without a next time (`following` NULL) is switched off. Runs missed while nothing ran are made up for once.
 
 CREATE OR REPLACE FUNCTION datalane.due_schedules(most integer DEFAULT 100, now timestamptz DEFAULT NULL)
 RETURNS TABLE (workspace_id uuid, name text, cron text, timezone text, next_run_at timestamptz)
@@ -927,6 +992,11 @@ RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); fired record; job uuid;
 BEGIN
+    IF following IS NULL THEN
+        UPDATE datalane.job_schedules s SET enabled = false
+        WHERE s.workspace_id = workspace AND s.name = schedule AND s.next_run_at = seen;
+        RETURN NULL;
+    END IF;
     UPDATE datalane.job_schedules s SET next_run_at = following, last_run_at = at
     WHERE s.workspace_id = workspace AND s.name = schedule AND s.next_run_at = seen AND s.enabled
     RETURNING s.kind, s.args, s.actor_id INTO fired;
@@ -965,7 +1035,10 @@ BEGIN
     WHERE k.workspace_id = old.workspace_id AND k.idempotency_key = old.idempotency_key;
     GET DIAGNOSTICS removed = ROW_COUNT;
     total := total + removed;
-    DELETE FROM datalane.job_order o WHERE o.head_seq = o.next_seq AND o.touched_at < at - dedupe_window;
+    -- A place that a dead letter still holds must not be given out again.
+    DELETE FROM datalane.job_order o WHERE o.head_seq = o.next_seq AND o.touched_at < at - dedupe_window
+        AND NOT EXISTS (SELECT FROM datalane.jobs j WHERE j.workspace_id = o.workspace_id AND j.order_key = o.order_key
+                        AND j.replayed_by IS NULL);
     GET DIAGNOSTICS removed = ROW_COUNT;
     RETURN total + removed;
 END $$;
