@@ -21,6 +21,12 @@ import psycopg
 import pytest
 from tests.acceptance.running_lane import RunningLane, answers, environment, eventually, gone, remove
 
+from datalane.db.access import Prepared
+from datalane.db.migrate import downgrade
+from datalane.db.revision import applied_revision, newest_revision
+from datalane.settings import Settings
+from datalane.supervisor.database import migrate_external
+
 
 @pytest.fixture(scope="module")
 def lane() -> Iterator[RunningLane]:
@@ -45,8 +51,8 @@ def start() -> Iterator[Callable[..., RunningLane]]:
     """Start a lane that ends with the test."""
     started: list[RunningLane] = []
 
-    def run(folder: Path, *arguments: str) -> RunningLane:
-        started.append(RunningLane(folder, *arguments))
+    def run(folder: Path, *arguments: str, **settings: str) -> RunningLane:
+        started.append(RunningLane(folder, *arguments, **settings))
         return started[-1]
 
     yield run
@@ -55,9 +61,11 @@ def start() -> Iterator[Callable[..., RunningLane]]:
         remove(each.home)
 
 
-def run_up(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def run_up(folder: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "datalane.cli.main", "up", *arguments]
-    return subprocess.run(command, env=environment(folder), capture_output=True, text=True, check=False, timeout=60)
+    return subprocess.run(
+        command, env=environment(folder, **settings), capture_output=True, text=True, check=False, timeout=60
+    )
 
 
 def signs_in(ready: dict[str, Any]) -> bool:
@@ -175,6 +183,28 @@ def test_ctrl_c_before_it_is_ready_is_a_clean_stop_too(home: Path, start: Callab
     running.event("stopped")
     assert running.wait() == 0
     assert not list(home.rglob("postmaster.pid"))
+
+
+def test_an_external_database_is_used_as_it_is_and_lacking_maintenance_is_said(
+    urls: Prepared, home: Path, start: Callable[..., RunningLane]
+) -> None:
+    running = start(home, DATALANE_DATABASE_URL=urls.database_url)
+    running.event("no_maintenance")
+    ready = running.event("ready")
+    assert set(ready["processes"]) == {"worker-1", "api"}
+    assert answers(ready["url"])
+    assert not (home / "server").exists()
+
+
+def test_an_external_database_that_is_behind_is_migrated_only_with_the_maintenance_login(
+    urls: Prepared, home: Path
+) -> None:
+    downgrade(urls.maintenance_url)
+    refused = run_up(home, "--port", "0", DATALANE_DATABASE_URL=urls.database_url)
+    assert refused.returncode == 2
+    assert "run `datalane migrate up` with DATALANE_MAINTENANCE_URL set" in refused.stderr
+    migrate_external(urls, Settings())
+    assert applied_revision(urls.database_url) == newest_revision()
 
 
 def test_other_commands_say_that_nothing_runs(home: Path) -> None:
