@@ -41,7 +41,8 @@ WHERE p.workspace_id = :workspace_id AND p.collection = :collection::smallint
 -- name: search_keyword(workspace_id, collection, language, text, most_terms, most)
 -- BM25 inside one workspace: k1 = 1.2, b = 0.75, idf = ln(1 + (N - df + 0.5) / (df + 0.5)) as in Lucene (Robertson and
 -- Zaragoza 2009). N, average length and df are the workspace's own. df is counted from the postings that are read
--- anyway. Of a long query only the rarest terms count.
+-- anyway. Of a long query only the rarest terms count. OFFSET 0 fixes the plan, one index scan a term: right after a
+-- bulk load the planner knows nothing of the postings and would read all of the workspace's.
 WITH words AS MATERIALIZED (
     SELECT hashtextextended(lexeme, 0) AS term_id, cardinality(positions) AS qtf
     FROM unnest(to_tsvector(:language::text::regconfig, :text))
@@ -55,17 +56,23 @@ WITH words AS MATERIALIZED (
 ), query AS MATERIALIZED (
     SELECT term_id, qtf FROM ranked WHERE rough_df > 0 ORDER BY rough_df, term_id LIMIT :most_terms::integer
 ), hits AS MATERIALIZED (
-    SELECT p.term_id, p.entry_id, p.tf, p.length
-    FROM query q JOIN datalane.search_postings p
-        ON p.workspace_id = :workspace_id AND p.collection = :collection::smallint AND p.term_id = q.term_id
+    SELECT q.term_id, p.entry_id, p.tf, p.length
+    FROM query q CROSS JOIN LATERAL (
+        SELECT p.entry_id, p.tf::float8 AS tf, p.length::float8 AS length
+        FROM datalane.search_postings p
+        WHERE p.workspace_id = :workspace_id AND p.collection = :collection::smallint AND p.term_id = q.term_id
+        OFFSET 0) AS p
 ), totals AS MATERIALIZED (
-    SELECT sum(entries)::float8 AS n, sum(length)::float8 / nullif(sum(entries), 0) AS average_length
+    SELECT sum(entries)::float8 AS n, sum(length)::float8 / nullif(sum(entries), 0)::float8 AS average_length
     FROM datalane.search_totals WHERE workspace_id = :workspace_id AND collection = :collection::smallint
 ), weights AS MATERIALIZED (
-    SELECT h.term_id, q.qtf * ln(1 + (t.n - h.df + 0.5) / (h.df + 0.5)) AS weight, t.average_length
-    FROM (SELECT term_id, count(*) AS df FROM hits GROUP BY term_id) h JOIN query q ON q.term_id = h.term_id CROSS JOIN totals t
+    SELECT h.term_id, t.average_length,
+           q.qtf * ln(1::float8 + (t.n - h.df + 0.5::float8) / (h.df + 0.5::float8)) AS weight
+    FROM (SELECT term_id, count(*)::float8 AS df FROM hits GROUP BY term_id) h
+    JOIN query q ON q.term_id = h.term_id CROSS JOIN totals t
 )
 SELECT h.entry_id,
-       sum(w.weight * h.tf / (h.tf + 1.2 * (0.25 + 0.75 * h.length / w.average_length)) ORDER BY h.term_id) AS score
+       sum(w.weight * h.tf / (h.tf + 1.2::float8 * (0.25::float8 + 0.75::float8 * h.length / w.average_length))
+           ORDER BY h.term_id) AS score
 FROM hits h JOIN weights w ON w.term_id = h.term_id
 GROUP BY h.entry_id ORDER BY score DESC, h.entry_id LIMIT :most::integer;
