@@ -12,6 +12,8 @@ config = context.config
 roles: Roles = config.attributes["roles"]
 
 with sqlalchemy_connection(config.attributes["url"]) as connection:
+    # Two migrations of one database take turns; the second then finds nothing to do.
+    connection.execute(text("SELECT pg_advisory_lock(hashtextextended('datalane migration', 0))"))
     connection.execute(text(f'SET ROLE "{roles.owner}"'))
     connection.execute(text(f"CREATE SCHEMA IF NOT EXISTS {VERSION_SCHEMA}"))
     connection.commit()

@@ -1,7 +1,7 @@
 DROP POLICY everybody_reads ON app.schema_version;
 DROP POLICY owner_writes ON app.schema_version;
 DROP POLICY backup_select ON app.schema_version;
-REVOKE ALL ON app.schema_version FROM datalane_login, datalane_app, datalane_backup;
+REVOKE ALL ON app.schema_version FROM datalane_login, datalane_app, datalane_maintenance, datalane_backup;
 ALTER TABLE app.schema_version NO FORCE ROW LEVEL SECURITY, DISABLE ROW LEVEL SECURITY;
 DROP FUNCTION app.drop_partitions(regclass, timestamptz);
 DROP FUNCTION app.add_partitions(regclass, timestamptz, integer);

@@ -145,5 +145,6 @@ GRANT EXECUTE ON FUNCTION app.workspace_id(), app.actor_id(), app.correlation_id
     TO datalane_app, datalane_definer, datalane_worker, datalane_operator, datalane_backup, datalane_maintenance;
 SELECT app.protect('app.schema_version', 'global');
 CREATE POLICY owner_writes ON app.schema_version TO datalane_owner USING (true) WITH CHECK (true);
-GRANT SELECT ON app.schema_version TO datalane_login, datalane_app;
-CREATE POLICY everybody_reads ON app.schema_version FOR SELECT TO datalane_login, datalane_app USING (true);
+GRANT SELECT ON app.schema_version TO datalane_login, datalane_app, datalane_maintenance;
+CREATE POLICY everybody_reads ON app.schema_version
+    FOR SELECT TO datalane_login, datalane_app, datalane_maintenance USING (true);
