@@ -16,6 +16,7 @@ from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.db.faults import translated
+from datalane.db.transaction import Transaction
 from datalane.engine.jobs import JobChange, JobState, get_job, list_changes
 from datalane.engine.states import JOB
 from datalane.kit.ids import uuid7
@@ -55,6 +56,17 @@ def after(seconds: float) -> datetime:
 def ranked(context: Context, role: Role) -> Context:
     """Somebody of another role in the same workspace."""
     return replace(context, actor_id=uuid7(), role=role)
+
+
+class Undone(Exception):
+    """The caller of `undo` changed its mind."""
+
+
+async def undo(database: Database, context: Context, action: Callable[[Transaction], Awaitable[Any]]) -> None:
+    """Do `action` in a transaction and roll it back; raises `Undone`."""
+    async with database.transaction(context) as tx:
+        await action(tx)
+        raise Undone
 
 
 class Lab:

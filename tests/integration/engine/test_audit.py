@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.integration.engine.lab import Lab, ranked
+from tests.integration.engine.lab import Lab, Undone, ranked, undo
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -27,10 +27,8 @@ async def test_a_record_says_who_did_what_with_the_correlation_id(database: Data
 
 
 async def test_a_record_goes_with_the_transaction_that_rolls_back(lab: Lab, context: Context) -> None:
-    with pytest.raises(RuntimeError, match="changed my mind"):
-        async with lab.database.transaction(context) as tx:
-            await record(tx, "item.renamed", "item", None)
-            raise RuntimeError("changed my mind")
+    with pytest.raises(Undone):
+        await undo(lab.database, context, lambda tx: record(tx, "item.renamed", "item", None))
     assert await lab.count(context, "datalane.audit_log") == 0
 
 

@@ -1,0 +1,161 @@
+"""Enqueue: delay, priority, idempotency, limits, and all-or-nothing with the caller's transaction."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from tests.integration.engine.lab import Lab, Undone, after, ranked, undo
+
+from datalane.contracts.context import Context, Role
+from datalane.engine.jobs import NewJob, enqueue, enqueue_batch, get_job, list_jobs
+from datalane.errors import Forbidden, InvalidInput, LimitExceeded, NotFound
+from datalane.kit.clock import utc_now
+from datalane.kit.ids import uuid7
+
+
+async def test_a_job_is_stored_as_it_was_asked_for(lab: Lab, context: Context) -> None:
+    async with lab.database.transaction(context) as tx:
+        job = await enqueue(tx, "work", {"a": 1}, subject_id="s1", priority=3, max_attempts=7)
+        state = await get_job(tx, job.job_id)
+    assert job.created
+    assert (state.kind, state.args, state.subject_id, state.priority) == ("work", {"a": 1}, "s1", 3)
+    assert (state.status, state.attempt_count, state.max_attempts) == ("queued", 0, 7)
+    assert (state.correlation_id, state.workspace_id) == (context.correlation_id, context.workspace_id)
+
+
+async def test_a_job_of_another_workspace_is_not_there(lab: Lab, context: Context, other_context: Context) -> None:
+    (job_id,) = await lab.enqueue(context)
+    with pytest.raises(NotFound):
+        await lab.state(other_context, job_id)
+
+
+async def test_a_delay_puts_the_job_off(lab: Lab, context: Context) -> None:
+    async with lab.database.transaction(context) as tx:
+        job = await enqueue(tx, "work", delay=timedelta(hours=1))
+    assert await lab.claim(now=None) == []
+    assert [one.id for one in await lab.claim(now=utc_now() + timedelta(hours=1, seconds=1))] == [job.job_id]
+
+
+async def test_a_known_key_enqueues_nothing_and_answers_the_first_id(lab: Lab, context: Context) -> None:
+    async with lab.database.transaction(context) as tx:
+        first = await enqueue(tx, "work", {"a": 1}, idempotency_key="k")
+        second = await enqueue(tx, "work", {"a": 2}, idempotency_key="k")
+    async with lab.database.transaction(context) as tx:
+        third = await enqueue(tx, "other", idempotency_key="k")
+    assert (first.created, second.created, third.created) == (True, False, False)
+    assert first.job_id == second.job_id == third.job_id
+    assert await lab.count(context, "datalane.jobs") == 1
+
+
+async def test_a_key_is_known_after_its_job_completed(lab: Lab, context: Context) -> None:
+    async with lab.database.transaction(context) as tx:
+        first = await enqueue(tx, "work", idempotency_key="k")
+    await lab.finish(*await lab.claim(now=None), now=None)
+    async with lab.database.transaction(context) as tx:
+        again = await enqueue(tx, "work", idempotency_key="k")
+    assert (again.job_id, again.created) == (first.job_id, False)
+
+
+async def test_keys_inside_one_batch_and_of_another_workspace(
+    lab: Lab, context: Context, other_context: Context
+) -> None:
+    jobs = [NewJob("work", idempotency_key=key) for key in ("a", "b", "a")] + [NewJob("work")]
+    async with lab.database.transaction(context) as tx:
+        answers = await enqueue_batch(tx, jobs)
+    async with lab.database.transaction(other_context) as tx:
+        elsewhere = await enqueue(tx, "work", idempotency_key="a")
+    assert [one.created for one in answers] == [True, True, False, True]
+    assert answers[2].job_id == answers[0].job_id
+    assert elsewhere.created
+
+
+async def test_concurrent_enqueues_of_one_key_make_one_job(lab: Lab, context: Context) -> None:
+    async def once() -> tuple[Any, bool]:
+        async with lab.database.transaction(context) as tx:
+            job = await enqueue(tx, "work", idempotency_key="k")
+        return job.job_id, job.created
+
+    answers = await asyncio.gather(*(once() for _ in range(8)))
+    assert len({job_id for job_id, _ in answers}) == 1
+    assert sum(created for _, created in answers) == 1
+    assert await lab.count(context, "datalane.jobs") == 1
+
+
+async def test_a_job_goes_with_the_transaction_that_rolls_back_and_frees_its_key(lab: Lab, context: Context) -> None:
+    with pytest.raises(Undone):
+        await undo(lab.database, context, lambda tx: enqueue(tx, "work", idempotency_key="k", order_key="o"))
+    assert await lab.count(context, "datalane.jobs") == 0
+    async with lab.database.transaction(context) as tx:
+        assert (await enqueue(tx, "work", idempotency_key="k", order_key="o")).created
+    assert len(await lab.claim(now=None)) == 1
+
+
+@pytest.mark.parametrize(
+    ("job", "error", "words"),
+    [
+        ({"kind": ""}, InvalidInput, "kind"),
+        ({"max_attempts": 0}, InvalidInput, "max_attempts"),
+        ({"priority": 40_000}, InvalidInput, "priority"),
+        ({"order_key": ""}, InvalidInput, "order_key"),
+        ({"idempotency_key": ""}, InvalidInput, "idempotency_key"),
+        ({"run_at": datetime(2030, 1, 1)}, InvalidInput, "time zone"),  # noqa: DTZ001
+        ({"run_at": after(1), "delay": timedelta(1)}, InvalidInput, "not both"),
+        ({"args": {"a": "x" * 300_000}}, LimitExceeded, "262,144"),
+        ({"args": {"a": "\x00"}}, InvalidInput, "NUL"),
+    ],
+)
+async def test_a_wrong_job_is_refused(
+    lab: Lab, context: Context, job: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        async with lab.database.transaction(context) as tx:
+            await enqueue(tx, **{"kind": "work", **job})
+
+
+async def test_a_viewer_may_not_enqueue(lab: Lab, context: Context) -> None:
+    with pytest.raises(Forbidden, match="member"):
+        async with lab.database.transaction(ranked(context, Role.VIEWER)) as tx:
+            await enqueue(tx, "work")
+
+
+async def test_a_chain_of_causes_ends_at_the_limit(lab: Lab, context: Context) -> None:
+    with pytest.raises(LimitExceeded, match="causation depth 17"):
+        async with lab.database.transaction(context.caused_by(uuid7(), 17)) as tx:
+            await enqueue(tx, "work")
+
+
+async def test_a_batch_over_the_limit_is_refused(lab: Lab, context: Context) -> None:
+    with pytest.raises(LimitExceeded, match="1,001 jobs"):
+        async with lab.database.transaction(context) as tx:
+            await enqueue_batch(tx, [NewJob("work")] * 1_001)
+    async with lab.database.transaction(context) as tx:
+        assert await enqueue_batch(tx, []) == []
+
+
+async def test_the_sql_verb_enqueues_from_any_driver(lab: Lab, context: Context) -> None:
+    async with lab.database.transaction(context) as tx:
+        job_id = await tx.fetchval("SELECT datalane.enqueue('work', '{\"a\": 1}', idempotency_key => 'k')")
+        again = await tx.fetchval("SELECT datalane.enqueue('work', idempotency_key => 'k')")
+        assert again == job_id
+        assert (await get_job(tx, job_id)).args == {"a": 1}
+    with pytest.raises(InvalidInput, match="needs a kind"):
+        await lab.rows(context, "SELECT datalane.enqueue('')")
+
+
+async def test_lists_are_newest_first_by_status_and_page(lab: Lab, context: Context, other_context: Context) -> None:
+    ids = [job_id for _ in range(5) for job_id in await lab.enqueue(context)]
+    await lab.enqueue(other_context)
+    done = await lab.claim_one()
+    await lab.finish(done)
+    async with lab.database.transaction(context) as tx:
+        page = await list_jobs(tx, page_size=2)
+        rest = await list_jobs(tx, after=page[-1].id)
+        completed = await list_jobs(tx, status="completed")
+        with pytest.raises(InvalidInput, match="unknown status"):
+            await list_jobs(tx, status="sleeping")
+    assert {job.id for job in (*page, *rest)} == set(ids) - {done.id}
+    assert [job.id for job in (*page, *rest)] == sorted((job.id for job in (*page, *rest)), reverse=True)
+    assert [job.id for job in completed] == [done.id]
