@@ -1,6 +1,6 @@
 """One measurement in a process of its own: ``python -m bench.jobs.child NAME ACTION DSN COUNT BATCH``.
 
-The last line on standard output is the result as JSON. Actions: install, publish, backlog, effect, claim,
+The last line on standard output is the result as JSON. Actions: install, publish, fill, fill-spread, backlog, effect, claim,
 latency (starts a second process with ``serve``) and serve.
 """
 
@@ -38,6 +38,9 @@ def _act(contender: Contender, action: str, count: int, batch: int) -> dict[str,
             return {}
         case "publish":
             return {"seconds": contender.publish(count, batch)}
+        case "fill" | "fill-spread":
+            contender.fill(count, batch, spread=action == "fill-spread")
+            return {}
         case "backlog" | "effect":
             drain = contender.drain(count, effect=action == "effect")
             return {"seconds": drain.seconds, "handled": drain.handled}

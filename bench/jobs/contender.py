@@ -75,6 +75,10 @@ class Contender(ABC):
         Connections are open before the clock starts. Also fills the backlog for the other scenarios.
         """
 
+    def fill(self, count: int, batch: int, *, spread: bool) -> None:
+        """Make the backlog, off the clock. ``spread`` over the 100 workspaces, else as the engine likes it best."""
+        self.publish(count, batch)
+
     @abstractmethod
     def drain(self, count: int, *, effect: bool) -> Drain:
         """Work off a backlog of ``count`` jobs in this one process.

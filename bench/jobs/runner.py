@@ -107,7 +107,8 @@ class Runner:
     ) -> tuple[dict[str, float], int]:
         _run_child(contender, "install", dsn, 0, 0)
         if scenario in (Scenario.BACKLOG, Scenario.EFFECT, Scenario.CLAIM):
-            _run_child(contender, "publish", dsn, count, PUBLISH_BATCH)
+            fill = "fill-spread" if scenario is Scenario.EFFECT else "fill"
+            _run_child(contender, fill, dsn, count, PUBLISH_BATCH)
             self._execute(dsn, "VACUUM ANALYZE")
         self._execute(dsn, "CHECKPOINT")
         batch = CLAIM_BATCH if scenario is Scenario.CLAIM else PUBLISH_BATCH

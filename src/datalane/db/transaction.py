@@ -17,7 +17,7 @@ from uuid import UUID
 
 import asyncpg
 
-from datalane.contracts.context import Context
+from datalane.contracts.context import Context, Role
 from datalane.db.faults import translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import Wakeup
@@ -164,7 +164,8 @@ async def open_transaction(
     outer = _open.get()
     if outer is not None and outer.belongs_to_current_task():
         inner = outer.acting_as(context)
-        if (context.actor_id, context.role) != (outer.context.actor_id, outer.context.role):
+        same_actor = context.actor_id == outer.context.actor_id or outer.context.role is Role.SYSTEM
+        if context.role is not outer.context.role or not same_actor:
             raise Conflict("a nested transaction cannot act as somebody else; open it outside")
         async with inner.savepoint():
             yield inner

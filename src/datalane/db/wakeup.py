@@ -21,6 +21,11 @@ class Wakeup:
         self._sending: asyncio.Task[None] | None = None
         self._again = False
 
+    @property
+    def sending(self) -> asyncio.Task[None] | None:
+        """The notification under way, if any, for a caller that is about to leave the event loop."""
+        return self._sending
+
     def wake(self) -> None:
         """Send soon. Calls while one is under way become one more."""
         if self._sending is None or self._sending.done():
