@@ -12,6 +12,7 @@ import typer
 from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
 from datalane.cli.init import init
+from datalane.cli.jobs import jobs
 from datalane.cli.migrate import migrate
 from datalane.cli.output import EXPECTED_FAULT, print_fault
 from datalane.cli.serve import api, maintenance, worker
@@ -31,6 +32,7 @@ app = typer.Typer(
 for command in (up, demo, init, doctor, api, worker, maintenance, version):
     app.command()(command)
 app.add_typer(migrate, name="migrate")
+app.add_typer(jobs, name="jobs")
 
 
 def main() -> None:
