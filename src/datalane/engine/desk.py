@@ -7,7 +7,8 @@ Everything else waits.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from datalane.db.database import Database
 from datalane.db.faults import translated
 from datalane.db.wakeup import CHANNEL
 from datalane.engine.handlers import EventHandler, Job
+from datalane.errors import DatabaseUnavailable
 
 _CLAIM = """
 SELECT workspace_id, id, kind, subject_id, args, attempt_count, max_attempts, rescue_count, lease_token, actor_id,
@@ -51,8 +53,9 @@ class Desk:
         async with self._claims_lock:
             if self._claims is None or self._claims.is_closed():
                 self._claims = await self._database.direct_connection(self._database.roles.worker)
-                await self._claims.execute("SET synchronous_commit = off")
-            with translated():
+                with translated():
+                    await self._claims.execute("SET synchronous_commit = off")
+            with _dropped_when_broken(self._claims):
                 rows = await self._claims.fetch(_CLAIM, kinds, batch, lease, self._name, *self._after, self._rescues)
         jobs = [Job(*row) for row in rows]
         if jobs:
@@ -110,15 +113,15 @@ class Desk:
     async def due_schedules(self) -> list[asyncpg.Record]:
         connection = await self._connected()
         async with self._keeper_lock:
-            with translated():
+            with _dropped_when_broken(connection):
                 return list(
                     await connection.fetch(
                         "SELECT workspace_id, name, cron, timezone, next_run_at FROM datalane.due_schedules()"
                     )
                 )
 
-    async def fire_schedule(self, due: asyncpg.Record, following: datetime, correlation_id: str) -> UUID | None:
-        """The job's id, None when another worker fired this time."""
+    async def fire_schedule(self, due: asyncpg.Record, following: datetime | None, correlation_id: str) -> UUID | None:
+        """The job's id, None when another worker fired this time. Without `following` it is switched off instead."""
         job_id: UUID | None = await self._value(
             "SELECT datalane.fire_schedule($1, $2, $3, $4, $5)",
             *(due["workspace_id"], due["name"], due["next_run_at"], following, correlation_id),
@@ -128,7 +131,7 @@ class Desk:
     async def _value(self, sql: str, *args: Any) -> Any:
         connection = await self._connected()
         async with self._keeper_lock:
-            with translated():
+            with _dropped_when_broken(connection):
                 return await connection.fetchval(sql, *args)
 
     async def _connected(self) -> asyncpg.Connection:
@@ -136,8 +139,23 @@ class Desk:
         async with self._keeper_lock:
             if self._keeper is None or self._keeper.is_closed():
                 self._keeper = await self._database.direct_connection(self._database.roles.worker)
-                await self._keeper.add_listener(CHANNEL, lambda *_: self._on_wake())
+                with translated():
+                    await self._keeper.add_listener(CHANNEL, lambda *_: self._on_wake())
             return self._keeper
+
+
+@contextmanager
+def _dropped_when_broken(connection: asyncpg.Connection) -> Iterator[None]:
+    """A connection that was cut may not know it yet and be stuck in its protocol; the next use makes a new one."""
+    try:
+        with translated():
+            yield
+    except asyncpg.InternalClientError as error:
+        connection.terminate()
+        raise DatabaseUnavailable(f"the connection broke: {error}") from error
+    except DatabaseUnavailable:
+        connection.terminate()
+        raise
 
 
 def _held(jobs: Sequence[Job]) -> tuple[list[UUID], list[UUID], list[int]]:

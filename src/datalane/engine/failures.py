@@ -26,7 +26,7 @@ class JobError(Exception):
         self, error_class: str, message: str, *, retryable: bool = True, retry_after: timedelta | None = None
     ) -> None:
         super().__init__(message)
-        self.failure = Failure(error_class, sanitized(message), retryable, retry_after)
+        self.failure = Failure(sanitized(error_class), sanitized(message), retryable, retry_after)
 
 
 def classify(error: BaseException) -> Failure:

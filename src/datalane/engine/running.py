@@ -59,9 +59,10 @@ class Runner:
             await self._commit(handler, jobs, body)
         except DatabaseUnavailable:
             raise
-        except Exception as error:
+        except BaseException as error:
+            fault = handlers_own(error)
             if len(jobs) == 1:
-                await self._failed(handler, jobs[0], error)
+                await self._failed(handler, jobs[0], fault)
                 return
             for job in jobs:
                 await self._together(handler, [job], body)
@@ -69,35 +70,39 @@ class Runner:
     async def _commit(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
         context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
         async with self._database.transaction(context) as tx:
-            async with asyncio.timeout(handler.timeout.total_seconds() * len(jobs)):
-                await body(handler, tx, jobs)
+            await body(handler, tx, jobs)
             tx.close_with(completion(jobs))
         self._tally.completed += len(jobs)
 
     async def _call_each(self, handler: Handler, tx: Transaction, jobs: Sequence[Job]) -> None:
-        for job in jobs:
-            await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
+        seconds, clock = handler.timeout.total_seconds(), asyncio.get_running_loop().time
+        async with asyncio.timeout(seconds) as limit:
+            for job in jobs:
+                limit.reschedule(clock() + seconds)
+                await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
 
     async def _staged(self, handler: Handler, jobs: Sequence[Job]) -> None:
         assert handler.prepare is not None
         try:
             async with asyncio.timeout(handler.timeout.total_seconds() * len(jobs)):
                 prepared = list(await handler.prepare(jobs))
-        except Exception as error:
+            results = dict(zip((job.id for job in jobs), prepared, strict=True))
+        except BaseException as error:
+            fault = handlers_own(error)
             if len(jobs) == 1:
-                await self._failed(handler, jobs[0], error)
+                await self._failed(handler, jobs[0], fault)
                 return
             for job in jobs:
                 await self._staged(handler, [job])
             return
-        results = dict(zip((job.id for job in jobs), prepared, strict=True))
         for job in jobs:
             if isinstance(results[job.id], Exception):
                 await self._failed(handler, job, results[job.id])
         good = [job for job in jobs if not isinstance(results[job.id], Exception)]
 
         async def apply(handler: Handler, tx: Transaction, some: Sequence[Job]) -> None:
-            await handler.function(tx, some, [results[job.id] for job in some])
+            async with asyncio.timeout(handler.timeout.total_seconds() * len(some)):
+                await handler.function(tx, some, [results[job.id] for job in some])
 
         if good:
             await self._together(handler, good, apply)
@@ -109,8 +114,8 @@ class Runner:
                     await asyncio.to_thread(handler.function, job)
                 else:
                     await handler.function(job)
-        except Exception as error:
-            await self._failed(handler, job, error)
+        except BaseException as error:
+            await self._failed(handler, job, handlers_own(error))
             return
         held = await self._desk.finish([job])
         if job.id in held:
@@ -155,6 +160,21 @@ class Runner:
                 return status
         except LeaseLost:
             return None
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # the failure itself must be on record, or the job would run again and again
+            log.error("on_failure_failed", job_id=str(job.id), kind=job.kind, error=repr(error))
+            return await self._desk.fail(job, failure.error_class, failure.message, delay)
+
+
+def handlers_own(error: BaseException) -> Exception:
+    """`error` as the handler's failure; raised on when it is somebody else's wish to stop."""
+    if isinstance(error, Exception):
+        return error
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and not task.cancelling():
+        return RuntimeError("the handler was cancelled from inside")
+    raise error
 
 
 def completion(jobs: Sequence[Job]) -> str:

@@ -9,10 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
+from datalane.contracts.context import Role
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
-from datalane.errors import InvalidInput, NotFound
+from datalane.errors import Forbidden, InvalidInput, NotFound
 from datalane.kit.clock import utc_now
 
 _queries = load_queries(__file__)
@@ -25,7 +26,7 @@ def next_run(cron: str, timezone: str, after: datetime) -> datetime:
     """
     try:
         return next(CronSim(cron, after.astimezone(ZoneInfo(timezone)))).astimezone(UTC)
-    except (ZoneInfoNotFoundError, ValueError) as error:
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
         raise InvalidInput(f"unknown time zone {timezone!r}") from error
     except (CronSimError, StopIteration) as error:
         raise InvalidInput(f"{cron!r} is not a cron expression with a next time") from error
@@ -59,7 +60,9 @@ async def put_schedule(
 
 
 async def set_enabled(tx: Transaction, name: str, enabled: bool) -> None:
-    """Raises `NotFound`."""
+    """Raises `NotFound`, `Forbidden` for a viewer."""
+    if tx.context.role.rank < Role.MEMBER.rank:
+        raise Forbidden("the role may not do this; it takes member or above")
     with translated():
         done = await _queries.set_schedule_enabled(
             tx.connection, workspace_id=tx.workspace_id, name=name, enabled=enabled

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 
+import asyncpg
 import structlog
 
 from datalane.contracts.registry import EVENTS
@@ -56,7 +57,9 @@ class Worker:
         self._desk = Desk(database, self.name, self._wake.set, self._settings.jobs.rescues)
         self._runner = Runner(database, self._desk, self.tally)
         self._slots = asyncio.Semaphore(self._settings.groups)
-        self._running: dict[asyncio.Task[None], list[Job]] = {}
+        self._running: dict[asyncio.Task[None], list[Job]] = {}  # waiting for a slot, or in one
+        self._started: set[asyncio.Task[None]] = set()
+        self._full = False
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Work until `stop` is set, then drain. `ready` is set once the worker can claim."""
@@ -71,7 +74,9 @@ class Worker:
         ]
         try:
             while not stop.is_set():
-                if not await self._claim_and_start():
+                if len(self._running) >= self._settings.groups:
+                    await self._until_there_is_room()
+                elif not await self._claim_and_start():
                     await self._idle()
             await self._drain()
         finally:
@@ -92,26 +97,45 @@ class Worker:
 
     async def _claim_and_start(self) -> bool:
         """Whether anything was claimed."""
-        await self._slots.acquire()
-        self._slots.release()
         self._wake.clear()
         try:
             jobs = await self._desk.claim(self._handlers.kinds, self._settings.batch, self._settings.jobs.lease)
         except DatabaseUnavailable as error:
             log.warning("waiting_for_the_database", error=str(error))
             return False
+        except (DatalaneError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            log.error("claim_failed", error=repr(error))
+            return False
         for handler, group in self._grouped(jobs):
-            await self._slots.acquire()
-            task = asyncio.create_task(self._runner.run(handler, group))
+            task = asyncio.create_task(self._run_in_a_slot(handler, group))
             self._running[task] = group
             task.add_done_callback(self._done)
         return bool(jobs)
 
+    async def _run_in_a_slot(self, handler: Handler, group: list[Job]) -> None:
+        async with self._slots:
+            task = asyncio.current_task()
+            assert task is not None
+            self._started.add(task)
+            await self._runner.run(handler, group)
+
+    async def _until_there_is_room(self) -> None:
+        self._full = True
+        self._wake.clear()
+        await self._wake.wait()
+        self._full = False
+
     def _done(self, task: asyncio.Task[None]) -> None:
-        self._running.pop(task, None)
-        self._slots.release()
+        group = self._running.pop(task, [])
+        self._started.discard(task)
+        if self._full or any(self._makes_way(job) for job in group):
+            self._wake.set()
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a_group_of_jobs_broke", error=repr(error))
+
+    def _makes_way(self, job: Job) -> bool:
+        """Whether the end of this job may let another one run."""
+        return job.order_key is not None or self._handlers.get(job.kind).max_running is not None
 
     def _grouped(self, jobs: Sequence[Job]) -> list[tuple[Handler, list[Job]]]:
         lanes: dict[tuple[str, object], list[Job]] = {}
@@ -142,8 +166,8 @@ class Worker:
         while not stop.is_set() or self._running:
             try:
                 await action()
-            except DatalaneError as error:
-                log.warning("keeper_failed", keeper=getattr(action, "__name__", "?"), error=str(error))
+            except Exception as error:  # a keeper that died would let every lease run out
+                log.warning("keeper_failed", keeper=getattr(action, "__name__", "?"), error=repr(error))
             await asyncio.sleep(period.total_seconds())
 
     async def _heartbeat(self) -> None:
@@ -166,15 +190,29 @@ class Worker:
             try:
                 following = next_run(due["cron"], due["timezone"], utc_now())
             except InvalidInput as error:
-                log.error("schedule_unusable", schedule=due["name"], error=str(error))
+                log.error("schedule_switched_off", schedule=due["name"], error=str(error))
+                following = None
+            try:
+                fired = await self._desk.fire_schedule(due, following, new_correlation_id())
+            except asyncpg.PostgresError as error:  # one tenant's schedule must not stop the others'
+                log.error("schedule_failed", schedule=due["name"], error=repr(error))
                 continue
-            if await self._desk.fire_schedule(due, following, new_correlation_id()):
+            if fired:
                 self._wake.set()
 
     async def _drain(self) -> None:
+        await self._give_back([task for task in self._running if task not in self._started])
         if self._running:
             await asyncio.wait(list(self._running), timeout=self._settings.drain.total_seconds())
-        for task, group in list(self._running.items()):
+        await self._give_back(list(self._running))
+
+    async def _give_back(self, tasks: Sequence[asyncio.Task[None]]) -> None:
+        jobs = [job for task in tasks for job in self._running[task]]
+        for task in tasks:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-            await self._desk.release(group)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        try:
+            if jobs:
+                await self._desk.release(jobs)
+        except DatabaseUnavailable as error:
+            log.warning("jobs_left_to_their_leases", jobs=len(jobs), error=str(error))
