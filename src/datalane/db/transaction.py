@@ -198,7 +198,9 @@ async def _bracket(
                 await connection.execute(opening)
             yield transaction
             with translated():
-                await connection.execute(f"{transaction._closing}COMMIT")
+                ended = await connection.execute(f"{transaction._closing}COMMIT")
+            if ended != "COMMIT":
+                raise Conflict("an error inside had ended the transaction, so it was rolled back; use a savepoint")
         except BaseException as error:
             await _roll_back(connection)
             ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None
