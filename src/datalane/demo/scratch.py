@@ -43,6 +43,6 @@ def open_place(settings: Settings) -> Iterator[Place]:
         inside = settings.model_copy(update={"home": home, "files_url": None})
         yield Place(inside, prepared.database_url, kept=False)
     finally:
-        server.stop()
+        server.stop(timeout=0)  # without a checkpoint: nobody will read this folder again
         for folder in (server.root, server.socket_dir, home):
             shutil.rmtree(folder, ignore_errors=True)

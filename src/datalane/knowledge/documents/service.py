@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from datalane.contracts.context import Role
 from datalane.db.database import encode_json
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
@@ -20,7 +21,7 @@ from datalane.db.transaction import Transaction
 from datalane.engine import audit
 from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
 from datalane.engine.search.index import Collection, remove_entries
-from datalane.errors import InvalidInput, LimitExceeded, NotFound
+from datalane.errors import Forbidden, InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
 from datalane.kit.jsonlimits import encode_within
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
@@ -238,8 +239,10 @@ async def list_documents(tx: Transaction, after: UUID | None = None, page_size: 
 async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
     """Remove a document with versions, chunks, vectors and postings in this transaction; its files go by a job.
 
-    Citations stay and say, when verified, that their source is gone. Takes an admin. Raises `NotFound`.
+    Citations stay and say, when verified, that their source is gone. Raises `Forbidden` below admin, and `NotFound`.
     """
+    if tx.context.role.rank < Role.ADMIN.rank:
+        raise Forbidden(f"the role {tx.context.role} may not delete documents; it takes admin or above")
     scope: dict[str, Any] = {"workspace_id": tx.workspace_id, "document_id": document_id}
     with translated():
         if await _queries.lock_document(tx.connection, **scope) is None:

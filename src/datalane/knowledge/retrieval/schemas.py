@@ -1,7 +1,9 @@
-"""What a retrieval asks and answers."""
+"""What a retrieval asks and answers. Results are plain dataclasses: a hundred of them are made for one query, from rows
+that need no validation."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from uuid import UUID
@@ -22,14 +24,16 @@ class Query(BaseModel):
     minimum_score: float | None = None
 
 
-class ComponentScores(BaseModel):
+@dataclass(frozen=True, slots=True)
+class ComponentScores:
     """BM25 and cosine of the chunk; null where the method did not find it."""
 
     keyword: float | None
     semantic: float | None
 
 
-class Result(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Result:
     """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters)."""
 
     workspace_id: UUID

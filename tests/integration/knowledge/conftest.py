@@ -1,0 +1,40 @@
+"""A lane on the test's own database with its own file store, and a worker."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import a_context
+from tests.integration.knowledge.library import Library
+from tests.unit.knowledge.conftest import (
+    image_only_pdf,
+    make_docx,
+    make_encrypted_pdf,
+    make_pdf,
+    replace_part,
+)
+
+from datalane.contracts.context import Role
+from datalane.db.provision import Prepared
+from datalane.knowledge.runtime import open_knowledge
+from datalane.lane import Lane
+from datalane.settings import Settings
+
+__all__ = ["image_only_pdf", "make_docx", "make_encrypted_pdf", "make_pdf", "replace_part"]
+
+
+@pytest.fixture
+async def idle_library(urls: Prepared, tmp_path: Path) -> AsyncIterator[Library]:
+    """No worker runs."""
+    settings, lane = Settings(home=tmp_path), Lane()
+    async with lane.open(settings, urls.database_url), open_knowledge(settings) as knowledge:
+        knowledge.register(lane.handlers, lane.database)
+        yield Library(lane, knowledge, a_context(role=Role.OWNER))
+
+
+@pytest.fixture
+async def library(idle_library: Library) -> AsyncIterator[Library]:
+    async with idle_library.working():
+        yield idle_library

@@ -1,0 +1,114 @@
+"""A lane with knowledge and a running worker, and what tests ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from datalane.contracts.context import Context, Role
+from datalane.db.transaction import Transaction
+from datalane.engine.events import get_event
+from datalane.engine.handlers import Job
+from datalane.engine.worker import WorkerSettings
+from datalane.knowledge.documents.schemas import Document, NewDocument, Uploaded
+from datalane.knowledge.documents.service import get_document, keep_or_discard, store_original
+from datalane.knowledge.retrieval.schemas import Answer, Method, Query
+from datalane.knowledge.retrieval.service import retrieve
+from datalane.knowledge.runtime import Knowledge
+from datalane.lane import Lane
+
+PATIENCE = 30.0
+TABLES = (
+    "documents",
+    "document_versions",
+    "chunks",
+    "chunk_vectors",
+    "search_postings",
+    "search_entries",
+    "responses",
+    "response_segments",
+    "citations",
+)
+
+
+@dataclass
+class Library:
+    """`bring_in` uploads as `context` and waits, by the event, until the worker is through with the document."""
+
+    lane: Lane
+    knowledge: Knowledge
+    context: Context
+    outcomes: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+
+    def __post_init__(self) -> None:
+        for name in ("document.ingested", "document.failed"):
+            self.lane.handlers.on_event(name, kind=f"test:{name}")(self._note)
+
+    async def _note(self, tx: Transaction, job: Job) -> None:
+        event = await get_event(tx, UUID(job.args["event_id"]))
+        assert event is not None
+        tx.after_commit(lambda: self.outcomes.put_nowait((event.event_type, str(event.subject_id))))
+
+    @asynccontextmanager
+    async def working(self) -> AsyncIterator[None]:
+        """A worker in the background."""
+        stop, ready = asyncio.Event(), asyncio.Event()
+        worker = self.lane.worker(WorkerSettings(poll=timedelta(milliseconds=200)))
+        task = asyncio.create_task(worker.run(stop, ready))
+        await asyncio.wait_for(ready.wait(), PATIENCE)
+        try:
+            yield
+        finally:
+            stop.set()
+            await task
+
+    def acting(self, role: Role = Role.OWNER, workspace_id: UUID | None = None) -> Context:
+        return replace(self.context, role=role, workspace_id=workspace_id or self.context.workspace_id)
+
+    async def upload(self, data: bytes, context: Context | None = None, **said: Any) -> Uploaded:
+        """Keep a file and enqueue its ingestion."""
+        context = context or self.context
+        files, limits = self.knowledge.files, self.lane.settings.limits
+        original = await store_original(files, context.workspace_id, NewDocument(**said), data, limits)
+        async with self.lane.transaction(context) as tx:
+            return await keep_or_discard(tx, files, original)
+
+    async def through(self, count: int = 1) -> list[tuple[str, str]]:
+        """The next outcomes."""
+        return [await asyncio.wait_for(self.outcomes.get(), PATIENCE) for _ in range(count)]
+
+    async def bring_in(self, data: bytes | str, context: Context | None = None, **said: Any) -> Document:
+        said.setdefault("filename", "note.txt")
+        uploaded = await self.upload(data.encode() if isinstance(data, str) else data, context, **said)
+        assert uploaded.created
+        await self.through()
+        return await self.document(uploaded.document_id, context)
+
+    async def document(self, document_id: UUID, context: Context | None = None) -> Document:
+        async with self.lane.transaction(context or self.context) as tx:
+            return await get_document(tx, document_id)
+
+    async def ask(self, text: str, method: Method, context: Context | None = None, limit: int = 10) -> Answer:
+        async with self.lane.transaction(context or self.context) as tx:
+            return await retrieve(tx, self.knowledge.embedder, Query(query=text, method=method, limit=limit))
+
+    async def count(self, table: str, context: Context | None = None) -> int:
+        async with self.lane.transaction(context or self.context) as tx:
+            return int(await tx.fetchval(f"SELECT count(*) FROM datalane.{table}"))
+
+    async def counts(self, context: Context | None = None) -> dict[str, int]:
+        """Rows of the workspace in every table of knowledge."""
+        return {table: await self.count(table, context) for table in TABLES}
+
+    async def fetch(self, sql: str, *args: Any) -> list[Any]:
+        async with self.lane.transaction(self.context) as tx:
+            return await tx.fetch(sql, *args)
+
+    async def stored_files(self) -> int:
+        folder = self.lane.settings.home / "files"
+        return sum(1 for path in folder.rglob("*") if path.is_file())

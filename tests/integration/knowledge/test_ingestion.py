@@ -1,0 +1,172 @@
+"""From a file to searchable chunks; versions follow one another whole."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+from tests.integration.knowledge.library import Library
+
+from datalane.contracts.context import Role
+from datalane.errors import NotFound
+from datalane.kit.ids import uuid7
+from datalane.knowledge.documents.schemas import NewDocument
+from datalane.knowledge.documents.service import add_ready, store_original
+from datalane.knowledge.extraction.types import Extracted, Source
+from datalane.knowledge.indexing import IndexChunks, Span, index_chunks, prepare
+from datalane.knowledge.ingestion import Arrival, write
+from datalane.knowledge.retrieval.schemas import Method
+
+OLD = "The granary stores barley.\n\n" * 200
+NEW = "The granary stores rye now."
+
+
+@pytest.mark.parametrize("method", list(Method))
+async def test_an_uploaded_file_is_found_by_every_method(library: Library, method: Method) -> None:
+    document = await library.bring_in("The heron stands still in the reeds.", title="Birds", source_uri="file:heron")
+    await library.bring_in("Bicycles need oil on their chains.")
+    answer = await library.ask("a heron in the reeds", method)
+    first = answer.data[0]
+    assert document.ingestion.status == "completed"
+    assert (first.document_id, first.version_id) == (document.document_id, document.current_version_id)
+    assert (first.source_title, first.source_uri, first.retrieval_rank) == ("Birds", "file:heron", 1)
+    assert first.text == "The heron stands still in the reeds."
+    assert (first.retrieval_method, first.workspace_id) == (method, library.context.workspace_id)
+    assert isinstance(first.indexed_at, datetime)
+    assert first.correlation_id == answer.correlation_id
+
+
+async def test_chunks_are_cut_out_of_the_canonical_text_in_characters_and_in_bytes(library: Library) -> None:
+    sentence = "Ein Fläschchen Öl, ein 👩‍👩‍👧 und ein e\u0301.\r\nNeue Zeile.\r\n\r\n"
+    document = await library.bring_in(sentence * 120)
+    rows = await library.fetch(
+        "SELECT c.start_offset, c.end_offset, c.start_byte, c.end_byte, c.text, v.canonical_text AS whole"
+        " FROM datalane.chunks c JOIN datalane.document_versions v USING (workspace_id, version_id)"
+        " WHERE c.document_id = $1 ORDER BY c.ordinal",
+        document.document_id,
+    )
+    assert len(rows) > 3
+    assert rows[0]["whole"] == (sentence * 120).replace("\r\n", "\n")
+    for row in rows:
+        assert row["whole"][row["start_offset"] : row["end_offset"]] == row["text"]
+        assert row["whole"].encode()[row["start_byte"] : row["end_byte"]] == row["text"].encode()
+        assert not row["text"].startswith(("\u0301", "\u200d"))
+
+
+async def test_the_same_bytes_of_the_same_source_are_one_document(library: Library) -> None:
+    first = await library.upload(b"Salt and pepper.", filename="a.txt", source_uri="file:a")
+    await library.through()
+    before, files = await library.counts(), await library.stored_files()
+    again = await library.upload(b"Salt and pepper.", filename="a.txt", source_uri="file:a")
+    assert (again.created, again.document_id, again.version_id) == (False, first.document_id, first.version_id)
+    assert await library.counts() == before
+    assert await library.stored_files() == files == 1
+
+
+async def test_the_same_bytes_of_another_source_are_another_document(library: Library) -> None:
+    first = await library.bring_in("Salt and pepper.", source_uri="file:a")
+    second = await library.bring_in("Salt and pepper.", source_uri="file:b")
+    assert first.document_id != second.document_id
+
+
+async def test_a_new_version_leaves_nothing_of_the_old_one_in_the_index(library: Library) -> None:
+    old = await library.bring_in(OLD)
+    new = await library.bring_in(NEW, document_id=old.document_id)
+    assert old.chunks > 1
+    assert (new.document_id, new.version, new.chunks) == (old.document_id, 2, 1)
+    current = {
+        row["chunk_id"]
+        for row in await library.fetch("SELECT chunk_id FROM datalane.chunks WHERE version_id = $1", new.version_id)
+    }
+    for table, column in (
+        ("search_postings", "entry_id"),
+        ("search_entries", "entry_id"),
+        ("chunk_vectors", "chunk_id"),
+    ):
+        rows = await library.fetch(f"SELECT DISTINCT {column} AS id FROM datalane.{table}")
+        assert {row["id"] for row in rows} == current, table
+    for method in Method:
+        answer = await library.ask("barley granary", method)
+        assert {result.version_id for result in answer.data} == {new.current_version_id}
+    assert not (await library.ask("barley", Method.KEYWORD)).keyword_terms_found
+
+
+async def test_a_member_may_replace_a_text_and_nothing_of_the_old_one_stays(idle_library: Library) -> None:
+    library, limits = idle_library, idle_library.lane.settings.limits
+    context = library.acting(Role.MEMBER)
+    first = await prepare(library.knowledge, context.workspace_id, IndexChunks(text=OLD), limits)
+    async with library.lane.transaction(context) as tx:
+        old = await index_chunks(tx, first)
+    again = IndexChunks(text=NEW, document_id=old.document_id)
+    second = await prepare(library.knowledge, context.workspace_id, again, limits)
+    async with library.lane.transaction(context) as tx:
+        new = await index_chunks(tx, second)
+    assert (new.document_id, new.chunks) == (old.document_id, 1)
+    assert await library.count("search_entries") == 1
+    assert await library.count("chunk_vectors") == 1
+    totals = await library.fetch("SELECT sum(entries) AS n FROM datalane.search_totals")
+    assert totals[0]["n"] == 1
+
+
+async def test_a_version_for_a_document_that_is_not_there_is_refused_and_leaves_no_file(library: Library) -> None:
+    with pytest.raises(NotFound):
+        await library.upload(b"text", filename="a.txt", document_id=uuid7())
+    assert set((await library.counts()).values()) == {0}
+    assert await library.stored_files() == 0
+
+
+async def test_an_older_version_that_arrives_late_does_not_replace_the_newer_one(idle_library: Library) -> None:
+    library, context = idle_library, idle_library.context
+    extracted = await library.knowledge.pool.extract_many(
+        [Source(OLD.encode(), "a.txt"), Source(NEW.encode(), "a.txt")]
+    )
+    arrivals: list[Arrival] = []
+    for text, one in zip((OLD, NEW), extracted, strict=True):
+        assert isinstance(one, Extracted)
+        said = NewDocument(filename="a.txt", document_id=arrivals[0].document_id if arrivals else None)
+        original = await store_original(library.knowledge.files, context.workspace_id, said, text.encode())
+        async with library.lane.transaction(context) as tx:
+            document_id, ordinal = await add_ready(tx, original)
+        arrivals.append(Arrival(original.version_id, document_id, ordinal, one))
+    older, newer = arrivals
+    for late in (newer, older):
+        async with library.lane.transaction(library.acting()) as tx:
+            assert await write(tx, [late]) == {late.version_id}
+    document = await library.document(newer.document_id)
+    assert (document.current_version_id, document.chunks) == (newer.version_id, 1)
+    assert not (await library.ask("barley", Method.KEYWORD)).data
+    assert await library.count("search_entries") == 1
+    # The older text and its chunks are kept, for citations.
+    assert await library.count("chunks") > 1
+
+
+async def test_two_versions_that_arrive_together_make_the_newer_one_current(idle_library: Library) -> None:
+    first = await idle_library.upload(OLD.encode(), filename="a.txt")
+    second = await idle_library.upload(NEW.encode(), filename="a.txt", document_id=first.document_id)
+    async with idle_library.working():
+        await idle_library.through(2)
+    document = await idle_library.document(first.document_id)
+    assert document.current_version_id == second.version_id
+    assert await idle_library.count("search_entries") == 1
+
+
+async def test_a_document_deleted_before_its_turn_is_passed_over(idle_library: Library) -> None:
+    library = idle_library
+    extracted = (await library.knowledge.pool.extract_many([Source(NEW.encode(), "a.txt")]))[0]
+    assert isinstance(extracted, Extracted)
+    async with library.lane.transaction(library.context) as tx:
+        assert await write(tx, [Arrival(uuid7(), uuid7(), 1, extracted)]) == set()
+    assert set((await library.counts()).values()) == {0}
+
+
+async def test_a_caller_may_draw_the_borders_of_chunks(idle_library: Library) -> None:
+    library, limits = idle_library, idle_library.lane.settings.limits
+    text = "Äpfel und Birnen. Kräuter und Salz."
+    request = IndexChunks(text=text, chunks=[Span(start_offset=0, end_offset=17), Span(start_offset=18, end_offset=35)])
+    prepared = await prepare(library.knowledge, library.context.workspace_id, request, limits)
+    async with library.lane.transaction(library.context) as tx:
+        assert (await index_chunks(tx, prepared)).chunks == 2
+    answer = await library.ask("Kräuter", Method.KEYWORD)
+    found = answer.data[0]
+    assert (found.text, found.chunk_start_offset, found.chunk_end_offset) == ("Kräuter und Salz.", 18, 35)
+    assert text.encode()[found.chunk_start_byte : found.chunk_end_byte].decode() == found.text

@@ -1,0 +1,233 @@
+"""Knowledge over HTTP, through the real application."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+from tests.conftest import a_context
+from tests.integration.knowledge.library import Library
+
+from datalane.api.app import create_app
+from datalane.contracts.context import Role
+from datalane.kit.ids import uuid7
+from datalane.knowledge import routes
+
+PASSWORD = "correct horse battery"
+TEXT = b"Herons stand still in the reeds."
+
+
+@dataclass
+class Site:
+    """The application, the library behind it, and the headers of people of four roles and of a stranger."""
+
+    client: httpx.AsyncClient
+    library: Library
+    headers: dict[str, dict[str, str]]
+    workspace_id: UUID
+
+    async def post(self, path: str, who: str = "owner", **request: Any) -> httpx.Response:
+        extra = request.pop("headers", {})
+        return await self.client.post(path, headers={**self.headers[who], **extra}, **request)
+
+    async def get(self, path: str, who: str = "owner", **params: Any) -> httpx.Response:
+        return await self.client.get(path, headers=self.headers[who], params=params)
+
+    async def upload(self, data: bytes = TEXT, who: str = "member", name: str = "a.txt", **form: Any) -> httpx.Response:
+        headers = form.pop("headers", {})
+        return await self.post("/documents/upload", who, files={"file": (name, data)}, data=form, headers=headers)
+
+    async def bring_in(self, data: bytes = TEXT, **form: Any) -> dict[str, Any]:
+        answer = await self.upload(data, **form)
+        assert answer.status_code == 202, answer.text
+        await self.library.through()
+        return dict(answer.json())
+
+
+async def sign_up(client: httpx.AsyncClient, name: str) -> dict[str, Any]:
+    account = {"email": f"{name}@example.com", "password": PASSWORD, "name": name}
+    answer = await client.post("/auth/sign-up", json=account)
+    assert answer.status_code == 201, answer.text
+    return dict(answer.json())
+
+
+@pytest.fixture
+async def site(library: Library) -> AsyncIterator[Site]:
+    app = create_app(library.lane, [partial(routes.router, knowledge=library.knowledge)])
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
+        owner = await sign_up(client, "owner")
+        workspace_id = UUID(owner["workspace_id"])
+        headers = {"owner": {"Authorization": f"Bearer {owner['token']}"}}
+        for role in ("viewer", "member", "admin"):
+            person = await sign_up(client, role)
+            member = {"email": f"{role}@example.com", "role": role}
+            added = await client.post("/workspaces/members/add", json=member, headers=headers["owner"])
+            assert added.status_code == 201, added.text
+            headers[role] = {"Authorization": f"Bearer {person['token']}", "X-Workspace-Id": str(workspace_id)}
+        stranger = await sign_up(client, "stranger")
+        headers["stranger"] = {"Authorization": f"Bearer {stranger['token']}"}
+        library.context = a_context(workspace_id, Role.OWNER)
+        yield Site(client, library, headers, workspace_id)
+
+
+def without_correlation(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
+    body = answer.json()
+    assert body.pop("correlation_id") == answer.headers["x-correlation-id"]
+    return answer.status_code, body
+
+
+async def test_upload_query_cite_and_verify(site: Site) -> None:
+    uploaded = await site.bring_in(title="Birds", source_uri="file:herons", tags=["reeds", "birds"])
+    document = (await site.get(f"/documents/{uploaded['document_id']}", "viewer")).json()
+    assert (document["ingestion"]["status"], document["tags"], document["chunks"]) == (
+        "completed",
+        ["reeds", "birds"],
+        1,
+    )
+    for method in ("semantic", "keyword", "hybrid"):
+        answer = await site.post("/retrieval/query", "viewer", json={"query": "herons", "method": method})
+        assert answer.status_code == 200
+        result = answer.json()["data"][0]
+        assert (result["source_title"], result["retrieval_method"]) == ("Birds", method)
+        assert result["workspace_id"] == str(site.workspace_id)
+        assert result["correlation_id"] == answer.headers["x-correlation-id"]
+    citation = {"chunk_id": result["chunk_id"], "confidence_score": 0.6, "evidence_type": "supporting"}
+    body = {"segments": [{"text": "They stand still.", "citations": [citation]}]}
+    created = await site.post("/retrieval/citations", "member", json=body)
+    assert created.status_code == 201, created.text
+    listed = await site.get("/retrieval/citations", "viewer", response_id=created.json()["response_id"])
+    cited = listed.json()["data"][0]
+    assert (cited["quote"], cited["verified"], cited["confidence_band"]) == (TEXT.decode(), True, "medium")
+
+
+async def test_a_viewer_reads_and_does_not_write(site: Site) -> None:
+    assert (await site.upload(who="viewer")).status_code == 403
+    segments = {"segments": [{"text": "x"}]}
+    assert (await site.post("/retrieval/citations", "viewer", json=segments)).status_code == 403
+    assert (await site.post("/retrieval/index-chunks", "viewer", json={"text": "x"})).status_code == 403
+    assert (await site.get("/documents/list", "viewer")).status_code == 200
+    assert set((await site.library.counts()).values()) == {0}
+    assert await site.library.stored_files() == 0
+
+
+async def test_only_admins_delete(site: Site) -> None:
+    document_id = (await site.bring_in())["document_id"]
+    path = f"/documents/{document_id}"
+    assert (await site.client.delete(path, headers=site.headers["member"])).status_code == 403
+    receipt = await site.client.delete(path, headers=site.headers["admin"])
+    assert receipt.status_code == 200
+    assert receipt.json() == {"document_id": document_id, "versions": 1, "chunks": 1, "vectors": 1, "files": 1}
+    assert (await site.get(path)).status_code == 404
+
+
+async def test_a_stranger_cannot_tell_a_foreign_thing_from_a_missing_one(site: Site) -> None:
+    document_id = (await site.bring_in())["document_id"]
+    chunk_id = (await site.post("/retrieval/query", json={"query": "herons"})).json()["data"][0]["chunk_id"]
+    nothing = str(uuid7())
+    for foreign, missing in (
+        (await site.get(f"/documents/{document_id}", "stranger"), await site.get(f"/documents/{nothing}", "stranger")),
+        (
+            await site.upload(b"mine", "stranger", document_id=document_id),
+            await site.upload(b"mine", "stranger", document_id=nothing),
+        ),
+        (await _cite(site, chunk_id), await _cite(site, nothing)),
+    ):
+        assert without_correlation(foreign) == without_correlation(missing)
+        assert foreign.status_code == 404
+    answer = await site.post("/retrieval/query", "stranger", json={"query": "herons"})
+    assert answer.json()["data"] == []
+    assert await site.library.stored_files() == 1
+
+
+async def _cite(site: Site, chunk_id: str) -> httpx.Response:
+    citation = {"chunk_id": chunk_id, "confidence_score": 1}
+    return await site.post(
+        "/retrieval/citations", "stranger", json={"segments": [{"text": "x", "citations": [citation]}]}
+    )
+
+
+async def test_a_repeated_upload_with_its_key_is_answered_from_store(site: Site) -> None:
+    key = {"Idempotency-Key": "upload-1"}
+    first = await site.upload(headers=key)
+    second = await site.upload(headers=key)
+    assert (first.status_code, second.status_code) == (202, 202)
+    assert first.json() == second.json()
+    assert await site.library.count("documents") == 1
+    assert (await site.upload(b"other bytes", headers=key)).status_code == 422
+
+
+async def test_a_duplicate_upload_says_that_it_is_one(site: Site) -> None:
+    first, second = (await site.upload()).json(), (await site.upload()).json()
+    assert (first["created"], second["created"]) == (True, False)
+    assert first["document_id"] == second["document_id"]
+    assert await site.library.stored_files() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"query": "x" * 100_000}, 413),
+        ({"query": ""}, 422),
+        ({"query": "x", "limit": 101}, 422),
+        ({"query": "x", "method": "telepathy"}, 422),
+        ({"query": "\x00"}, 422),
+    ],
+)
+async def test_wrong_queries_are_problems(site: Site, body: dict[str, Any], status: int) -> None:
+    answer = await site.post("/retrieval/query", json=body)
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert {"type", "title", "status", "detail", "code", "correlation_id"} <= answer.json().keys()
+
+
+async def test_a_lone_surrogate_in_json_is_a_problem(site: Site) -> None:
+    for path, body in (
+        ("/retrieval/query", b'{"query": "half \\ud800"}'),
+        ("/retrieval/index-chunks", b'{"text": "half \\ud800"}'),
+        ("/retrieval/citations", b'{"segments": [{"text": "half \\ud800"}]}'),
+    ):
+        answer = await site.post(path, content=body, headers={"Content-Type": "application/json"})
+        assert answer.status_code == 422, (path, answer.text)
+
+
+async def test_nul_in_what_is_stored_is_a_problem(site: Site) -> None:
+    answer = await site.post("/retrieval/citations", json={"segments": [{"text": "a\x00b"}]})
+    assert answer.status_code == 422
+    assert await site.library.count("responses") == 0
+
+
+async def test_stop_words_alone_are_an_empty_answer(site: Site) -> None:
+    await site.bring_in()
+    answer = await site.post("/retrieval/query", json={"query": "in the", "method": "keyword"})
+    assert (answer.json()["data"], answer.json()["keyword_terms_found"]) == ([], False)
+
+
+async def test_a_failed_document_shows_its_class(site: Site) -> None:
+    uploaded = await site.bring_in(b"", name="empty.txt")
+    ingestion = (await site.get(f"/documents/{uploaded['document_id']}")).json()["ingestion"]
+    assert (ingestion["status"], ingestion["error_class"], ingestion["attempt_count"]) == ("failed", "empty_file", 1)
+
+
+async def test_a_page_over_the_limit_is_an_error(site: Site) -> None:
+    assert (await site.get("/documents/list", page_size=101)).status_code == 422
+
+
+async def test_indexed_text_is_searchable_when_the_answer_arrives(site: Site) -> None:
+    made = await site.post(
+        "/retrieval/index-chunks", "member", json={"text": "Kingfishers dive.", "source_title": "Blue"}
+    )
+    assert made.status_code == 201, made.text
+    answer = await site.post("/retrieval/query", json={"query": "kingfishers", "method": "keyword"})
+    assert answer.json()["data"][0]["document_id"] == made.json()["document_id"]
+
+
+async def test_citations_need_one_id(site: Site) -> None:
+    assert (await site.get("/retrieval/citations")).status_code == 422
+    both = {"response_id": str(uuid7()), "citation_id": str(uuid7())}
+    assert (await site.get("/retrieval/citations", **both)).status_code == 422
