@@ -98,6 +98,8 @@ def _known(error: DatalaneError) -> Problem:
     detail, headers = redact_text(str(error)), {}
     if isinstance(error, DatabaseUnavailable):
         detail, headers = "the database does not answer; try again", {"Retry-After": "5"}
+    elif error.status == HTTPStatus.INSUFFICIENT_STORAGE:
+        detail = "the lane's disk is full; nothing was stored"
     elif error.status >= 500:
         detail = "something failed inside; the log has it under the correlation id"
     elif isinstance(error, Forbidden) and error.denial == "row_level_security":

@@ -76,7 +76,10 @@ def _shipped_corpus(name: str, queries: list[BeirQuery]) -> Corpus:
 
     def files() -> Iterator[File]:
         for path in paths:
-            document = NewDocument(filename=path.name, source_uri=source_uri(path.name), tags=[name])
-            yield File(path.name, document, path.read_bytes())
+            data = path.read_bytes()
+            # The other formats name their title themselves.
+            title = data.decode().partition("\n")[0] if path.suffix == ".txt" else None
+            document = NewDocument(filename=path.name, title=title, source_uri=source_uri(path.name), tags=[name])
+            yield File(path.name, document, data)
 
     return Corpus(name, len(paths), files, queries, None)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +18,7 @@ from datalane.api.app import create_app
 from datalane.contracts.context import Role
 from datalane.kit.ids import uuid7
 from datalane.knowledge import routes
+from datalane.knowledge.files import FileStore
 
 PASSWORD = "correct horse battery"
 TEXT = b"Herons stand still in the reeds."
@@ -231,3 +233,16 @@ async def test_citations_need_one_id(site: Site) -> None:
     assert (await site.get("/retrieval/citations")).status_code == 422
     both = {"response_id": str(uuid7()), "citation_id": str(uuid7())}
     assert (await site.get("/retrieval/citations", **both)).status_code == 422
+
+
+async def test_a_full_disk_is_said_and_nothing_is_half_written(site: Site, full_disk: Path) -> None:
+    knowledge = replace(site.library.knowledge, files=FileStore(full_disk.as_uri()))
+    app = create_app(site.library.lane, [partial(routes.router, knowledge=knowledge)])
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
+        files = {"file": ("a.txt", b"x" * 1_000_000)}
+        answer = await client.post("/documents/upload", files=files, headers=site.headers["member"])
+    assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")
+    assert "disk is full" in answer.json()["detail"]
+    assert set((await site.library.counts()).values()) == {0}
+    assert [path for path in full_disk.rglob("*") if path.is_file()] == []
