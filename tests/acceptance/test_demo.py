@@ -12,8 +12,12 @@ from typing import Any
 
 import orjson
 import psutil
+import psycopg
 import pytest
 from tests.acceptance.running_lane import eventually
+
+from datalane.db.embedded import EmbeddedPostgres
+from datalane.db.provision import Prepared
 
 PATIENCE = 240.0
 PROJECT = Path(__file__).parents[2]
@@ -36,10 +40,12 @@ def environment(scratch: Path) -> dict[str, str]:
     return {**inherited, "TMPDIR": str(scratch)}
 
 
-def demo(scratch: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+def demo(scratch: Path, *arguments: str, **settings: str) -> subprocess.CompletedProcess[bytes]:
     scratch.chmod(0o755)
     command = [sys.executable, "-m", "datalane.cli.main", "demo", "--json", *arguments]
-    return subprocess.run(command, env=environment(scratch), capture_output=True, timeout=PATIENCE, check=False)
+    return subprocess.run(
+        command, env={**environment(scratch), **settings}, capture_output=True, timeout=PATIENCE, check=False
+    )
 
 
 def report_of(done: subprocess.CompletedProcess[bytes]) -> dict[str, Any]:
@@ -83,6 +89,19 @@ def test_the_shipped_documents_go_the_whole_way_and_nothing_is_left_behind(scrat
     for method in ("semantic", "keyword", "hybrid"):
         assert (report["methods"][method]["ndcg_at_10"], report["methods"][method]["recall_at_100"]) == (None, None)
     assert list(scratch.iterdir()) == []
+
+
+def test_in_a_database_of_your_own_the_two_workspaces_stay(
+    scratch: Path, urls: Prepared, cluster: EmbeddedPostgres
+) -> None:
+    settings = {"DATALANE_DATABASE_URL": urls.database_url, "DATALANE_HOME": str(scratch / "home")}
+    report = report_of(demo(scratch, **settings))
+    assert holds(report)
+    database = urls.database_url.partition("?")[0].rpartition("/")[2]
+    with psycopg.connect(cluster.url(database)) as admin:
+        kept = admin.execute("SELECT count(DISTINCT workspace_id), count(*) FROM datalane.documents").fetchone()
+    assert kept == (2, report["documents"] + report["other_documents"])
+    assert sum(path.is_file() for path in (scratch / "home" / "files").rglob("*")) == kept[1]
 
 
 def test_judged_queries_are_measured_with_their_grades(scratch: Path, tmp_path: Path) -> None:

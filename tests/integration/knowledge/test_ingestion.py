@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
+from uuid import UUID
 
 import pytest
 from tests.integration.knowledge.library import Library
@@ -148,6 +150,35 @@ async def test_two_versions_that_arrive_together_make_the_newer_one_current(idle
     document = await idle_library.document(first.document_id)
     assert document.current_version_id == second.version_id
     assert await idle_library.count("search_entries") == 1
+
+
+async def test_readers_see_one_version_whole_while_it_is_replaced(idle_library: Library) -> None:
+    library, limits = idle_library, idle_library.lane.settings.limits
+    sizes: dict[UUID, int] = {}
+    document_id: UUID | None = None
+
+    async def replace_with(text: str) -> None:
+        nonlocal document_id
+        request = IndexChunks(text=text, document_id=document_id)
+        prepared = await prepare(library.knowledge, library.context.workspace_id, request, limits)
+        sizes[prepared.original.version_id] = len(prepared.extracted.chunks)
+        async with library.lane.transaction(library.context) as tx:
+            document_id = (await index_chunks(tx, prepared)).document_id
+
+    async def replace_often() -> None:
+        for number in range(12):
+            await replace_with(f"The granary stores barley, lot {number}.\n\n" * (60 + 60 * (number % 3)))
+
+    await replace_with(OLD)
+    writing, looks = asyncio.create_task(replace_often()), 0
+    while not writing.done():
+        for method in Method:
+            seen = [result.version_id for result in (await library.ask("granary barley", method, limit=100)).data]
+            assert len(set(seen)) == 1
+            assert len(seen) == sizes[seen[0]]
+            looks += 1
+    await writing
+    assert looks > 12
 
 
 async def test_a_document_deleted_before_its_turn_is_passed_over(idle_library: Library) -> None:
