@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psutil
-
 from datalane.db.binaries import PUBLIC_ROOT, Binaries, find_binaries, public_binaries, reachable, server_user
+from datalane.db.leftovers import end_leftovers
 from datalane.errors import ConfigurationError, DatabaseUnavailable
 
 SUPERUSER = "postgres"
@@ -86,7 +85,7 @@ class EmbeddedPostgres:
         if self.pid is not None:
             return
         self._make_folders()
-        self._stop_leftover(timeout)
+        end_leftovers(self.data, self.socket_dir, timeout)
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
         self._check_version()
@@ -209,24 +208,6 @@ class EmbeddedPostgres:
             return (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
             return []
-
-    def _stop_leftover(self, timeout: float) -> None:
-        """Stop a server that outlived a killed starter, so that two never meet on one folder."""
-        lines = self._pidfile()
-        if not lines or not lines[0].strip().isdigit():
-            return
-        try:
-            server = psutil.Process(int(lines[0]))
-            if str(self.data) not in server.cmdline():
-                return
-            server.send_signal(signal.SIGINT)
-            server.wait(timeout)
-        except psutil.NoSuchProcess:
-            return
-        except psutil.TimeoutExpired:
-            raise DatabaseUnavailable(
-                f"a Postgres (pid {lines[0]}) still runs on {self.data} and does not stop; end it and try again"
-            ) from None
 
 
 def _server_root(home: Path) -> Path:

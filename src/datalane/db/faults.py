@@ -60,6 +60,8 @@ def _of_any(error: BaseException) -> DatalaneError | None:
         return translate(error)
     if isinstance(error, asyncpg.InterfaceError) and "closed" not in str(error):
         return None
+    if isinstance(error, asyncpg.InternalClientError):  # the server has said goodbye, the socket is not closed yet
+        return DatabaseUnavailable(f"the connection to the database broke: {error}")
     if isinstance(error, ConnectionError | TimeoutError | OSError | asyncpg.InterfaceError):
         return DatabaseUnavailable(f"the database does not answer: {str(error) or type(error).__name__}")
     return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from datalane.contracts.context import Context, Role
 from datalane.db.faults import translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import Wakeup
-from datalane.errors import Conflict, DatalaneError
+from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
 
 AfterCommit = Callable[[], Awaitable[None] | None]
 
@@ -202,7 +202,10 @@ async def _bracket(
             if ended != "COMMIT":
                 raise Conflict("an error inside had ended the transaction, so it was rolled back; use a savepoint")
         except BaseException as error:
+            lost = _is_lost(connection, error)
             await _roll_back(connection)
+            if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+                raise DatabaseUnavailable("the connection to the database was lost") from error
             ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None
             if ours is None:
                 raise
@@ -212,10 +215,22 @@ async def _bracket(
     await transaction._run_after_commit()
 
 
+def _is_lost(connection: asyncpg.Connection, error: BaseException) -> bool:
+    """Whether the connection broke while it was ours. The pool takes a broken one back at once, and it answers nothing.
+
+    A connection that broke while something was being sent is not closed yet, but confused.
+    """
+    try:
+        return isinstance(error, asyncpg.InternalClientError) or bool(connection.is_closed())
+    except asyncpg.InterfaceError:
+        return True
+
+
 async def _roll_back(connection: asyncpg.Connection) -> None:
     """Undo, also when cancelled; a broken connection is closed, which undoes as well."""
     try:
         if connection.is_in_transaction():
             await asyncio.shield(connection.execute("ROLLBACK"))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError):
-        connection.terminate()
+    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
+        with suppress(asyncpg.InterfaceError):  # it is back in the pool already
+            connection.terminate()

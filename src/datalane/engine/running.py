@@ -87,6 +87,8 @@ class Runner:
             async with asyncio.timeout(handler.timeout.total_seconds() * len(jobs)):
                 prepared = list(await handler.prepare(jobs))
             results = dict(zip((job.id for job in jobs), prepared, strict=True))
+        except DatabaseUnavailable:
+            raise
         except BaseException as error:
             fault = handlers_own(error)
             if len(jobs) == 1:

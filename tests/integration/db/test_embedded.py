@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg
 import pytest
+from tests.acceptance.running_lane import eventually
 
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.errors import ConfigurationError, DatabaseUnavailable
@@ -73,6 +74,36 @@ def test_a_server_left_behind_is_stopped_before_a_new_one_starts(home: Path, ser
         assert heir.pid != left_behind
     finally:
         heir.stop()
+
+
+def test_a_killed_server_that_nobody_waited_for_is_no_obstacle(home: Path, server: EmbeddedPostgres) -> None:
+    """As in a container whose first process does not reap: the server's lock file names a zombie."""
+    server.start()
+    remember(server, 1)
+    assert server.pid is not None
+    killed = psutil.Process(server.pid)
+    killed.kill()
+    assert eventually(lambda: killed.status() == psutil.STATUS_ZOMBIE)
+    heir = EmbeddedPostgres(home)
+    heir.start()
+    try:
+        assert remembered(heir) == [1]
+    finally:
+        heir.stop()
+
+
+def test_a_backend_that_does_not_notice_the_death_of_its_server_is_ended(server: EmbeddedPostgres) -> None:
+    server.start()
+    remember(server, 1)
+    assert server.pid is not None
+    with psycopg.connect(server.url()) as connection:
+        backend, killed = psutil.Process(connection.info.backend_pid), psutil.Process(server.pid)
+        backend.suspend()
+        killed.kill()
+        killed.wait(10)
+        server.start()
+    assert not backend.is_running() or backend.status() == psutil.STATUS_ZOMBIE
+    assert remembered(server) == [1]
 
 
 def test_an_interrupted_initdb_leaves_nothing_in_the_way(server: EmbeddedPostgres) -> None:
