@@ -33,7 +33,8 @@ SHAPE = {
     "grants": """SELECT c.relname, a.grantee::regrole::text, a.privilege_type FROM pg_class c
                  CROSS JOIN LATERAL aclexplode(c.relacl) a
                  WHERE c.relnamespace::regnamespace::text IN ('app', 'datalane') ORDER BY 1, 2, 3""",
-    "verbs": """SELECT p.oid::regprocedure::text, proowner::regrole::text, prosecdef, proconfig, proacl::text, md5(prosrc)
+    "verbs": """SELECT p.oid::regprocedure::text, proowner::regrole::text, prosecdef, proconfig, proacl::text,
+                       md5(prosrc)
                 FROM pg_proc p WHERE pronamespace::regnamespace::text IN ('app', 'datalane') ORDER BY 1""",
 }
 

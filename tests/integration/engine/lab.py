@@ -239,7 +239,15 @@ def _held(jobs: Sequence[Claimed]) -> Mapping[str, Any]:
     }
 
 
-def walked(changes: Sequence[JobChange]) -> list[str]:
+@dataclass(frozen=True)
+class Step:
+    """One status change, as a path needs it."""
+
+    from_status: str
+    to_status: str
+
+
+def walked(changes: Sequence[JobChange | Step]) -> list[str]:
     """The path of statuses; fails unless every step begins where the last one ended and the lifecycle allows it."""
     status = JOB.initial
     path = [status]

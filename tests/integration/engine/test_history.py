@@ -11,6 +11,7 @@ import random
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -45,7 +46,7 @@ class Walk:
 
     async def enqueue(self) -> None:
         context = self.draw.choice(self.contexts)
-        columns = {"order_key": self.draw.choice(KEYS), "priority": self.draw.randint(-1, 1)}
+        columns: dict[str, Any] = {"order_key": self.draw.choice(KEYS), "priority": self.draw.randint(-1, 1)}
         if self.draw.random() < 0.2:
             columns["run_at"] = after(self.moment + 20)
         ids = await self.lab.enqueue(

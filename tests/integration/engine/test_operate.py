@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from datalane.engine.jobs import cancel_jobs, find_stopped, get_job, pause, repl
 from datalane.errors import Forbidden
 
 
-async def dead(lab: Lab, context: Context, **columns: object) -> UUID:
+async def dead(lab: Lab, context: Context, **columns: Any) -> UUID:
     """A job that failed its only attempt."""
     (job_id,) = await lab.enqueue(context, max_attempts=1, **columns)
     job = next(one for one in await lab.claim() if one.id == job_id)

@@ -468,7 +468,7 @@ async def test_the_worker_goes_on_after_its_connections_were_cut(lab: Lab, conte
         for _ in range(3):
             await cut_all_connections(lab.database)
             number = await eventually(lambda: put_through(lab.database, context))
-            await ended(lab.database, context, number)
+            await ended(lab.database, context, number or [])
 
 
 async def cut_all_connections(database: Database) -> None:
