@@ -1,13 +1,15 @@
-"""The examples run, as their READMEs say, against a real database."""
+"""The examples, and what the docs show of other drivers, run against a real database."""
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import psycopg
@@ -17,7 +19,8 @@ from tests.acceptance.running_lane import environment, eventually
 from datalane.db.access import Prepared
 from datalane.kit.ids import uuid7
 
-ORDERS = Path(__file__).parents[2] / "examples" / "orders"
+ROOT = Path(__file__).parents[2]
+ORDERS = ROOT / "examples" / "orders"
 
 
 class Shop:
@@ -101,3 +104,44 @@ def test_an_order_placed_while_no_worker_runs_is_served_by_the_next(shop: Shop) 
     with shop.worker():
         assert eventually(lambda: len(shop.sent()) == 1, within=30)
     assert shop.order_status(workspace, order_id) == "reserved"
+
+
+# Other drivers ----------------------------------------------------------------------------------------------------
+
+
+def shown(driver: str) -> dict[str, Any]:
+    """What the docs' code for a driver defines."""
+    text = (ROOT / "docs" / "how-to" / "other-drivers.md").read_text()
+    block = re.search(rf"^## {driver}\n+```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert block is not None
+    names: dict[str, Any] = {"__name__": "shown"}
+    exec(compile(block[1], f"other-drivers.md, {driver}", "exec"), names)
+    return names
+
+
+def queued(urls: Prepared, job_id: UUID) -> tuple[object, ...] | None:
+    with psycopg.connect(urls.operator_url) as connection:
+        return connection.execute("SELECT workspace_id, kind FROM datalane.jobs WHERE id = %s", (job_id,)).fetchone()
+
+
+def test_psycopg_enqueues_through_the_door_as_the_docs_show(urls: Prepared) -> None:
+    code, workspace, actor = shown("psycopg"), uuid7(), uuid7()
+    job_id = code["send_report"](urls.database_url, workspace, actor)
+    assert queued(urls, job_id) == (workspace, "send_report")
+    with psycopg.connect(urls.database_url) as connection:
+        code["open_door"](connection, workspace, actor, "viewer", "a-request")
+        with pytest.raises(psycopg.Error, match="the role may not do this") as refused:
+            connection.execute("SELECT datalane.enqueue('send_report')")
+        assert refused.value.sqlstate == "DL403"
+    with psycopg.connect(urls.database_url) as connection, pytest.raises(ValueError):
+        code["open_door"](connection, workspace, actor, "owner'; --", "a-request")
+
+
+def test_sqlalchemy_enqueues_through_the_door_as_the_docs_show(urls: Prepared) -> None:
+    workspace = uuid7()
+    info = {"workspace_id": workspace, "actor_id": uuid7(), "role": "member", "correlation_id": "a-request"}
+    code = shown("SQLAlchemy")
+    job_id = code["send_report"](urls.database_url, info)
+    assert queued(urls, job_id) == (workspace, "send_report")
+    with pytest.raises(ValueError, match="drop"):
+        code["send_report"](urls.database_url, {**info, "correlation_id": "'; drop"})

@@ -47,7 +47,8 @@ def print_job(job: JobState, changes: Sequence[JobChange]) -> None:
             table.add_row(field.name, Text(_shown(value)))
     console = _console()
     console.print(table)
-    console.print(_history(changes) if changes else "\nno change of status yet")
+    console.print()
+    console.print(_history(changes) if changes else "no change of status yet")
 
 
 def _history(changes: Sequence[JobChange]) -> Table:
@@ -57,7 +58,7 @@ def _history(changes: Sequence[JobChange]) -> Table:
     for change in changes:
         error = ": ".join(part for part in (change.error_class, change.error_message) if part)
         table.add_row(
-            _moment(change.at),
+            f"{change.at:%Y-%m-%d %H:%M:%S.%f}"[:-3],
             change.from_status,
             change.to_status,
             str(change.attempt),

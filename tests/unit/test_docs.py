@@ -1,0 +1,214 @@
+"""The docs are complete and true where a machine can tell: a missing setting, command, route or verb turns this red."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import BaseModel, TypeAdapter
+from typer.main import get_command
+
+from datalane.api.app import create_app
+from datalane.api.openapi import access_by_operation
+from datalane.cli.lanes import open_lane
+from datalane.cli.main import app
+from datalane.contracts.context import Role
+from datalane.contracts.registry import BUILT_IN
+from datalane.db.access import Prepared
+from datalane.db.faults import VERB_ERRORS
+from datalane.engine.states import JOB
+from datalane.knowledge import routes as knowledge_routes
+from datalane.lane import Lane
+from datalane.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("bench/*.md")])
+NOT_INSTALLED = {"django"}
+
+
+def page(name: str) -> str:
+    return (DOCS / name).read_text()
+
+
+def table_rows(text: str) -> list[list[str]]:
+    """The cells of every row of every table that begins with code."""
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+
+
+def code_blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+# Settings ---------------------------------------------------------------------------------------------------------
+
+
+def leaf_settings(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> Iterator[tuple[str, str]]:
+    """Each setting's variable and its default as the docs write it."""
+    for name, field in model.model_fields.items():
+        if isinstance(field.default, BaseModel):
+            yield from leaf_settings(type(field.default), (*path, name))
+            continue
+        default = field.default
+        if isinstance(default, timedelta):
+            default = TypeAdapter(timedelta).dump_json(default).decode().strip('"')
+        shown = "–" if default in (None, "") else f"`{default}`"
+        yield f"DATALANE_{'__'.join((*path, name)).upper()}", shown
+
+
+def test_every_setting_is_in_the_reference_with_its_default() -> None:
+    documented = {row[0].strip("`"): row[1] for row in table_rows(page("reference/settings.md"))}
+    assert documented == dict(leaf_settings())
+
+
+# Commands ---------------------------------------------------------------------------------------------------------
+
+
+def commands(command: Any, path: str = "datalane") -> Iterator[tuple[str, set[str]]]:
+    """Each command and its options."""
+    inner = getattr(command, "commands", None)
+    if inner is None:
+        yield path, {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+        return
+    for name, each in inner.items():
+        yield from commands(each, f"{path} {name}")
+
+
+def test_every_command_and_option_is_in_the_reference() -> None:
+    documented: dict[str, set[str]] = {}
+    for section in page("reference/cli.md").split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        name = re.sub(r" [A-Z]+…?$", "", title.strip("`"))
+        documented[name] = {option for row in table_rows(body) for option in re.findall(r"`(-[^`]+)`", row[0])}
+    known = {name: options - {"--help", "-h"} for name, options in commands(get_command(app))}
+    assert documented == known
+
+
+# Routes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_every_route_is_in_the_reference_under_its_role(urls: Prepared, tmp_path: Path) -> None:
+    lane = Lane()
+    async with open_lane(lane, Settings(home=tmp_path), urls.database_url) as knowledge:
+        operations = access_by_operation(create_app(lane, [partial(knowledge_routes.router, knowledge=knowledge)]))
+    known: dict[str, str] = {}
+    for (method, path), access in operations.items():
+        if method == "HEAD":
+            continue
+        if access is None:
+            known[f"{method} {path}"] = "Public"
+        elif access.account or access.name == "self_writer":
+            known[f"{method} {path}"] = "For anybody signed in"
+        else:
+            titles = {Role.VIEWER: "For viewers and above", Role.MEMBER: "For members and above"}
+            known[f"{method} {path}"] = titles.get(access.least, "For admins and above")
+    documented: dict[str, str] = {}
+    for section in page("reference/http.md").split("\n## ")[1:]:
+        title, _, body = section.partition("\n")
+        routes = [row[0].strip("`") for row in table_rows(body)]
+        documented |= {route: title for route in routes if route.startswith(("GET ", "POST ", "DELETE "))}
+    assert documented == known
+
+
+# Verbs ------------------------------------------------------------------------------------------------------------
+
+GRANTED = """
+SELECT n.nspname || '.' || p.proname, coalesce(p.proargnames[1:p.pronargs], '{}')
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname IN ('app', 'datalane') AND EXISTS (
+    SELECT FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+    WHERE r.rolname IN ('datalane', 'datalane_app', 'datalane_worker', 'datalane_operator', 'datalane_maintenance'))
+"""
+
+
+def test_every_granted_verb_is_in_the_reference_with_its_arguments(template: Prepared) -> None:
+    with psycopg.connect(template.database_url) as connection:
+        known = {name: [each for each in names if each != "now"] for name, names in connection.execute(GRANTED)}
+    documented = {}
+    for row in table_rows(page("reference/sql-verbs.md")):
+        signature = re.fullmatch(r"`((?:app|datalane)\.\w+)\((.*)\)`", row[0])
+        if signature:
+            documented[signature[1]] = re.findall(r"\w+", signature[2])
+    assert documented == known
+
+
+def test_the_login_role_itself_may_call_what_the_reference_says_and_nothing_else(template: Prepared) -> None:
+    with psycopg.connect(template.database_url) as connection:
+        granted = connection.execute(
+            "SELECT n.nspname || '.' || p.proname FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
+            "WHERE n.nspname IN ('app', 'datalane') AND has_function_privilege(current_user, p.oid, 'EXECUTE')"
+        ).fetchall()
+    said = [row[0] for row in table_rows(page("reference/sql-verbs.md")) if "the login role may call it too" in row[1]]
+    assert {name for (name,) in granted} == {signature.strip("`").partition("(")[0] for signature in said}
+    assert len(granted) == 2
+
+
+def test_every_error_of_a_verb_is_in_the_reference() -> None:
+    documented = {row[0].strip("`"): row[2].strip("`") for row in table_rows(page("reference/sql-verbs.md")) if row[2:]}
+    assert {state: documented.get(state) for state in VERB_ERRORS} == {
+        state: error.__name__ for state, error in VERB_ERRORS.items()
+    }
+
+
+# Concepts ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_state_diagram_is_the_lifecycle() -> None:
+    assert code_blocks(page("concepts/jobs.md"), "mermaid") == [JOB.mermaid() + "\n"]
+    described = {row[0].strip("`") for row in table_rows(page("concepts/jobs.md"))}
+    assert described == set(JOB.states)
+
+
+def test_the_built_in_event_types_are_named() -> None:
+    assert [name for name in BUILT_IN if f"`{name}`" not in page("concepts/events.md")] == []
+
+
+# Everything -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\(([^)]+)\)", re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL))
+    local = [target.partition("#")[0] for target in targets if "://" not in target]
+    assert [target for target in local if target and not (path.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_python_in_the_docs_compiles_and_imports_what_exists(path: Path) -> None:
+    for block in code_blocks(path.read_text(), "python"):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] not in NOT_INSTALLED:
+                module = importlib.import_module(node.module)
+                missing = [name.name for name in node.names if not hasattr(module, name.name)]
+                assert missing == [], f"{node.module} has no {missing}"
+
+
+def test_every_page_is_reached_from_the_readme() -> None:
+    reached, waiting = set[Path](), [ROOT / "README.md"]
+    while waiting:
+        current = waiting.pop().resolve()
+        if current in reached or not current.is_file():
+            continue
+        reached.add(current)
+        if current.suffix == ".md":
+            targets = re.findall(r"\]\(([^)#]+)[^)]*\)", current.read_text())
+            waiting += [current.parent / target for target in targets if "://" not in target]
+    assert [
+        path.relative_to(ROOT) for path in DOCS.rglob("*") if path.is_file() and path.resolve() not in reached
+    ] == []
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "decisions").glob("0*.md")), ids=lambda path: path.stem)
+def test_a_decision_is_one_short_page(path: Path) -> None:
+    text = path.read_text()
+    assert re.findall(r"^## (.+)$", text, re.MULTILINE)[:3] == ["Context", "Decision", "Consequences"]
+    assert len(text.splitlines()) <= 35
