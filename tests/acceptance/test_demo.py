@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +77,11 @@ def holds(report: dict[str, Any]) -> bool:
 
 
 @pytest.fixture
-def scratch() -> Path:
+def scratch() -> Iterator[Path]:
     """A short folder for temporary files: a socket's path is at most 107 characters long."""
-    return Path(tempfile.mkdtemp(prefix="dd"))
+    folder = Path(tempfile.mkdtemp(prefix="dd"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def test_the_shipped_documents_go_the_whole_way_and_nothing_is_left_behind(scratch: Path) -> None:

@@ -84,7 +84,8 @@ async def test_nul_characters_and_mixed_line_endings_are_made_canonical(library:
     assert rows[0][0] == "one\ntwo\nthree\nfour"
 
 
-async def test_a_file_over_the_limit_is_refused_before_anything_is_kept(library: Library) -> None:
+async def test_a_file_over_the_limit_is_refused_before_anything_is_kept(idle_library: Library) -> None:
+    library = idle_library
     limits = Limits(upload=10)
     with pytest.raises(LimitExceeded, match="limit of an upload is 10"):
         await store_original(
@@ -105,10 +106,12 @@ async def test_a_file_over_the_limit_is_refused_before_anything_is_kept(library:
         ({"metadata": {"long": "x" * 70_000}}, LimitExceeded),
     ],
 )
-async def test_wrong_descriptions_are_refused(library: Library, said: dict[str, Any], error: type[Exception]) -> None:
+async def test_wrong_descriptions_are_refused(
+    idle_library: Library, said: dict[str, Any], error: type[Exception]
+) -> None:
     with pytest.raises(error):
-        await library.upload(b"text", filename="a.txt", **said)
-    assert await library.stored_files() == 0
+        await idle_library.upload(b"text", filename="a.txt", **said)
+    assert await idle_library.stored_files() == 0
 
 
 @pytest.mark.parametrize(

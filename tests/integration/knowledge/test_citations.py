@@ -101,16 +101,16 @@ async def test_a_segment_without_evidence_puts_the_response_into_the_fallback_st
     assert [row[0] for row in stored] == ["missing_provenance"]
 
 
-async def test_a_response_without_any_citation_can_be_read(library: Library) -> None:
-    response = await respond(library, NewResponse(segments=[NewSegment(text="Unproved.")]))
-    assert await read(library, response.response_id) == []
+async def test_a_response_without_any_citation_can_be_read(idle_library: Library) -> None:
+    response = await respond(idle_library, NewResponse(segments=[NewSegment(text="Unproved.")]))
+    assert await read(idle_library, response.response_id) == []
 
 
-async def test_too_many_citations_are_refused(library: Library) -> None:
+async def test_too_many_citations_are_refused(idle_library: Library) -> None:
     citation = NewCitation(chunk_id=uuid7(), confidence_score=1)
     segments = [NewSegment(text="x", citations=[citation] * 100) for _ in range(11)]
     with pytest.raises(LimitExceeded, match="limit of a response is 1,000"):
-        await respond(library, NewResponse(segments=segments))
+        await respond(idle_library, NewResponse(segments=segments))
 
 
 async def test_citations_of_an_older_version_still_hold(library: Library) -> None:

@@ -34,9 +34,9 @@ async def bring_in_all(library: Library, context: Context | None = None, texts: 
     await library.through(len(texts))
 
 
-async def test_a_query_over_the_limit_names_the_limit(library: Library) -> None:
+async def test_a_query_over_the_limit_names_the_limit(idle_library: Library) -> None:
     with pytest.raises(LimitExceeded, match="limit is 8,000"):
-        await library.ask("x" * 100_000, Method.HYBRID)
+        await idle_library.ask("x" * 100_000, Method.HYBRID)
 
 
 async def test_a_query_of_stop_words_finds_no_keyword(library: Library) -> None:
@@ -48,15 +48,15 @@ async def test_a_query_of_stop_words_finds_no_keyword(library: Library) -> None:
     assert (await library.ask("the of and at", Method.SEMANTIC)).keyword_terms_found is None
 
 
-async def test_a_query_in_an_empty_workspace_finds_nothing(library: Library) -> None:
+async def test_a_query_in_an_empty_workspace_finds_nothing(idle_library: Library) -> None:
     for method in Method:
-        assert (await library.ask("owl", method)).data == []
+        assert (await idle_library.ask("owl", method)).data == []
 
 
 @pytest.mark.parametrize("text", [" ", "\x00", "\n\t"])
-async def test_a_query_without_a_character_is_refused(library: Library, text: str) -> None:
+async def test_a_query_without_a_character_is_refused(idle_library: Library, text: str) -> None:
     with pytest.raises(InvalidInput, match="empty"):
-        await library.ask(text, Method.HYBRID)
+        await idle_library.ask(text, Method.HYBRID)
 
 
 def test_a_lone_surrogate_in_a_query_is_refused() -> None:
