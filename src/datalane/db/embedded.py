@@ -85,7 +85,7 @@ class EmbeddedPostgres:
         if self.pid is not None:
             return
         self._make_folders()
-        end_leftovers(self.data, self.socket_dir, timeout)
+        end_leftovers(self.data, self.socket_dir)
         if not (self.data / "PG_VERSION").exists():
             self._initdb()
         self._check_version()

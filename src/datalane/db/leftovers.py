@@ -11,16 +11,19 @@ import psutil
 
 from datalane.errors import DatabaseUnavailable
 
+_FAST_SECONDS = 10.0
+"""More than a shutdown takes that does not hang. PostgreSQL 18 hangs when it is asked for one while it recovers."""
 _GRACE_SECONDS = 3.0
 
 
-def end_leftovers(data: Path, sockets: Path, timeout: float) -> None:
-    """End the server that still runs on `data`, or the backends of one that was killed; `timeout` is in seconds.
+def end_leftovers(data: Path, sockets: Path) -> None:
+    """End the server that still runs on `data`, or the backends of one that was killed.
 
-    A server is asked for a fast shutdown. Backends without their server end by themselves as soon as they notice it;
-    one that does not is killed, recovery follows anyway. The server's lock files, in `data` and in its own folder
-    `sockets`, name a process: when that is a zombie, or its number belongs to somebody else by now, they would block
-    the next start and are removed. Raises `DatabaseUnavailable` when something does not end.
+    A server is asked for a fast shutdown, then for an immediate one, then killed: what was committed comes back by
+    recovery. Backends without their server end by themselves as soon as they notice it; one that does not is killed.
+    The server's lock files, in `data` and in its own folder `sockets`, name a process: when that is a zombie, or its
+    number belongs to somebody else by now, they would block the next start and are removed. Raises
+    `DatabaseUnavailable` when something cannot be ended.
     """
     lock = data / "postmaster.pid"
     recorded = _recorded_pid(lock)
@@ -29,22 +32,26 @@ def end_leftovers(data: Path, sockets: Path, timeout: float) -> None:
     running = _processes_on(data)
     server = next((process for process in running if process.pid == recorded), None)
     if server is not None:
-        with suppress(psutil.NoSuchProcess):
-            server.send_signal(signal.SIGINT)
-        running = _wait_for_the_end(running, timeout)
-        if _lives(server):
-            raise DatabaseUnavailable(
-                f"a Postgres (pid {recorded}) still runs on {data} and does not stop; end it and try again"
-            )
-    for process in _wait_for_the_end(running, _GRACE_SECONDS):
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
-    if stuck := _wait_for_the_end(running, _GRACE_SECONDS):
+        for number, patience in ((signal.SIGINT, _FAST_SECONDS), (signal.SIGQUIT, _GRACE_SECONDS)):
+            _signal([server], number)
+            if not _wait_for_the_end([server], patience):
+                break
+    stuck = _wait_for_the_end(running, _GRACE_SECONDS)
+    _signal(stuck, signal.SIGKILL)
+    if stuck := _wait_for_the_end(stuck, _GRACE_SECONDS):
         pids = ", ".join(str(process.pid) for process in stuck)
-        raise DatabaseUnavailable(f"processes of a killed Postgres (pid {pids}) still use {data} and cannot be ended")
+        raise DatabaseUnavailable(
+            f"a Postgres (pid {pids}) still runs on {data} and cannot be ended; end it and try again"
+        )
     if _recorded_pid(lock) == recorded and psutil.pid_exists(recorded):
         for stale in (lock, *sockets.glob(".s.PGSQL.*")):
             stale.unlink(missing_ok=True)
+
+
+def _signal(processes: list[psutil.Process], number: signal.Signals) -> None:
+    for process in processes:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def _recorded_pid(lock: Path) -> int | None:
