@@ -1,7 +1,7 @@
 """One measurement in a process of its own: ``python -m bench.jobs.child NAME ACTION DSN COUNT BATCH``.
 
-The last line on standard output is the result as JSON. Actions: install, publish, fill, fill-spread, backlog, effect, claim,
-latency (starts a second process with ``serve``) and serve.
+The last line on standard output is the result as JSON. Actions: install, publish, fill, fill-spread, backlog, effect,
+claim, latency (starts a second process with ``serve``) and serve.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from datalane.db.database import Database
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
 from datalane.engine.handlers import Handlers
+from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
 from datalane.settings import Settings
@@ -40,6 +41,8 @@ class Lane:
     async def open(self, settings: Settings, database_url: str | None = None) -> AsyncIterator[Lane]:
         """Connect for the time of the block. `database_url` overrides the settings' (an embedded server's URL).
 
+        Event types and event handlers become known to the database, so that publishing needs no worker to have run.
+
         Raises `ConfigurationError` without a database, `DatabaseUnavailable` when it does not answer.
         """
         url = database_url or (settings.database_url and settings.database_url.get_secret_value())
@@ -50,9 +53,11 @@ class Lane:
             Roles(settings.role_prefix),
             size=settings.pool_size,
             statement_cache_size=settings.statement_cache_size,
+            limits=settings.limits,
         )
         self._settings, self._database = settings, database
         try:
+            await register(database, {}, self.handlers.events, list(EVENTS))
             yield self
         finally:
             self._database = None

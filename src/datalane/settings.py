@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, Field, SecretStr, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from datalane.errors import ConfigurationError
@@ -21,6 +21,17 @@ MIB = 1024 * KIB
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
+
+
+def _seconds(value: object) -> object:
+    """A bare number is seconds; anything else is for pydantic (ISO 8601)."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
+Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
 
 
 class Limits(BaseModel):
@@ -40,25 +51,25 @@ class Limits(BaseModel):
     batch: Count = 1_000
     chunks_per_document: Count = 50_000
     causation_depth: Count = 16
-    idempotency_window: timedelta = timedelta(hours=24)
-    dedupe_window: timedelta = timedelta(days=30)
+    idempotency_window: Duration = timedelta(hours=24)
+    dedupe_window: Duration = timedelta(days=30)
 
 
 class JobSettings(BaseModel):
-    lease: timedelta = timedelta(seconds=60)
-    heartbeat: timedelta = timedelta(seconds=20)
+    lease: Duration = timedelta(seconds=60)
+    heartbeat: Duration = timedelta(seconds=20)
     rescues: Count = 10
     max_attempts: Count = 3
 
 
 class Retention(BaseModel):
-    events: timedelta = timedelta(days=90)
-    job_history: timedelta = timedelta(days=30)
-    ingestion_log: timedelta = timedelta(days=30)
+    events: Duration = timedelta(days=90)
+    job_history: Duration = timedelta(days=30)
+    ingestion_log: Duration = timedelta(days=30)
 
 
 class SessionSettings(BaseModel):
-    session: timedelta = timedelta(hours=1)
+    session: Duration = timedelta(hours=1)
     minimum_password_characters: Count = 10
 
 
@@ -72,7 +83,7 @@ class ParsingSettings(BaseModel):
     """Bounds of one child process that parses and embeds."""
 
     processes: Count = 1
-    timeout: timedelta = timedelta(seconds=60)
+    timeout: Duration = timedelta(seconds=60)
     memory: Bytes = 2048 * MIB
 
 

@@ -11,9 +11,10 @@ import orjson
 from datalane.contracts.context import Context
 from datalane.db.faults import translated
 from datalane.db.roles import Roles
-from datalane.db.transaction import Transaction, open_transaction, open_unscoped
+from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_transaction, open_unscoped
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
+from datalane.settings import Limits
 
 
 class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -26,17 +27,27 @@ class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
 class Database:
     """Connections to one database as the login role. Open with `await Database.connect(…)`, close when done."""
 
-    def __init__(self, url: str, roles: Roles, pool: asyncpg.Pool) -> None:
+    def __init__(self, url: str, roles: Roles, pool: asyncpg.Pool, limits: Limits = DEFAULT_LIMITS) -> None:
         self.url = url
         self.roles = roles
         self.pool = pool
+        self.limits = limits
         self.wakeup = Wakeup(self.direct_connection)
 
     @classmethod
     async def connect(
-        cls, url: str, roles: Roles | None = None, *, size: int = 10, statement_cache_size: int = 256
+        cls,
+        url: str,
+        roles: Roles | None = None,
+        *,
+        size: int = 10,
+        statement_cache_size: int = 256,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> Database:
-        """Raises `DatabaseUnavailable`, or `ConfigurationError` when the login is more powerful than it may be."""
+        """`size` bounds the connections, `limits` is what transactions hold their callers to.
+
+        Raises `DatabaseUnavailable`, or `ConfigurationError` when the login is more powerful than it may be.
+        """
         with translated():
             pool = await asyncpg.create_pool(
                 url,
@@ -47,7 +58,7 @@ class Database:
                 statement_cache_size=statement_cache_size,
                 server_settings={"application_name": "datalane"},
             )
-        database = cls(url, roles or Roles(), pool)
+        database = cls(url, roles or Roles(), pool, limits)
         try:
             await database._refuse_powerful_login()
         except BaseException:
@@ -61,7 +72,7 @@ class Database:
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: `async with database.transaction(context) as tx`."""
-        return open_transaction(self.pool, self.roles, context, self.wakeup)
+        return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits)
 
     def unscoped(self) -> AbstractAsyncContextManager[Transaction]:
         """The door before a context exists; it reaches verbs only."""

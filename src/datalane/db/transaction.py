@@ -22,17 +22,36 @@ from datalane.db.faults import translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
+from datalane.settings import Limits
 
+DEFAULT_LIMITS = Limits()
 AfterCommit = Callable[[], Awaitable[None] | None]
 
 
 class Transaction:
     """One open transaction of one workspace. `connection` is for named queries; the helpers mirror asyncpg."""
 
-    __slots__ = ("_after_commit", "_closing", "_context", "_depth", "_make_context", "_task", "_wakeup", "connection")
+    __slots__ = (
+        "_after_commit",
+        "_closing",
+        "_context",
+        "_depth",
+        "_make_context",
+        "_task",
+        "_wakeup",
+        "connection",
+        "limits",
+    )
 
-    def __init__(self, connection: asyncpg.Connection, context: Context | None, wakeup: Wakeup | None = None) -> None:
+    def __init__(
+        self,
+        connection: asyncpg.Connection,
+        context: Context | None,
+        wakeup: Wakeup | None = None,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
         self.connection = connection
+        self.limits = limits
         self._context = context
         self._make_context: Callable[[], Context] | None = None
         self._wakeup = wakeup
@@ -71,6 +90,7 @@ class Transaction:
         view._context = context
         view._make_context = make_context
         view._wakeup = self._wakeup
+        view.limits = self.limits
         view._task = self._task
         view._depth = 0
         view._closing = ""
@@ -155,7 +175,11 @@ def door_statements(context: Context, roles: Roles) -> str:
 
 @asynccontextmanager
 async def open_transaction(
-    pool: asyncpg.Pool, roles: Roles, context: Context, wakeup: Wakeup | None = None
+    pool: asyncpg.Pool,
+    roles: Roles,
+    context: Context,
+    wakeup: Wakeup | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> AsyncIterator[Transaction]:
     """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
 
@@ -170,7 +194,7 @@ async def open_transaction(
         async with inner.savepoint():
             yield inner
         return
-    async with _bracket(pool, door_statements(context, roles), context, wakeup) as transaction:
+    async with _bracket(pool, door_statements(context, roles), context, wakeup, limits) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -187,11 +211,15 @@ async def open_unscoped(pool: asyncpg.Pool, roles: Roles) -> AsyncIterator[Trans
 
 @asynccontextmanager
 async def _bracket(
-    pool: asyncpg.Pool, opening: str, context: Context | None, wakeup: Wakeup | None = None
+    pool: asyncpg.Pool,
+    opening: str,
+    context: Context | None,
+    wakeup: Wakeup | None = None,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> AsyncIterator[Transaction]:
     with translated():
         connection = await pool.acquire()
-    transaction = Transaction(connection, context, wakeup)
+    transaction = Transaction(connection, context, wakeup, limits)
     try:
         try:
             with translated():

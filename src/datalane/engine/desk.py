@@ -20,6 +20,7 @@ from datalane.db.database import Database
 from datalane.db.faults import translated
 from datalane.db.wakeup import CHANNEL
 from datalane.engine.handlers import EventHandler, Job
+from datalane.engine.registration import register
 from datalane.errors import DatabaseUnavailable
 
 _CLAIM = """
@@ -94,21 +95,7 @@ class Desk:
         self, kinds: dict[str, int | None], events: Sequence[EventHandler], types: Sequence[EventType]
     ) -> None:
         """Make kinds, their bounds, event handlers and event types known to the database."""
-        connection = await self._connected()
-        async with self._keeper_lock:
-            with translated():
-                for event_type in types:
-                    await connection.execute(
-                        "SELECT datalane.register_event_type($1, $2, $3)",
-                        *(event_type.name, event_type.version, dict(event_type.schema)),
-                    )
-                for kind, bound in kinds.items():
-                    await connection.execute("SELECT datalane.register_job_kind($1, $2)", kind, bound)
-                for handler in events:
-                    await connection.execute(
-                        "SELECT datalane.register_event_handler($1, $2, $3)",
-                        *(handler.event_type, handler.kind, handler.ordered),
-                    )
+        await register(self._database, kinds, events, types)
 
     async def due_schedules(self) -> list[asyncpg.Record]:
         connection = await self._connected()

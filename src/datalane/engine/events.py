@@ -20,10 +20,8 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import LimitExceeded
 from datalane.kit.jsonlimits import encode_within
-from datalane.settings import Limits
 
 _queries = load_queries(__file__)
-_DEFAULTS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +74,9 @@ async def publish_batch(
     events: Sequence[NewEvent],
     *,
     signature_verified: bool = False,
-    limits: Limits = _DEFAULTS,
 ) -> list[Published]:
-    """Publish up to `limits.batch` events at once, all or none. Answers in the order given; errors as `publish`."""
+    """Publish up to `tx.limits.batch` events at once, all or none. Answers in the order given; errors as `publish`."""
+    limits = tx.limits
     if len(events) > limits.batch:
         raise LimitExceeded(f"{len(events):,} events in one batch, the limit is {limits.batch:,}")
     if not events:

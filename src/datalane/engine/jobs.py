@@ -15,10 +15,8 @@ from datalane.engine.states import JOB
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.jsonlimits import encode_within
-from datalane.settings import Limits
 
 _queries = load_queries(__file__)
-_DEFAULTS = Limits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +71,9 @@ async def enqueue(
     return (await enqueue_batch(tx, [job]))[0]
 
 
-async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob], *, limits: Limits = _DEFAULTS) -> list[Enqueued]:
-    """Enqueue up to `limits.batch` jobs at once, all or none. Answers in the order given; errors as `enqueue`."""
+async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
+    """Enqueue up to `tx.limits.batch` jobs at once, all or none. Answers in the order given; errors as `enqueue`."""
+    limits = tx.limits
     if len(jobs) > limits.batch:
         raise LimitExceeded(f"{len(jobs):,} jobs in one batch, the limit is {limits.batch:,}")
     if not jobs:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+import re
 from typing import Any
 
 import orjson
 
 from datalane.errors import InvalidInput, LimitExceeded
+
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""An escaped NUL, not the text of one."""
 
 
 def encode_within(value: Any, name: str, max_bytes: int, max_depth: int) -> str:
@@ -21,11 +26,27 @@ def encode_within(value: Any, name: str, max_bytes: int, max_depth: int) -> str:
         raise InvalidInput(f"{name} cannot be written as JSON: {error}") from error
     if len(encoded) > max_bytes:
         raise LimitExceeded(f"{name} is {len(encoded):,} bytes, over the limit of {max_bytes:,}")
-    if b"\\u0000" in encoded:
+    if _NUL.search(encoded):
         raise InvalidInput(f"{name} holds a NUL character, which the database cannot store")
+    if b"null" in encoded and _holds_no_number(value):
+        raise InvalidInput(f"{name} holds NaN or Infinity, which is not JSON")
     if _deeper_than(value, max_depth):
         raise LimitExceeded(f"{name} is nested deeper than the limit of {max_depth}")
     return encoded.decode()
+
+
+def _holds_no_number(value: Any) -> bool:
+    """Whether a float is NaN or infinite: the encoder writes those as null."""
+    level = [value]
+    while level:
+        node = level.pop()
+        if isinstance(node, float) and not math.isfinite(node):
+            return True
+        if isinstance(node, dict):
+            level.extend(node.values())
+        elif isinstance(node, list | tuple):
+            level.extend(node)
+    return False
 
 
 def _deeper_than(value: Any, limit: int) -> bool:

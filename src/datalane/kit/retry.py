@@ -14,13 +14,10 @@ from datetime import timedelta
 class RetryPolicy:
     """`base` is the bound of the first delay, doubled with each attempt up to `cap`."""
 
-    max_attempts: int = 3
     base: timedelta = timedelta(seconds=2)
     cap: timedelta = timedelta(minutes=15)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.max_attempts <= 1_000:
-            raise ValueError("max_attempts must be from 1 to 1000")
         if self.base <= timedelta() or self.cap < self.base:
             raise ValueError("base must be positive and cap at least base")
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from datalane.db.database import Database
 from datalane.engine.handlers import Handler, Handlers, Mode
-from datalane.kit.retry import RetryPolicy
 from datalane.knowledge.documents.service import DELETE_FILE, INGEST
 from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
 from datalane.knowledge.extraction import ExtractionPool
@@ -41,7 +40,7 @@ class Knowledge:
                 on_failure=ingestion.failed,
             )
         )
-        handlers.add(Handler(DELETE_FILE, Mode.EXTERNAL, ingestion.delete_file, retry=RetryPolicy(max_attempts=10)))
+        handlers.add(Handler(DELETE_FILE, Mode.EXTERNAL, ingestion.delete_file))
 
 
 @asynccontextmanager

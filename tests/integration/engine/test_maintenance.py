@@ -64,3 +64,22 @@ async def test_a_dedupe_key_past_its_window_is_forgotten(
     late = await run_once(connection, utc_now() + timedelta(days=31), Retention(), Limits())
     assert (early.keys_forgotten, late.keys_forgotten) == (0, 1)
     await connection.close()
+
+
+async def test_a_job_older_than_every_month_kept_can_still_end(
+    urls: Prepared, database: Database, context: Context, types: None
+) -> None:
+    from datalane.engine.desk import Desk
+    from datalane.engine.jobs import enqueue, get_job
+
+    async with database.transaction(context) as tx:
+        old = await enqueue(tx, "late")
+    connection = await asyncpg.connect(urls.maintenance_url)
+    await run_once(connection, utc_now() + timedelta(days=400), Retention(), Limits())
+    await connection.close()
+    desk = Desk(database, "test", lambda: None)
+    claimed = await desk.claim(["late"], 1, timedelta(seconds=60))
+    assert await desk.finish(claimed) == {old.job_id}
+    await desk.close()
+    async with database.transaction(context) as tx:
+        assert (await get_job(tx, old.job_id)).status == "completed"

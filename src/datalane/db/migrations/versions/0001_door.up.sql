@@ -130,7 +130,7 @@ DECLARE
 BEGIN
     FOR child IN
         SELECT i.inhrelid::regclass AS name, right(c.relname, 6) AS month
-        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = parent ORDER BY c.relname
+        FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = parent AND c.relname ~ '_[0-9]{6}$' ORDER BY c.relname
     LOOP
         IF (to_date(child.month, 'YYYYMM') + interval '1 month') AT TIME ZONE 'UTC' <= before THEN
             EXECUTE format('DROP TABLE %s', child.name);

@@ -296,3 +296,9 @@ SELECT app.protect('datalane.audit_log', 'log', verbs => 'INSERT, SELECT (audit_
 
 SELECT app.add_partitions(parent, now() - interval '1 month', 5)
 FROM unnest('{datalane.events,datalane.event_ingestion,datalane.job_history,datalane.job_transitions}'::regclass[]) AS parent;
+
+-- A job may end long after its month has gone (delayed, or failed and retried): what has no month any more lands here.
+CREATE TABLE datalane.job_history_late PARTITION OF datalane.job_history DEFAULT;
+CREATE TABLE datalane.job_transitions_late PARTITION OF datalane.job_transitions DEFAULT;
+ALTER TABLE datalane.job_history_late ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+ALTER TABLE datalane.job_transitions_late ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;

@@ -1,0 +1,41 @@
+"""Settings say what is wrong by the variable's name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from datalane.errors import ConfigurationError
+from datalane.settings import load_settings
+
+
+@pytest.mark.parametrize("value", ["90", "90.0", "PT90S", "PT1M30S"])
+def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DATALANE_JOBS__LEASE", value)
+    assert load_settings().jobs.lease == timedelta(seconds=90)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("DATALANE_JOBS__LEASE", "0"),
+        ("DATALANE_JOBS__LEASE", "-5"),
+        ("DATALANE_JOBS__LEASE", "soon"),
+        ("DATALANE_LIMITS__UPLOAD", "0"),
+        ("DATALANE_POOL_SIZE", "0"),
+        ("DATALANE_LOG_LEVEL", "LOUD"),
+        ("DATALANE_DATABASE_URL", "mysql://here"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_variables_name(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(ConfigurationError, match=variable):
+        load_settings()
+
+
+def test_secrets_are_masked_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATALANE_DATABASE_URL", "postgresql://datalane:hunter2@localhost/lane")
+    assert "hunter2" not in repr(load_settings())
