@@ -60,6 +60,8 @@ class RunningLane:
         )
         self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._history: list[dict[str, Any]] = []
+        self.last: dict[str, Any] = {}
+        """The last thing it said, whether anybody waited for it or not."""
         threading.Thread(target=self._listen, daemon=True).start()
 
     def event(self, name: str, **fields: Any) -> dict[str, Any]:
@@ -93,6 +95,10 @@ class RunningLane:
         """The exit status."""
         return self._process.wait(PATIENCE)
 
+    def ended(self) -> int:
+        """The exit status, however long it takes."""
+        return self._process.wait()
+
     def errors(self) -> str:
         assert self._process.stderr is not None
         return self._process.stderr.read().decode()
@@ -113,7 +119,8 @@ class RunningLane:
         assert self._process.stdout is not None
         try:
             for line in self._process.stdout:
-                self._said.put(orjson.loads(line))
+                self.last = orjson.loads(line)
+                self._said.put(self.last)
         except ValueError:
             pass  # closed by `close`
         self._said.put(None)
