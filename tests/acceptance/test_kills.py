@@ -116,7 +116,9 @@ def survive(home: Path, seed: int, victims: list[str], papers: int) -> None:
         with door(lane.database_url, account.workspace_id) as connection:
             faults = find_faults(connection, uploads, home / "files")
         assert faults == [], f"{siege}"
-    assert lane.refusals == [], f"`up` ended by itself: {siege}"
+    # A start whose database is killed meanwhile may end and be tried again; nothing that was left behind may stop one.
+    others = [said for said in lane.refusals if said.get("error", {}).get("code") != "database_unavailable"]
+    assert others == [], f"`up` ended by itself: {siege}"
     assert eventually(lambda: not lane.remains()), f"{lane.remains()} outlived the lane"
 
 

@@ -2,24 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
+import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from datalane.errors import ConfigurationError
+from datalane.errors import ConfigurationError, DatabaseUnavailable
+from datalane.kit.logs import get_logger
 from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
 
+_PATIENCE_SECONDS = 30.0
+_PAUSE_SECONDS = 0.2
+
+log = get_logger(__name__)
+
 
 @asynccontextmanager
-async def open_lane(lane: Lane, settings: Settings, database_url: str) -> AsyncIterator[Knowledge]:
-    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block."""
-    async with open_knowledge(settings) as knowledge, lane.open(settings, database_url):
+async def open_lane(lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event) -> AsyncIterator[Knowledge]:
+    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block.
+
+    A database that is just starting, or recovering, is waited for until `stop` is set. Raises `DatabaseUnavailable`
+    when it takes too long.
+    """
+    async with open_knowledge(settings) as knowledge, AsyncExitStack() as connected:
+        await _connect(connected, lane, settings, database_url, stop)
         knowledge.register(lane.handlers, lane.database)
         yield knowledge
+
+
+async def _connect(
+    connected: AsyncExitStack, lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event
+) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            await connected.enter_async_context(lane.open(settings, database_url))
+            return
+        except DatabaseUnavailable as error:
+            if stop.is_set() or time.monotonic() > deadline:
+                raise
+            log.warning("waiting_for_the_database", error=str(error))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_SECONDS):
+                await stop.wait()
 
 
 def load_lane(app: str | None) -> Lane:

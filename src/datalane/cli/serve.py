@@ -41,7 +41,7 @@ def api(
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
 
     async def work(stop: asyncio.Event) -> None:
-        async with open_lane(lane, settings, url) as knowledge:
+        async with open_lane(lane, settings, url, stop) as knowledge:
             domains = [partial(knowledge_routes.router, knowledge=knowledge)]
             await serve(create_app(lane, domains), listener, settings.api.root_path, stop, announce_ready)
 
@@ -58,7 +58,7 @@ def worker(app: App = None) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        async with open_lane(lane, settings, url):
+        async with open_lane(lane, settings, url, stop):
             await _announcing(ready, run_worker(lane, stop, ready))
 
     _run(work, settings)

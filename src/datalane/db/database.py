@@ -88,9 +88,10 @@ class Database:
         return connection
 
     async def _refuse_powerful_login(self) -> None:
-        row = await self.pool.fetchrow(
-            "SELECT rolname, rolsuper, rolbypassrls, rolinherit FROM pg_roles WHERE rolname = current_user"
-        )
+        with translated():
+            row = await self.pool.fetchrow(
+                "SELECT rolname, rolsuper, rolbypassrls, rolinherit FROM pg_roles WHERE rolname = current_user"
+            )
         if row["rolsuper"] or row["rolbypassrls"] or row["rolinherit"]:
             fault = next(name for name in ("rolsuper", "rolbypassrls", "rolinherit") if row[name])
             words = {
