@@ -87,7 +87,7 @@ async def test_a_malformed_key_is_refused(client: httpx.AsyncClient, ada: Person
 
 
 async def test_a_key_may_be_used_again_after_its_window(database: Database, ada: Person) -> None:
-    lane = OpenLane(database, Settings(limits=Limits(idempotency_window=timedelta(0))))
+    lane = OpenLane(database, Settings(limits=Limits(idempotency_window=timedelta(microseconds=1))))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(lane)), base_url="http://lane") as client:
         await client.post("/workspaces/create", json={"name": "A"}, headers=keyed(ada))
         other = await client.post("/workspaces/create", json={"name": "B"}, headers=keyed(ada))
