@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ast
 import importlib
 import re
@@ -98,7 +99,7 @@ def test_every_command_and_option_is_in_the_reference() -> None:
 
 async def test_every_route_is_in_the_reference_under_its_role(urls: Prepared, tmp_path: Path) -> None:
     lane = Lane()
-    async with open_lane(lane, Settings(home=tmp_path), urls.database_url) as knowledge:
+    async with open_lane(lane, Settings(home=tmp_path), urls.database_url, asyncio.Event()) as knowledge:
         operations = access_by_operation(create_app(lane, [partial(knowledge_routes.router, knowledge=knowledge)]))
     known: dict[str, str] = {}
     for (method, path), access in operations.items():
