@@ -34,8 +34,7 @@ DAMAGES = {
     f"FROM datalane.chunk_vectors WHERE chunk_id = {CHUNK}",
     "a lost search entry": f"DELETE FROM datalane.search_entries WHERE entry_id = {CHUNK}",
     "lost postings": f"DELETE FROM datalane.search_postings WHERE entry_id = {CHUNK}",
-    "postings of nothing": "UPDATE datalane.search_postings SET entry_id = app.uuid7() "
-    f"WHERE entry_id = {CHUNK} AND tf = 1",
+    "postings of nothing": f"UPDATE datalane.search_postings SET entry_id = app.uuid7() WHERE entry_id = {CHUNK}",
     "a wrong frequency": f"UPDATE datalane.search_postings SET tf = tf + 1 WHERE entry_id = {CHUNK}",
     "totals that drifted": "UPDATE datalane.search_totals SET entries = entries + 1 "
     "WHERE part = (SELECT min(part) FROM datalane.search_totals)",
