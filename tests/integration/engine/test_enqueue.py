@@ -147,9 +147,9 @@ async def test_the_sql_verb_enqueues_from_any_driver(lab: Lab, context: Context)
 
 async def test_lists_are_newest_first_by_status_and_page(lab: Lab, context: Context, other_context: Context) -> None:
     ids = [job_id for _ in range(5) for job_id in await lab.enqueue(context)]
-    await lab.enqueue(other_context)
     done = await lab.claim_one()
     await lab.finish(done)
+    await lab.enqueue(other_context)
     async with lab.database.transaction(context) as tx:
         page = await list_jobs(tx, page_size=2)
         rest = await list_jobs(tx, after=page[-1].id)
