@@ -87,10 +87,6 @@ class Desk:
         rescued: int = await self._value("SELECT datalane.rescue_jobs($1)", self._rescues)
         return rescued
 
-    async def next_due(self) -> datetime | None:
-        due: datetime | None = await self._value("SELECT datalane.next_due()")
-        return due
-
     async def register(
         self, kinds: dict[str, int | None], events: Sequence[EventHandler], types: Sequence[EventType]
     ) -> None:

@@ -2,7 +2,7 @@
 
     claim ──> group by handler and workspace ──> run ──> complete with the effect
       ^                                            │
-      └── wake-up, or the next due time, or a poll ┘
+      └──────── wake-up, or the next poll ─────────┘
 
 It stops by draining: no new claims, running groups get `drain` seconds, the rest is given back unharmed. A worker that
 is killed loses nothing either: its leases run out and another one's rescue takes over.
