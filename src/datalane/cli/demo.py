@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,8 +44,8 @@ def demo(
     settings, chosen = load_settings(), open_corpus(corpus)
     # Empty documents and hundreds of refused requests are part of the demo; their log lines are not.
     configure_logging("ERROR")
-    with _interruptible(), steps() as step, open_place(settings) as place:
-        report = _run(place, chosen, step)
+    with _Interruptions() as interruptions, steps() as step, open_place(settings) as place:
+        report = _run(place, chosen, step, interruptions)
     if as_json:
         print_json(report.as_dict())
     else:
@@ -53,32 +54,55 @@ def demo(
         sys.exit(_FAULTS_FOUND)
 
 
-def _run(place: Place, corpus: Corpus, step: Step) -> Report:
+def _run(place: Place, corpus: Corpus, step: Step, interruptions: _Interruptions) -> Report:
     import uvloop
 
     from datalane.demo.run import run_demo
 
     async def main() -> Report:
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        return await run_demo(place, corpus, step)
+        with interruptions.cancelling():
+            return await run_demo(place, corpus, step)
 
     return uvloop.run(main())
 
 
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Ctrl-C and SIGTERM unwind everything that was started, then end the command."""
+class _Interruptions:
+    """Ctrl-C and SIGTERM unwind everything that was started, then end the command.
 
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    What a handler raises is lost when it runs inside the callback of a weak reference, as imports have them, so that
+    one came is remembered as well and looked at where it matters.
+    """
 
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        typer.echo("stopped", err=True)
-        raise SystemExit(_INTERRUPTED) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    def __init__(self) -> None:
+        self._asked = False
+        self._cancel: Callable[[], object] | None = None
+
+    def __enter__(self) -> _Interruptions:
+        self._former = {number: signal.signal(number, self._interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        for number, handler in self._former.items():
+            signal.signal(number, handler)
+        if self._asked and (kind is None or issubclass(kind, KeyboardInterrupt | asyncio.CancelledError)):
+            typer.echo("stopped", err=True)
+            raise SystemExit(_INTERRUPTED) from None
+
+    @contextmanager
+    def cancelling(self) -> Iterator[None]:
+        """Inside, an interruption cancels the current task instead of raising wherever the loop happens to be."""
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        if self._asked:
+            raise asyncio.CancelledError
+        self._cancel = partial(loop.call_soon_threadsafe, task.cancel)
+        try:
+            yield
+        finally:
+            self._cancel = None
+
+    def _interrupt(self, number: int, frame: object) -> None:
+        self._asked = True
+        if self._cancel is None:
+            raise KeyboardInterrupt
+        self._cancel()
