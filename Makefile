@@ -40,9 +40,10 @@ $(STAMP): requirements/dev.lock requirements/installer.lock pyproject.toml
 	@[ -n "$(PYTHON)" ] || { echo "Python 3.11 or newer is needed"; exit 1; }
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(PIP) --require-hashes --no-deps -r requirements/installer.lock
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.lock \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes --no-deps -r requirements/dev.lock \
 		|| $(PIP) --require-hashes --no-deps -r requirements/dev.lock
 	$(PIP) --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m compileall -q src
 	@touch $(STAMP)
 
 clean:
