@@ -146,6 +146,26 @@ def test_running_it_again_keeps_the_passwords(scratch: Scratch, lane: tuple[str,
     psycopg.connect(first).close()
 
 
+def test_running_it_again_makes_a_role_that_is_missing(
+    scratch: Scratch, lane: tuple[str, ...], datalane: Command
+) -> None:
+    admin, role = scratch.admin(), f"{lane[1]}_signin"
+    url = datalane("init", "--admin-url", admin, *lane, "--json").json["settings"]["DATALANE_DATABASE_URL"]
+    scratch.superuser(f"DROP OWNED BY {role}", database=lane[1])
+    scratch.superuser(f"DROP ROLE {role}")
+    with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.InvalidParameterValue):
+        connection.execute(f"SET ROLE {role}".encode())
+    again = datalane("init", "--admin-url", admin, *lane, "--json")
+    assert again.status == 0, again.err
+    assert again.json["passwords"] == "kept"
+    with psycopg.connect(url) as connection:
+        connection.execute(f"SET ROLE {role}".encode())
+        row = connection.execute(
+            "SELECT rolcanlogin, rolinherit, rolsuper OR rolbypassrls FROM pg_roles WHERE rolname = current_user"
+        ).fetchone()
+    assert row == (False, False, False)
+
+
 def test_new_passwords_replace_the_old_ones_when_asked_for(
     scratch: Scratch, lane: tuple[str, ...], datalane: Command
 ) -> None:

@@ -116,7 +116,7 @@ def test_no_role_of_the_lane_is_above_row_security(urls: Prepared) -> None:
             "SELECT rolname, rolsuper, rolbypassrls, rolinherit, rolcreaterole, rolcreatedb FROM pg_roles "
             "WHERE rolname LIKE 'datalane%'"
         ).fetchall()
-    assert len(rows) == 8
+    assert len(rows) == 9
     assert [row[0] for row in rows if any(row[1:])] == []
 
 

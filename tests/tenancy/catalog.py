@@ -36,12 +36,49 @@ GLOBAL = {
 """Not tenant data: the whole allow-list."""
 VISIBLE = {"tenant", "append", "log", "self"}
 
+VERBS = """
+SELECT format('%I.%I', n.nspname, p.proname) AS name, p.prosecdef AS definer,
+       array_to_string(ARRAY(
+           SELECT format('NULL::%s.%I', t.typnamespace::regnamespace, t.typname)
+           FROM unnest(p.proargtypes) WITH ORDINALITY AS a (type, place) JOIN pg_type t ON t.oid = a.type
+           ORDER BY a.place), ', ') AS blanks,
+       (SELECT coalesce(array_agg(r.rolname::text), '{}') FROM pg_roles r
+        WHERE r.rolname LIKE 'datalane%' AND r.oid <> p.proowner AND has_function_privilege(r.oid, p.oid, 'EXECUTE'))
+           AS callers
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname IN ('app', 'datalane')
+ORDER BY 1
+"""
+
 
 @dataclass(frozen=True)
 class Table:
     name: str
     policy_class: str
     """One of app.protect's classes, or `view`."""
+
+
+@dataclass(frozen=True)
+class Verb:
+    name: str
+    definer: bool
+    """Whether it runs with more rights than its caller."""
+    blanks: str
+    """Arguments of the right types, all of them null."""
+    callers: frozenset[str]
+    """The lane's roles that may call it, its owner left out."""
+
+    @property
+    def call(self) -> str:
+        return f"SELECT {self.name}({self.blanks})"
+
+
+async def verbs(connection: asyncpg.Connection) -> list[Verb]:
+    """Every function of the lane."""
+    return [
+        Verb(row["name"], row["definer"], row["blanks"], frozenset(row["callers"]))
+        for row in await connection.fetch(VERBS)
+    ]
 
 
 async def tables(connection: asyncpg.Connection) -> list[Table]:

@@ -68,10 +68,13 @@ async def test_each_workspace_sees_its_own_rows_and_nobody_elses(known: list[Tab
             for name in visible:
                 assert await counted(tx.connection, name) > 0, f"nothing seeded in {name}"
                 assert await counted(tx.connection, name, theirs.workspace_id) == 0, name
-    async with lab.database.unscoped() as tx:
+    nowhere = await lab.database.direct_connection(lab.database.roles.app)
+    try:
         for table in known:
             if table.policy_class in VISIBLE | {"view"}:
-                assert await counted(tx.connection, table.name) == 0, table.name
+                assert await counted(nowhere, table.name) == 0, table.name
+    finally:
+        await nowhere.close()
 
 
 async def test_no_statement_of_one_workspace_touches_anothers_rows(known: list[Table], lab: Lab) -> None:

@@ -127,7 +127,8 @@ SELECT n.nspname || '.' || p.proname, coalesce(p.proargnames[1:p.pronargs], '{}'
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
 WHERE n.nspname IN ('app', 'datalane') AND EXISTS (
     SELECT FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
-    WHERE r.rolname IN ('datalane', 'datalane_app', 'datalane_worker', 'datalane_operator', 'datalane_maintenance'))
+    WHERE r.rolname IN ('datalane', 'datalane_app', 'datalane_worker', 'datalane_signin', 'datalane_operator',
+                        'datalane_maintenance'))
 """
 
 
@@ -139,6 +140,28 @@ def test_every_granted_verb_is_in_the_reference_with_its_arguments(template: Pre
         signature = re.fullmatch(r"`((?:app|datalane)\.\w+)\((.*)\)`", row[0])
         if signature:
             documented[signature[1]] = re.findall(r"\w+", signature[2])
+    assert documented == known
+
+
+def test_every_verb_stands_under_the_role_that_calls_it(template: Prepared) -> None:
+    documented: dict[str, set[str]] = {}
+    for section in page("reference/sql-verbs.md").split("\n## ")[1:]:
+        role = re.search(r"^As `(\w+)`", section, re.MULTILINE)
+        if role:
+            named = re.findall(r"^\| `(datalane\.\w+)\(", section, re.MULTILINE)
+            documented.setdefault(role[1], set()).update(named)
+    with psycopg.connect(template.database_url) as connection:
+        known = {
+            role: {
+                str(name)
+                for (name,) in connection.execute(
+                    "SELECT 'datalane.' || proname FROM pg_proc WHERE pronamespace = 'datalane'::regnamespace "
+                    "AND has_function_privilege(%s, oid, 'EXECUTE')",
+                    [role],
+                )
+            }
+            for role in ("datalane_app", "datalane_signin", "datalane_worker", "datalane_maintenance")
+        }
     assert documented == known
 
 

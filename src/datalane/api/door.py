@@ -173,6 +173,6 @@ class DoorRoute(APIRoute):
         """A write about the account by someone who is in no workspace: there is nowhere to keep an answer."""
         if asked is not None:
             raise InvalidInput("Idempotency-Key needs a workspace to act in, and you are in none; leave it out")
-        async with self.lane.database.unscoped() as tx:
+        async with self.lane.database.sign_in_door() as tx:
             request.scope[_GIVEN] = replace(caller, transaction=tx)
             return await handle(request)

@@ -34,14 +34,16 @@ def router(door: HttpDoor) -> APIRouter:
             raise Forbidden("an API key acts in its own workspace; sign in to create one", denial="auth_method")
         if caller.transaction is None:
             raise DatalaneError("the door opened no transaction")
-        return await workspaces.create_workspace(
+        if caller.context is not None:
+            return await workspaces.create_workspace(caller.transaction, body.name)
+        return await workspaces.create_workspace_for(
             caller.transaction, caller.identity.user_id, body.name, caller.correlation_id
         )
 
     @routes.get("/list")
     async def list_workspaces(caller: Caller = door.account) -> Workspaces:
         """The workspaces in which the caller is active; of an API key, its own."""
-        async with door.lane.database.unscoped() as tx:
+        async with door.lane.database.sign_in_door() as tx:
             found = await workspaces.list_workspaces(tx, caller.identity.user_id)
         if caller.identity.auth_method == "api_key":
             own = caller.identity.workspace_id

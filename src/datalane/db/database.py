@@ -9,9 +9,9 @@ import asyncpg
 import orjson
 
 from datalane.contracts.context import Context
-from datalane.db.faults import translated
+from datalane.db.faults import stepping, translated
 from datalane.db.roles import Roles
-from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_transaction, open_unscoped
+from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_sign_in_door, open_transaction
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
 from datalane.settings import Limits
@@ -74,17 +74,22 @@ class Database:
         """The tenant door: `async with database.transaction(context) as tx`."""
         return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits)
 
-    def unscoped(self) -> AbstractAsyncContextManager[Transaction]:
-        """The door before a context exists; it reaches verbs only."""
-        return open_unscoped(self.pool, self.roles)
+    def sign_in_door(self) -> AbstractAsyncContextManager[Transaction]:
+        """The door before a context exists: it calls the verbs of sign-in and sees no table."""
+        return open_sign_in_door(self.pool, self.roles)
 
     async def direct_connection(self, role: str | None = None) -> asyncpg.Connection:
         """A connection outside the pool, as `role` for its whole life (workers, LISTEN)."""
         with translated():
             connection = await asyncpg.connect(self.url, server_settings={"application_name": "datalane direct"})
             await prepare_connection(connection)
-            if role is not None:
-                await connection.execute(f"SET ROLE {role}")
+        if role is not None:
+            try:
+                with stepping():
+                    await connection.execute(f"SET ROLE {role}")
+            except BaseException:
+                connection.terminate()
+                raise
         return connection
 
     async def _refuse_powerful_login(self) -> None:

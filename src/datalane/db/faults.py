@@ -7,6 +7,7 @@ from typing import Any
 import asyncpg
 
 from datalane.errors import (
+    ConfigurationError,
     Conflict,
     DatabaseUnavailable,
     DatalaneError,
@@ -47,12 +48,29 @@ class _Translated:
             raise ours from error
 
 
-_TRANSLATED = _Translated()
+class _Stepping(_Translated):
+    __slots__ = ()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if isinstance(error, asyncpg.InvalidParameterValueError | asyncpg.InsufficientPrivilegeError):
+            raise ConfigurationError(
+                f"the login cannot step into the role it needs: {error}; check DATALANE_ROLE_PREFIX, "
+                "and run `datalane init` again: it makes and grants what is missing"
+            ) from error
+        super().__exit__(kind, error, trace)
+
+
+_TRANSLATED, _STEPPING = _Translated(), _Stepping()
 
 
 def translated() -> _Translated:
     """`with translated():` raises database errors as Datalane's own, with the original as cause."""
     return _TRANSLATED
+
+
+def stepping() -> _Translated:
+    """As `translated`, around `SET ROLE`: a role that is missing or not granted is a `ConfigurationError`."""
+    return _STEPPING
 
 
 def _of_any(error: BaseException) -> DatalaneError | None:

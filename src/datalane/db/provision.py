@@ -177,7 +177,7 @@ def _create_roles(connection: Connection, roles: Roles, access: Access | None) -
                 )
             )
         for member, granted in (
-            (roles.login, (roles.app, roles.worker)),
+            (roles.login, roles.doors),
             (roles.maintenance, (roles.owner, roles.definer)),
             (_current_user(connection), (roles.owner, roles.definer)),
         ):

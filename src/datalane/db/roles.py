@@ -6,9 +6,10 @@ the prefix `datalane`; `Roles.render` puts the configured one in its place.
 | role           | may                                                                              |
 |----------------|----------------------------------------------------------------------------------|
 | `_owner`       | own tables and schemas; cannot log in                                            |
-| `_login`       | log in (its name is the bare prefix), step into `_app` and `_worker`; owns nothing |
+| `_login`       | log in (its name is the bare prefix), step into the three below; owns nothing    |
 | `_app`         | touch one workspace's rows, through policies                                     |
 | `_worker`      | call the claim verbs; sees no table                                              |
+| `_signin`      | call the verbs before it is known who asks; sees no table                        |
 | `_definer`     | own the SECURITY DEFINER verbs; cannot log in                                    |
 | `_operator`    | log in, read operational columns across workspaces, no payloads                  |
 | `_backup`      | read everything through explicit policies                                        |
@@ -22,7 +23,7 @@ from dataclasses import dataclass
 
 from datalane.errors import ConfigurationError
 
-_NAME = re.compile(r"\bdatalane_(owner|login|app|worker|definer|operator|backup|maintenance)\b")
+_NAME = re.compile(r"\bdatalane_(owner|login|app|worker|signin|definer|operator|backup|maintenance)\b")
 _PREFIX = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
@@ -53,6 +54,10 @@ class Roles:
         return f"{self.prefix}_worker"
 
     @property
+    def signin(self) -> str:
+        return f"{self.prefix}_signin"
+
+    @property
     def definer(self) -> str:
         return f"{self.prefix}_definer"
 
@@ -69,6 +74,11 @@ class Roles:
         return f"{self.prefix}_maintenance"
 
     @property
+    def doors(self) -> tuple[str, ...]:
+        """The roles that the login steps into."""
+        return (self.app, self.worker, self.signin)
+
+    @property
     def logins(self) -> tuple[str, ...]:
         return (self.login, self.operator, self.maintenance)
 
@@ -77,8 +87,7 @@ class Roles:
         return (
             self.owner,
             self.login,
-            self.app,
-            self.worker,
+            *self.doors,
             self.definer,
             self.operator,
             self.backup,

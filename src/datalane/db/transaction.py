@@ -1,4 +1,4 @@
-"""The tenant door: the one way to tenant data.
+"""The tenant door, the one way to tenant data, and the sign-in door before it is known who asks.
 
 A transaction opens with ONE simple query that begins it, steps into the app role and states the context. Values are
 checked before they become literals, and everything is local to the transaction, so a pooled connection keeps
@@ -18,7 +18,7 @@ from uuid import UUID
 import asyncpg
 
 from datalane.contracts.context import Context, Role
-from datalane.db.faults import translate, translated
+from datalane.db.faults import stepping, translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
@@ -203,9 +203,9 @@ async def open_transaction(
 
 
 @asynccontextmanager
-async def open_unscoped(pool: asyncpg.Pool, roles: Roles) -> AsyncIterator[Transaction]:
-    """A transaction before a context exists (sign-in, looking up a key): it sees no tenant row, only verbs."""
-    async with _bracket(pool, f"BEGIN; SET LOCAL ROLE {roles.app}", None) as transaction:
+async def open_sign_in_door(pool: asyncpg.Pool, roles: Roles) -> AsyncIterator[Transaction]:
+    """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
+    async with _bracket(pool, f"BEGIN; SET LOCAL ROLE {roles.signin}", None) as transaction:
         yield transaction
 
 
@@ -222,7 +222,7 @@ async def _bracket(
     transaction = Transaction(connection, context, wakeup, limits)
     try:
         try:
-            with translated():
+            with stepping():
                 await connection.execute(opening)
             yield transaction
             with translated():

@@ -1,6 +1,6 @@
 """Accounts and sessions.
 
-These run before a context exists, so they take the database and open short unscoped transactions themselves: no
+These run before a context exists, so they take the database and open the sign-in door themselves, for short: no
 connection is held while Argon2 works. An unknown address costs the same work as a wrong password and gets the same
 answer.
 """
@@ -53,7 +53,7 @@ async def sign_up(
     """A user with a first workspace, which it owns, signed in. Raises `Conflict` when the address has an account."""
     check_password(account.password, sessions.minimum_password_characters)
     password_hash = await hash_password(account.password)
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         made = await queries.sign_up(
             tx.connection,
             email=account.email,
@@ -70,18 +70,18 @@ async def sign_in(
     database: Database, credentials: Credentials, *, sessions: SessionSettings, now: datetime | None = None
 ) -> Session:
     """A new session. Raises `Unauthenticated`, the same for a wrong password and an unknown address."""
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         known = await queries.find_login(tx.connection, email=credentials.email)
     if not await verify_password(credentials.password, known["password_hash"] if known else None):
         raise Unauthenticated("the e-mail address or the password is wrong")
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         mine = [row["workspace_id"] async for row in queries.my_workspaces(tx.connection, user_id=known["user_id"])]
     return await _begin(database, known["user_id"], mine[0] if mine else None, sessions.session, now)
 
 
 async def sign_out(database: Database, token: str) -> bool:
     """End the session of `token`; whether there was one."""
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         return bool(await queries.end_session(tx.connection, token_hash=digest(token)))
 
 
@@ -118,7 +118,7 @@ async def authenticate(
 
 async def describe(database: Database, identity: Identity) -> Me:
     """What a caller may know about itself."""
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         person = await queries.my_account(tx.connection, user_id=identity.user_id)
     return Me(
         actor_id=identity.actor_id,
@@ -158,7 +158,7 @@ async def _begin(
     database: Database, user_id: UUID, workspace_id: UUID | None, lifetime: timedelta, now: datetime | None
 ) -> Session:
     token = new_secret()
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         row = await queries.start_session(
             tx.connection, user_id=user_id, token_hash=digest(token), lifetime=lifetime, now=now
         )

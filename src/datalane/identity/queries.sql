@@ -1,4 +1,4 @@
--- The verbs of the identity tables. Those before a context exists run in an unscoped transaction.
+-- The verbs of the identity tables. Those before a context exists go through the sign-in door.
 
 -- name: sign_up(email, name, password_hash, workspace_name, correlation_id, now)^
 -- A user, the first workspace and its owner's membership.
@@ -31,11 +31,12 @@ SELECT user_id, email, name FROM datalane.my_account(:user_id);
 -- name: my_workspaces(user_id)
 SELECT workspace_id, name, search_language, role, created_at FROM datalane.my_workspaces(:user_id);
 
--- name: find_membership(user_id, workspace_id)^
-SELECT role, status FROM datalane.find_membership(:user_id, :workspace_id);
+-- name: create_workspace_for(owner_id, name, correlation_id, now)^
+SELECT workspace_id, search_language, created_at
+FROM datalane.create_workspace_for(:owner_id, :name, :correlation_id, :now);
 
--- name: create_workspace(owner_id, name, correlation_id, now)$
-SELECT datalane.create_workspace(:owner_id, :name, :correlation_id, :now);
+-- name: create_workspace(name, now)^
+SELECT workspace_id, search_language, created_at FROM datalane.create_workspace(:name, :now);
 
 -- name: get_workspace(workspace_id)^
 SELECT workspace_id, name, search_language, owner_id, created_at

@@ -12,18 +12,24 @@ from datalane.identity.queries import queries
 from datalane.identity.schemas import Member, Members, Membership, NewMember, Workspace
 
 
-async def create_workspace(
+async def create_workspace(tx: Transaction, name: str, now: datetime | None = None) -> Workspace:
+    """Another workspace, owned by the user who acts in `tx`. Raises `Forbidden` for an API key and for the system."""
+    made = await queries.create_workspace(tx.connection, name=name, now=now)
+    return Workspace(name=name, role=Role.OWNER, **made)
+
+
+async def create_workspace_for(
     tx: Transaction, owner_id: UUID, name: str, correlation_id: str, now: datetime | None = None
 ) -> Workspace:
-    """A new workspace owned by the user `owner_id`. `tx` may be unscoped: the workspace is not there yet."""
-    workspace_id = await queries.create_workspace(
+    """A workspace for a user who is in none. `tx` comes from the sign-in door, which believes `owner_id`."""
+    made = await queries.create_workspace_for(
         tx.connection, owner_id=owner_id, name=name, correlation_id=correlation_id, now=now
     )
-    return next(found for found in await list_workspaces(tx, owner_id) if found.workspace_id == workspace_id)
+    return Workspace(name=name, role=Role.OWNER, **made)
 
 
 async def list_workspaces(tx: Transaction, user_id: UUID) -> list[Workspace]:
-    """Where the user is an active member, oldest membership first. `tx` may be unscoped."""
+    """Where the user is an active member, oldest membership first. `tx` comes from the sign-in door."""
     return [Workspace.model_validate(dict(row)) async for row in queries.my_workspaces(tx.connection, user_id=user_id)]
 
 

@@ -25,6 +25,39 @@ async def test_a_user_makes_and_lists_workspaces(client: httpx.AsyncClient, ada:
     assert [member["user_id"] for member in members["data"]] == [str(ada.user_id)]
 
 
+async def test_a_user_who_is_in_no_workspace_makes_one(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, urls: Prepared
+) -> None:
+    await join(ada, bob, "admin")
+    with psycopg.connect(urls.maintenance_url) as connection:
+        connection.execute("SET ROLE datalane_definer")
+        member = "UPDATE datalane.memberships SET role = %s, status = %s WHERE workspace_id = %s AND user_id = %s"
+        connection.execute(member, ["viewer", "removed", ada.workspace_id, ada.user_id])
+        connection.execute(member, ["owner", "active", ada.workspace_id, bob.user_id])
+        owner = "UPDATE datalane.workspaces SET owner_id = %s WHERE workspace_id = %s"
+        connection.execute(owner, [bob.user_id, ada.workspace_id])
+    assert (await client.get("/auth/me", headers=ada.headers)).json()["workspace_id"] is None
+    made = await client.post("/workspaces/create", json={"name": "Anew"}, headers=ada.headers)
+    assert (made.status_code, made.json()["name"], made.json()["role"]) == (201, "Anew", "owner")
+    listed = await client.get("/workspaces/list", headers=ada.headers)
+    assert listed.json()["data"] == [made.json()]
+
+
+@pytest.mark.parametrize("role", list(Role))
+async def test_only_the_person_at_the_door_owns_a_workspace_made_with_sql(
+    ada: Person, bob: Person, database: Database, role: Role
+) -> None:
+    create = "SELECT workspace_id FROM datalane.create_workspace('Second')"
+    with pytest.raises(Forbidden, match="only a person who is an active member"):
+        async with database.transaction(Context(ada.workspace_id, bob.user_id, role)) as tx:
+            await tx.execute(create)
+    async with database.transaction(Context(ada.workspace_id, ada.user_id, role)) as tx:
+        made = await tx.fetchval(create)
+    async with database.transaction(Context(made, ada.user_id, Role.OWNER)) as tx:
+        owner = await tx.fetchval("SELECT owner_id FROM datalane.workspaces WHERE workspace_id = $1", made)
+    assert owner == ada.user_id
+
+
 async def test_a_member_is_added_changed_suspended_and_removed(
     client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, database: Database
 ) -> None:

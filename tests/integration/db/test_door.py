@@ -28,10 +28,11 @@ async def test_the_door_states_the_context_to_the_database(database: Database, c
 async def test_nothing_of_a_context_stays_on_the_connection(database: Database, context: Context) -> None:
     async with database.transaction(context) as tx:
         process = await tx.fetchval("SELECT pg_backend_pid()")
-    async with database.unscoped() as tx:
+    async with database.sign_in_door() as tx:
         assert await tx.fetchval("SELECT pg_backend_pid()") == process
-        assert await tx.fetchval("SELECT app.workspace_id()") is None
-        assert await tx.fetchval("SELECT app.actor_rank()") == 0
+        assert await tx.fetchval("SELECT current_user::text") == "datalane_signin"
+        for name in ("workspace_id", "actor_id", "actor_role", "correlation_id"):
+            assert not await tx.fetchval("SELECT current_setting($1, true)", f"app.{name}"), name
 
 
 async def test_an_error_inside_rolls_back_and_frees_the_connection(database: Database, context: Context) -> None:

@@ -13,6 +13,7 @@ from tests.integration.engine.lab import START, Lab, Undone, after, ranked, undo
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.db.faults import translated
 from datalane.engine.events import NewEvent, get_event, publish, publish_batch
 from datalane.engine.jobs import list_jobs
 from datalane.errors import Forbidden, InvalidInput, LimitExceeded, SchemaViolation
@@ -299,9 +300,12 @@ async def test_a_viewer_may_not_publish(lab: Lab, context: Context) -> None:
 
 
 async def test_without_a_workspace_nothing_is_published(lab: Lab) -> None:
-    with pytest.raises(Forbidden, match="no workspace"):
-        async with lab.database.unscoped() as tx:
-            await tx.execute("SELECT datalane.publish('thing.happened', '{}')")
+    connection = await lab.database.direct_connection(lab.database.roles.app)
+    try:
+        with pytest.raises(Forbidden, match="no workspace"), translated():
+            await connection.execute("SELECT datalane.publish('thing.happened', '{}')")
+    finally:
+        await connection.close()
 
 
 async def test_a_chain_of_causes_ends_at_the_limit(lab: Lab, context: Context) -> None:

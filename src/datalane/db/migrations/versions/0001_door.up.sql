@@ -4,6 +4,7 @@ COMMENT ON SCHEMA app IS 'The tenant door: context functions, policy classes, pa
 
 GRANT USAGE ON SCHEMA app, datalane
     TO datalane_login, datalane_app, datalane_worker, datalane_definer, datalane_operator, datalane_backup, datalane_maintenance;
+GRANT USAGE ON SCHEMA datalane TO datalane_signin;
 GRANT CREATE ON SCHEMA datalane TO datalane_definer;
 ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC;
 SET LOCAL ROLE datalane_definer;

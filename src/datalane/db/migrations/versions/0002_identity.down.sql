@@ -10,7 +10,7 @@ DROP FUNCTION datalane.add_member;
 DROP FUNCTION datalane.require_grantable;
 DROP FUNCTION datalane.list_members;
 DROP FUNCTION datalane.create_workspace;
-DROP FUNCTION datalane.find_membership;
+DROP FUNCTION datalane.create_workspace_for;
 DROP FUNCTION datalane.my_workspaces;
 DROP FUNCTION datalane.my_account;
 DROP FUNCTION datalane.find_api_key;

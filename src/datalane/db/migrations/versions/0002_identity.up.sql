@@ -121,7 +121,7 @@ BEGIN
     RETURN workspace;
 END $$;
 
--- Verbs before a context exists.
+-- Verbs before it is known who asks. They believe their caller, or take a secret for it, so a role of its own calls them.
 
 CREATE FUNCTION datalane.sign_up(
     email text, name text, password_hash text, workspace_name text, correlation text, now timestamptz DEFAULT NULL,
@@ -229,18 +229,39 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     WHERE m.user_id = member AND m.status = 'active' ORDER BY m.created_at, m.workspace_id
 $$;
 
-CREATE FUNCTION datalane.find_membership(member uuid, workspace uuid)
-RETURNS TABLE (role text, status text) LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT m.role, m.status FROM datalane.memberships m WHERE m.workspace_id = workspace AND m.user_id = member
-$$;
-
-CREATE FUNCTION datalane.create_workspace(owner uuid, name text, correlation text, now timestamptz DEFAULT NULL)
-RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+-- A workspace for somebody who has no other to act in.
+CREATE FUNCTION datalane.create_workspace_for(
+    owner uuid, name text, correlation text, now timestamptz DEFAULT NULL,
+    OUT workspace_id uuid, OUT search_language text, OUT created_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
 BEGIN
-    RETURN datalane.found_workspace(owner, name, correlation, coalesce(now, clock_timestamp()));
+    create_workspace_for.workspace_id := datalane.found_workspace(
+        owner, create_workspace_for.name, correlation, coalesce(now, clock_timestamp()));
+    SELECT w.search_language, w.created_at
+    INTO create_workspace_for.search_language, create_workspace_for.created_at
+    FROM datalane.workspaces w WHERE w.workspace_id = create_workspace_for.workspace_id;
 END $$;
 
--- Verbs inside a workspace.
+-- Verbs inside a workspace. They ask the door who is asking.
+
+-- Another workspace, for the person at the door.
+CREATE FUNCTION datalane.create_workspace(
+    name text, now timestamptz DEFAULT NULL,
+    OUT workspace_id uuid, OUT search_language text, OUT created_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM datalane.require_rank(1);
+    IF NOT EXISTS (SELECT FROM datalane.memberships m WHERE m.workspace_id = app.workspace_id()
+                   AND m.user_id = app.actor_id() AND m.status = 'active') THEN
+        RAISE EXCEPTION 'only a person who is an active member can create another workspace' USING ERRCODE = 'DL403';
+    END IF;
+    SELECT w.workspace_id, w.search_language, w.created_at
+    INTO create_workspace.workspace_id, create_workspace.search_language, create_workspace.created_at
+    FROM datalane.create_workspace_for(
+        app.actor_id(), create_workspace.name, app.correlation_id(), create_workspace.now) w;
+END $$;
 
 CREATE FUNCTION datalane.list_members(following uuid DEFAULT NULL, most integer DEFAULT 100)
 RETURNS TABLE (workspace_id uuid, user_id uuid, email text, name text, role text, status text,
@@ -446,8 +467,11 @@ GRANT EXECUTE ON FUNCTION
     datalane.find_api_key(uuid, uuid, bytea, timestamptz),
     datalane.my_account(uuid),
     datalane.my_workspaces(uuid),
-    datalane.find_membership(uuid, uuid),
-    datalane.create_workspace(uuid, text, text, timestamptz),
+    datalane.create_workspace_for(uuid, text, text, timestamptz)
+TO datalane_signin;
+
+GRANT EXECUTE ON FUNCTION
+    datalane.create_workspace(text, timestamptz),
     datalane.list_members(uuid, integer),
     datalane.add_member(text, text, timestamptz),
     datalane.change_member(uuid, text, text, timestamptz),
