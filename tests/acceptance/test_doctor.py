@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from datalane.cli.checks import check_disk
@@ -38,7 +39,7 @@ def test_a_healthy_lane_has_no_fault(settled: Prepared, datalane: Command) -> No
     assert said.status == 0, said.out
     names = {check["name"] for check in said.json["checks"]}
     assert {"python", "settings", "home", "disk", "port", "database", "login", "server"} < names
-    assert {"pgvector", "schema", "clock"} < names
+    assert {"pgvector", "schema", "clock", "roles"} < names
 
 
 def test_every_fault_comes_with_a_mend(settled: Prepared, datalane: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +80,32 @@ def test_a_superuser_as_login_is_a_fault(
     login = next(check for check in check_database(load_settings()) if check.name == "login")
     assert login.state is State.FAIL
     assert "a superuser and allowed to bypass row-level security" in login.message
+
+
+def test_missing_roles_are_a_fault_that_init_mends(
+    settled: Prepared, datalane: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATALANE_ROLE_PREFIX", "absent")
+    said = datalane("doctor", "--json", "--port", "0")
+    assert said.status == 1
+    roles = next(check for check in said.json["checks"] if check["name"] == "roles")
+    assert roles["state"] == "fail"
+    assert "the role absent_signin does not exist" in roles["message"]
+    assert "run `datalane init` again" in roles["mend"]
+
+
+def test_roles_that_are_not_the_logins_are_a_fault(
+    cluster: EmbeddedPostgres, settled: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DATALANE_ROLE_PREFIX", "strange")
+    with psycopg.connect(cluster.url(), autocommit=True) as superuser:
+        superuser.execute("CREATE ROLE strange_signin NOLOGIN")
+        try:
+            roles = next(check for check in check_database(load_settings()) if check.name == "roles")
+        finally:
+            superuser.execute("DROP ROLE strange_signin")
+    assert roles.state is State.FAIL
+    assert "the role strange_signin is not granted to the login" in roles.message
 
 
 def test_a_database_without_schema_is_a_fault(settled: Prepared, datalane: Command) -> None:

@@ -12,6 +12,7 @@ from datalane.cli.report import Check, failed, ok, warned
 from datalane.db.home import Home, connection_settings
 from datalane.db.provision import MINIMUM_SERVER, vector_version
 from datalane.db.revision import newest_revision
+from datalane.db.roles import Roles
 from datalane.errors import ConfigurationError
 from datalane.kit.clock import utc_now
 from datalane.settings import Settings
@@ -24,10 +25,11 @@ def check_database(settings: Settings) -> list[Check]:
     """Reachability first; the other checks only when there is a database to ask."""
     if settings.embedded and Home(settings.home).running() is None:
         return [warned("database", "the embedded database is not running", "start it with `datalane up`")]
-    url = connection_settings(settings).database_url
+    url, roles = connection_settings(settings).database_url, Roles(settings.role_prefix)
     try:
         with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
-            return [ok("database", f"reachable as {connection.info.user}"), *(ask(connection) for ask in _QUESTIONS)]
+            reached = ok("database", f"reachable as {connection.info.user}")
+            return [reached, *(ask(connection) for ask in _QUESTIONS), check_roles(connection, roles)]
     except psycopg.ProgrammingError:
         return [failed("database", "DATALANE_DATABASE_URL cannot be read", "set it as `datalane init` printed it")]
     except psycopg.OperationalError as error:
@@ -46,6 +48,24 @@ def check_login(connection: Connection) -> Check:
         mend = "connect as the login role that `datalane init` made"
         return failed("login", f"{row[0]} is {' and '.join(faults)}", mend)
     return ok("login", f"{row[0]} owns nothing and bypasses nothing")
+
+
+def check_roles(connection: Connection, roles: Roles) -> Check:
+    """Whether the login may step into the roles of the lane's doors."""
+    rows = connection.execute(
+        "SELECT rolname, pg_has_role(current_user, oid, 'SET') FROM pg_roles WHERE rolname = ANY(%s)",
+        (list(roles.doors),),
+    ).fetchall()
+    known = {str(name): bool(granted) for name, granted in rows}
+    faults = [
+        f"the role {name} {'is not granted to the login' if name in known else 'does not exist'}"
+        for name in roles.doors
+        if not known.get(name)
+    ]
+    if faults:
+        mend = "check DATALANE_ROLE_PREFIX, and run `datalane init` again: it makes and grants what is missing"
+        return failed("roles", ", ".join(faults), mend)
+    return ok("roles", f"the login may step into {', '.join(roles.doors)}")
 
 
 def check_server(connection: Connection) -> Check:
