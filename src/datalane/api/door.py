@@ -20,6 +20,7 @@ from datalane.api.bodies import CheckedRequest
 from datalane.api.context import Caller, authenticate_request, context_in_workspace
 from datalane.api.idempotency import KeyedRequest, idempotency_key, keep, recall
 from datalane.api.lanes import OpenLane
+from datalane.api.late import LateTransaction
 from datalane.api.limits import meter_of
 from datalane.contracts.context import Context, Role
 from datalane.db.transaction import Transaction
@@ -32,13 +33,15 @@ Handle = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a route needs. `account` routes are about the caller, in whatever workspace or none."""
+    """What a route needs. `account` routes are about the caller, in whatever workspace or none; a `late` one opens its
+    transaction itself, after its slow work."""
 
     name: str
     least: Role = Role.VIEWER
     opens: bool = True
     writes: bool = False
     uploads: bool = False
+    late: bool = False
     account: bool = False
 
 
@@ -53,7 +56,8 @@ class HttpDoor:
         self.lane = lane
         self.reader = _dependency(Access("reader"))
         self.writer = _dependency(Access("writer", Role.MEMBER, writes=True))
-        self.uploader = _dependency(Access("uploader", Role.MEMBER, writes=True, uploads=True))
+        self.preparer = _dependency(Access("preparer", Role.MEMBER, writes=True, late=True))
+        self.uploader = _dependency(Access("uploader", Role.MEMBER, writes=True, uploads=True, late=True))
         self.manager = _dependency(Access("manager", Role.ADMIN, writes=True))
         self.self_writer = _dependency(Access("self_writer", writes=True))
         self.caller = _dependency(Access("caller", opens=False))
@@ -137,6 +141,10 @@ class DoorRoute(APIRoute):
             return await handle(checked)
         if context is None:
             return await self._answer_nowhere(checked, caller, asked, handle)
+        if access.late:
+            kept = self.lane.settings.limits.idempotency_window
+            late = checked.scope[_GIVEN] = LateTransaction(self.lane.database, context, asked, kept)
+            return await late.answer(lambda: handle(checked), secrets)
         async with self.lane.database.transaction(context) as tx:
             checked.scope[_GIVEN] = replace(caller, transaction=tx) if access.account else tx
             return await self._answer_once(tx, checked, asked, handle, secrets)

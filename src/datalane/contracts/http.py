@@ -19,7 +19,7 @@ public; the route table test holds the list of those.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
@@ -32,13 +32,38 @@ ONE_TIME_SECRET: dict[str, Any] = {"x-one-time-secret": True}
 """For `Field(json_schema_extra=ONE_TIME_SECRET)`: shown once, null when an idempotent answer is repeated."""
 
 
+class LateTransaction(Protocol):
+    """A write whose slow work (files, extraction) comes before its transaction and holds no connection.
+
+    kept = await store(late.context, data)
+    late.on_failure(lambda: discard(kept))
+    tx = await late.begin()
+    return await service.create(tx, kept)
+    """
+
+    @property
+    def context(self) -> Context: ...
+
+    def on_failure(self, undo: Callable[[], Awaitable[None]]) -> None:
+        """Run `undo`, which must not raise, after an error that surely left nothing committed.
+
+        It does not run when the commit itself fails, because that may have taken effect.
+        """
+        ...
+
+    async def begin(self) -> Any:
+        """Open the `Transaction`, once. It commits when the answer is known, and an idempotent answer with it."""
+        ...
+
+
 class Door(Protocol):
-    """Dependencies for route parameters. Except for `caller` they are the open `Transaction`, with its context.
+    """Dependencies for route parameters. The first three are the open `Transaction`, with its context.
 
     `reader`    viewer and above
     `writer`    member and above
-    `uploader`  member and above, the body may be as large as an upload
     `manager`   admin and above
+    `preparer`  member and above, a `LateTransaction`
+    `uploader`  the same, and the body may be as large as an upload
     `caller`    viewer and above: the `Context` alone, no transaction is open; open one with `transaction(context)`.
                 For reads: without the route's own transaction there is no idempotent answer
     """
@@ -53,10 +78,13 @@ class Door(Protocol):
     def writer(self) -> Any: ...
 
     @property
-    def uploader(self) -> Any: ...
+    def manager(self) -> Any: ...
 
     @property
-    def manager(self) -> Any: ...
+    def preparer(self) -> Any: ...
+
+    @property
+    def uploader(self) -> Any: ...
 
     @property
     def caller(self) -> Any: ...

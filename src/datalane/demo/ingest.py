@@ -15,7 +15,8 @@ from datalane.demo.corpus import Corpus, File, identity_of
 from datalane.demo.people import Person
 from datalane.engine.worker import WorkerSettings
 from datalane.errors import DatalaneError
-from datalane.knowledge.documents.service import store_original, upload_batch
+from datalane.knowledge.documents.originals import store_original
+from datalane.knowledge.documents.service import upload_batch
 from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane
 

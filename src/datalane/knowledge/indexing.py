@@ -1,8 +1,11 @@
-"""Indexing text that a caller hands over directly, in the caller's transaction: no job, no waiting."""
+"""Indexing text that a caller hands over directly: no job, no waiting.
+
+`prepare` does the slow work while no transaction is open; `index_chunks` writes in the caller's.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -11,10 +14,10 @@ from pydantic import BaseModel, Field
 
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded
-from datalane.kit.ids import uuid7
 from datalane.knowledge.chunking import Chunk
+from datalane.knowledge.documents.originals import Original, check_document, store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.documents.service import Original, add_ready
+from datalane.knowledge.documents.service import add_ready
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
 from datalane.knowledge.ingestion import Arrival, write
@@ -64,15 +67,6 @@ async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks
         data = request.text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput("the text holds a lone surrogate, which is not a character") from error
-    if len(data) > limits.upload:
-        raise LimitExceeded(f"the text has {len(data):,} bytes, the limit is {limits.upload:,}")
-    outcome = (await knowledge.pool.extract_many([Source(data, None, "text/plain", request.source_title)]))[0]
-    if isinstance(outcome, Failure):
-        raise InvalidInput(f"{outcome.error_class}: {outcome.message}")
-    extracted = outcome if request.chunks is None else _recut(knowledge, outcome, request.chunks)
-    version_id = uuid7()
-    key = knowledge.files.key(workspace_id, version_id)
-    await knowledge.files.put(key, data)
     document = NewDocument(
         filename=None,
         media_type="text/plain",
@@ -81,7 +75,14 @@ async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks
         tags=request.tags,
         document_id=request.document_id,
     )
-    return Prepared(Original(document, version_id, key, len(data), hashlib.sha256(data).digest()), extracted)
+    check_document(document, len(data), limits)
+    outcome = (await knowledge.pool.extract_many([Source(data, None, "text/plain", request.source_title)]))[0]
+    if isinstance(outcome, Failure):
+        raise InvalidInput(f"{outcome.error_class}: {outcome.message}")
+    extracted = outcome
+    if request.chunks is not None:
+        extracted = await asyncio.to_thread(_recut, knowledge, outcome, request.chunks)
+    return Prepared(await store_original(knowledge.files, workspace_id, document, data, limits), extracted)
 
 
 def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Extracted:

@@ -7,10 +7,11 @@ from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 
-from datalane.contracts.http import Door
+from datalane.contracts.http import Door, LateTransaction
 from datalane.db.transaction import Transaction
 from datalane.knowledge import indexing
 from datalane.knowledge.documents import service as documents
+from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, NewDocument, Uploaded
 from datalane.knowledge.responses import service as responses
 from datalane.knowledge.responses.schemas import CitationList, NewResponse, Response
@@ -37,7 +38,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         source_uri: Annotated[str | None, Form(max_length=2_000)] = None,
         tags: Annotated[list[str] | None, Form()] = None,
         document_id: Annotated[UUID | None, Form()] = None,
-        tx: Transaction = door.uploader,
+        late: LateTransaction = door.uploader,
     ) -> Uploaded:
         """Keep a file and ingest it by a job. The same bytes of the same source are one document."""
         new = NewDocument(
@@ -48,9 +49,11 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
             tags=tags or [],
             document_id=document_id,
         )
-        data = await file.read()
-        original = await documents.store_original(knowledge.files, tx.workspace_id, new, data, door.settings.limits)
-        return await documents.keep_or_discard(tx, knowledge.files, original)
+        async with knowledge.writing:
+            workspace_id, limits = late.context.workspace_id, door.settings.limits
+            original = await store_original(knowledge.files, workspace_id, new, await file.read(), limits)
+        late.on_failure(lambda: discard_original(knowledge.files, original))
+        return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
 
     @routes.get("/list")
     async def list_documents(
@@ -78,11 +81,11 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = door.router(prefix="/retrieval", tags=["retrieval"])
 
     @routes.post("/index-chunks", status_code=201)
-    async def index_chunks(body: indexing.IndexChunks, tx: Transaction = door.writer) -> indexing.Indexed:
+    async def index_chunks(body: indexing.IndexChunks, late: LateTransaction = door.preparer) -> indexing.Indexed:
         """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives."""
-        prepared = await indexing.prepare(knowledge, tx.workspace_id, body, door.settings.limits)
-        async with documents.discarded_on_error(knowledge.files, prepared.original.file_key):
-            return await indexing.index_chunks(tx, prepared)
+        prepared = await indexing.prepare(knowledge, late.context.workspace_id, body, door.settings.limits)
+        late.on_failure(lambda: discard_original(knowledge.files, prepared.original))
+        return await indexing.index_chunks(await late.begin(), prepared)
 
     @routes.post("/query")
     async def query(body: RetrievalQuery, tx: Transaction = door.reader) -> Answer:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from datalane.db.database import Database
 from datalane.engine.handlers import Handler, Handlers, Mode
@@ -17,15 +18,21 @@ from datalane.settings import Settings
 
 INGEST_BATCH = 50
 """Documents that share a child's message and a transaction."""
+WRITTEN_AT_ONCE = 8
+"""Uploads of one process whose bytes are in memory on their way to the file store; others wait on disk."""
 
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """`pool` starts its children when they are first needed; `embedder` loads at the first query."""
+    """`pool` starts its children when they are first needed; `embedder` loads at the first query.
+
+    Hold `writing` while an upload's bytes are in memory.
+    """
 
     files: FileStore
     pool: ExtractionPool
     embedder: Embedder
+    writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITTEN_AT_ONCE))
 
     def register(self, handlers: Handlers, database: Database) -> None:
         """Add the handlers of document jobs."""

@@ -15,8 +15,11 @@ from datalane.db.transaction import Transaction
 from datalane.engine.events import get_event
 from datalane.engine.handlers import Job
 from datalane.engine.worker import WorkerSettings
+from datalane.errors import NotFound
+from datalane.kit.ids import uuid7
+from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import Document, NewDocument, Uploaded
-from datalane.knowledge.documents.service import get_document, keep_or_discard, store_original
+from datalane.knowledge.documents.service import get_document, upload_or_discard
 from datalane.knowledge.retrieval.schemas import Answer, Method, Query
 from datalane.knowledge.retrieval.service import retrieve
 from datalane.knowledge.runtime import Knowledge
@@ -75,8 +78,12 @@ class Library:
         context = context or self.context
         files, limits = self.knowledge.files, self.lane.settings.limits
         original = await store_original(files, context.workspace_id, NewDocument(**said), data, limits)
-        async with self.lane.transaction(context) as tx:
-            return await keep_or_discard(tx, files, original)
+        try:
+            async with self.lane.transaction(context) as tx:
+                return await upload_or_discard(tx, files, original)
+        except NotFound:
+            await discard_original(files, original)
+            raise
 
     async def through(self, count: int = 1) -> list[tuple[str, str]]:
         """The next outcomes."""
@@ -112,3 +119,26 @@ class Library:
     async def stored_files(self) -> int:
         folder = self.lane.settings.home / "files"
         return sum(1 for path in folder.rglob("*") if path.is_file())
+
+
+def a_job(context: Context, kind: str, args: dict[str, Any]) -> Job:
+    """A job as a handler gets it."""
+    ids: dict[str, Any] = {"workspace_id": context.workspace_id, "id": uuid7(), "actor_id": context.actor_id}
+    counts: dict[str, Any] = {
+        "attempt_count": 1,
+        "max_attempts": 3,
+        "rescue_count": 0,
+        "lease_token": 1,
+        "causation_depth": 0,
+    }
+    return Job(
+        **ids,
+        **counts,
+        kind=kind,
+        args=args,
+        subject_id=None,
+        correlation_id=context.correlation_id,
+        causation_id=None,
+        order_key=None,
+        queued_at=context.request_timestamp,
+    )

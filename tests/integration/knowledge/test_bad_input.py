@@ -9,8 +9,8 @@ import pytest
 from tests.integration.knowledge.library import Library
 
 from datalane.errors import InvalidInput, LimitExceeded
+from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.documents.service import store_original
 from datalane.knowledge.indexing import MOST_CHUNK_CHARACTERS, IndexChunks, Span, prepare
 from datalane.knowledge.retrieval.schemas import Method
 from datalane.settings import Limits

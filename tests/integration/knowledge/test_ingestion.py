@@ -12,8 +12,9 @@ from tests.integration.knowledge.library import Library
 from datalane.contracts.context import Role
 from datalane.errors import NotFound
 from datalane.kit.ids import uuid7
+from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.documents.service import add_ready, store_original
+from datalane.knowledge.documents.service import add_ready
 from datalane.knowledge.extraction.types import Extracted, Source
 from datalane.knowledge.indexing import IndexChunks, Span, index_chunks, prepare
 from datalane.knowledge.ingestion import Arrival, write

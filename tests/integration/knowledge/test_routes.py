@@ -3,84 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import httpx
 import pytest
-from tests.conftest import a_context
 from tests.integration.knowledge.library import Library
+from tests.integration.knowledge.site import TEXT, Site, calling, open_site
 
-from datalane.api.app import create_app
-from datalane.contracts.context import Role
 from datalane.kit.ids import uuid7
-from datalane.knowledge import routes
 from datalane.knowledge.files import FileStore
-
-PASSWORD = "correct horse battery"
-TEXT = b"Herons stand still in the reeds."
-
-
-@dataclass
-class Site:
-    """The application, the library behind it, and people who sign up when they are first needed: the owner, someone of
-    each other role, and a stranger with a workspace of their own."""
-
-    client: httpx.AsyncClient
-    library: Library
-    headers: dict[str, dict[str, str]]
-    workspace_id: UUID
-
-    async def known(self, who: str) -> dict[str, str]:
-        """The headers with which `who` acts."""
-        if who not in self.headers:
-            person = await sign_up(self.client, who)
-            self.headers[who] = {"Authorization": f"Bearer {person['token']}"}
-            if who != "stranger":
-                member = {"email": f"{who}@example.com", "role": who}
-                added = await self.client.post("/workspaces/members/add", json=member, headers=self.headers["owner"])
-                assert added.status_code == 201, added.text
-                self.headers[who]["X-Workspace-Id"] = str(self.workspace_id)
-        return self.headers[who]
-
-    async def post(self, path: str, who: str = "owner", **request: Any) -> httpx.Response:
-        extra = request.pop("headers", {})
-        return await self.client.post(path, headers={**await self.known(who), **extra}, **request)
-
-    async def get(self, path: str, who: str = "owner", **params: Any) -> httpx.Response:
-        return await self.client.get(path, headers=await self.known(who), params=params)
-
-    async def upload(self, data: bytes = TEXT, who: str = "owner", name: str = "a.txt", **form: Any) -> httpx.Response:
-        headers = form.pop("headers", {})
-        return await self.post("/documents/upload", who, files={"file": (name, data)}, data=form, headers=headers)
-
-    async def bring_in(self, data: bytes = TEXT, **form: Any) -> dict[str, Any]:
-        answer = await self.upload(data, **form)
-        assert answer.status_code == 202, answer.text
-        await self.library.through()
-        return dict(answer.json())
-
-
-async def sign_up(client: httpx.AsyncClient, name: str) -> dict[str, Any]:
-    account = {"email": f"{name}@example.com", "password": PASSWORD, "name": name}
-    answer = await client.post("/auth/sign-up", json=account)
-    assert answer.status_code == 201, answer.text
-    return dict(answer.json())
 
 
 @pytest.fixture
 async def site(library: Library) -> AsyncIterator[Site]:
-    app = create_app(library.lane, [partial(routes.router, knowledge=library.knowledge)])
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
-        owner = await sign_up(client, "owner")
-        workspace_id = UUID(owner["workspace_id"])
-        headers = {"owner": {"Authorization": f"Bearer {owner['token']}"}}
-        library.context = a_context(workspace_id, Role.OWNER)
-        yield Site(client, library, headers, workspace_id)
+    async with open_site(library) as opened:
+        yield opened
 
 
 def without_correlation(answer: httpx.Response) -> tuple[int, dict[str, Any]]:
@@ -239,9 +178,7 @@ async def test_citations_need_one_id(site: Site) -> None:
 
 async def test_a_full_disk_is_said_and_nothing_is_half_written(site: Site, full_disk: Path) -> None:
     knowledge = replace(site.library.knowledge, files=FileStore(full_disk.as_uri()))
-    app = create_app(site.library.lane, [partial(routes.router, knowledge=knowledge)])
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
+    async with calling(site.library, knowledge) as client:
         files = {"file": ("a.txt", b"x" * 1_000_000)}
         answer = await client.post("/documents/upload", files=files, headers=await site.known("member"))
     assert (answer.status_code, answer.json()["code"]) == (507, "storage_full")

@@ -10,8 +10,8 @@ from tests.integration.knowledge.library import Library
 
 from datalane.errors import ConfigurationError
 from datalane.kit.ids import uuid7
+from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.documents.service import store_original
 from datalane.knowledge.files import FileStore, FileStoreUnavailable, StorageFull
 
 

@@ -1,15 +1,12 @@
 """Uploading, listing and deleting documents.
 
-An upload stores the original first and then, in one transaction, the document, its version and the job that ingests it.
-The job's states are the document's: there is no second status to drift.
+An upload stores the original first (`originals`) and then, in one short transaction, the document, its version and the
+job that ingests it. The job's states are the document's: there is no second status to drift.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -21,60 +18,17 @@ from datalane.db.transaction import Transaction
 from datalane.engine import audit
 from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
 from datalane.engine.search.index import Collection, remove_entries
-from datalane.errors import Forbidden, InvalidInput, LimitExceeded, NotFound
+from datalane.errors import Forbidden, NotFound
+from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
-from datalane.kit.jsonlimits import encode_within
-from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
-from datalane.knowledge.files import FileStore, FileStoreUnavailable
-from datalane.settings import Limits
+from datalane.knowledge.documents.originals import Original, discard_original, refuse_late
+from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, Uploaded
+from datalane.knowledge.files import FileStore
 
 INGEST = "document.ingest"
 DELETE_FILE = "document.delete_file"
 
 _queries = load_queries(__file__)
-_DEFAULTS = Limits()
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """An original that is in the file store, waiting for its rows."""
-
-    document: NewDocument
-    version_id: UUID
-    file_key: str
-    size: int
-    sha256: bytes
-
-    @property
-    def identity(self) -> tuple[bytes, str | None]:
-        return self.sha256, self.document.source_uri
-
-
-async def store_original(
-    files: FileStore, workspace_id: UUID, document: NewDocument, data: bytes, limits: Limits = _DEFAULTS
-) -> Original:
-    """Check what was said of the file and keep its bytes. Call it before the transaction opens.
-
-    Raises `LimitExceeded` naming the limit, `InvalidInput`, `FileStoreUnavailable`.
-    """
-    check_document(document, len(data), limits)
-    version_id = uuid7()
-    key = files.key(workspace_id, version_id)
-    await files.put(key, data)
-    return Original(document, version_id, key, len(data), hashlib.sha256(data).digest())
-
-
-def check_document(document: NewDocument, size: int, limits: Limits) -> None:
-    if size > limits.upload:
-        raise LimitExceeded(f"the file has {size:,} bytes, the limit of an upload is {limits.upload:,}")
-    if len(document.tags) > limits.tags:
-        raise LimitExceeded(f"{len(document.tags)} tags, the limit is {limits.tags}")
-    if any(not tag or len(tag) > limits.tag_characters for tag in document.tags):
-        raise InvalidInput(f"a tag has 1 to {limits.tag_characters} characters")
-    encode_within(document.metadata, "the metadata", limits.metadata, limits.metadata_depth)
-    texts = (document.title, document.filename, document.source_uri, document.media_type, *document.tags)
-    if any("\x00" in text for text in texts if text):
-        raise InvalidInput("title, names and tags must hold no NUL character")
 
 
 async def upload(tx: Transaction, original: Original) -> Uploaded:
@@ -86,6 +40,7 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
     """Add documents in order, all or none. The same bytes of the same source are one document."""
     with translated():
         await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
+    refuse_late(originals, utc_now())
     known = await _find_known(tx, originals)
     answers: dict[UUID, Uploaded] = {}
     fresh: list[tuple[Original, UUID, int]] = []
@@ -114,24 +69,12 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
     return [answers[original.version_id] for original in originals]
 
 
-async def keep_or_discard(tx: Transaction, files: FileStore, original: Original) -> Uploaded:
-    """`upload`, and the stored file goes again when its bytes were here already or the upload is refused."""
-    async with discarded_on_error(files, original.file_key):
-        uploaded = await upload(tx, original)
-        if not uploaded.created:
-            await files.delete(original.file_key)
-        return uploaded
-
-
-@asynccontextmanager
-async def discarded_on_error(files: FileStore, key: str) -> AsyncIterator[None]:
-    """Nothing refers to the file `key` when the block fails, so it is removed."""
-    try:
-        yield
-    except BaseException:
-        with suppress(FileStoreUnavailable):
-            await files.delete(key)
-        raise
+async def upload_or_discard(tx: Transaction, files: FileStore, original: Original) -> Uploaded:
+    """`upload`; when its bytes were here already, the stored file goes again after the commit."""
+    uploaded = await upload(tx, original)
+    if not uploaded.created:
+        tx.after_commit(lambda: discard_original(files, original))
+    return uploaded
 
 
 async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[tuple[bytes, str | None], Uploaded]:
@@ -168,6 +111,7 @@ async def add_ready(tx: Transaction, original: Original) -> tuple[UUID, int]:
     wanted = original.document.document_id
     document_id = wanted or uuid7()
     ordinal = 1 if wanted is None else await _next_version(tx, wanted)
+    refuse_late([original], utc_now())
     await _add_rows(tx, [(original, document_id, ordinal)], [None])
     return document_id, ordinal
 
