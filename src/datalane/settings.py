@@ -34,6 +34,9 @@ def _seconds(value: object) -> object:
 Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
 
 
+LongDuration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(hours=1))]
+
+
 class Limits(BaseModel):
     """Past one of these the caller gets an error that names it."""
 
@@ -63,9 +66,12 @@ class JobSettings(BaseModel):
 
 
 class Retention(BaseModel):
+    """`orphaned_originals` is at least an hour: a younger file may belong to an upload that is about to commit."""
+
     events: Duration = timedelta(days=90)
     job_history: Duration = timedelta(days=30)
     ingestion_log: Duration = timedelta(days=30)
+    orphaned_originals: LongDuration = timedelta(days=1)
 
 
 class SessionSettings(BaseModel):

@@ -40,7 +40,7 @@ class KeptLane:
 
     def __init__(self, home: Path, **settings: str) -> None:
         self.home = home
-        self.url = f"http://127.0.0.1:{_free_port()}"
+        self.url = f"http://127.0.0.1:{free_port()}"
         self.refusals: list[dict[str, Any]] = []
         """The last words of each `up` that ended by itself."""
         self._settings = settings
@@ -156,7 +156,7 @@ def _lives(process: psutil.Process) -> bool:
         return False
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

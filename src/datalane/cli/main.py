@@ -11,6 +11,7 @@ import typer
 
 from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
+from datalane.cli.files import files
 from datalane.cli.init import init
 from datalane.cli.jobs import jobs
 from datalane.cli.migrate import migrate
@@ -33,6 +34,7 @@ for command in (up, demo, init, doctor, api, worker, maintenance, version):
     app.command()(command)
 app.add_typer(migrate, name="migrate")
 app.add_typer(jobs, name="jobs")
+app.add_typer(files, name="files")
 
 
 def main() -> None:

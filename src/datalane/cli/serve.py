@@ -58,8 +58,13 @@ def worker(app: App = None) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        async with open_lane(lane, settings, url, stop):
-            await _announcing(ready, run_worker(lane, stop, ready))
+        async with open_lane(lane, settings, url, stop) as knowledge:
+            sweeping = asyncio.create_task(knowledge.sweep(lane.database).keep(stop))
+            try:
+                await _announcing(ready, run_worker(lane, stop, ready))
+            finally:
+                sweeping.cancel()
+                await asyncio.gather(sweeping, return_exceptions=True)
 
     _run(work, settings)
 

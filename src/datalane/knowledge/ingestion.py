@@ -32,7 +32,7 @@ from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction import ExtractionPool, Source
 from datalane.knowledge.extraction.types import Extracted
 from datalane.knowledge.extraction.types import Failure as ExtractionFailure
-from datalane.knowledge.files import FileStore
+from datalane.knowledge.files import FileStore, is_key_of
 from datalane.knowledge.vectors import to_wire
 
 DEFAULT_LANGUAGE = "english"
@@ -116,7 +116,11 @@ class Ingestion:
         await publish(tx, "document.failed", payload, subject_id=job.subject_id)
 
     async def delete_file(self, job: Job) -> None:
-        await self._files.delete(job.args["file_key"])
+        """Whoever may enqueue chooses the args, so they reach no other workspace's files."""
+        key = job.args["file_key"]
+        if not is_key_of(job.workspace_id, key):
+            raise JobError("wrong_file", "the file is none of this workspace's originals", retryable=False)
+        await self._files.delete(key)
 
 
 def _ingested(arrival: Arrival) -> NewEvent:

@@ -6,10 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from datalane.db.database import Database
 from datalane.engine.handlers import Handler, Handlers, Mode
 from datalane.knowledge.documents.service import DELETE_FILE, INGEST
+from datalane.knowledge.documents.sweep import SWEEP, Sweep
 from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
 from datalane.knowledge.extraction import ExtractionPool
 from datalane.knowledge.files import FileStore
@@ -26,13 +28,17 @@ WRITTEN_AT_ONCE = 8
 class Knowledge:
     """`pool` starts its children when they are first needed; `embedder` loads at the first query.
 
-    Hold `writing` while an upload's bytes are in memory.
+    Hold `writing` while an upload's bytes are in memory. Originals without a document are orphans after `orphan_age`.
     """
 
     files: FileStore
     pool: ExtractionPool
     embedder: Embedder
+    orphan_age: timedelta = timedelta(days=1)
     writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITTEN_AT_ONCE))
+
+    def sweep(self, database: Database) -> Sweep:
+        return Sweep(database, self.files, self.orphan_age)
 
     def register(self, handlers: Handlers, database: Database) -> None:
         """Add the handlers of document jobs."""
@@ -48,6 +54,7 @@ class Knowledge:
             )
         )
         handlers.add(Handler(DELETE_FILE, Mode.EXTERNAL, ingestion.delete_file))
+        handlers.add(Handler(SWEEP, Mode.EXTERNAL, self.sweep(database).run))
 
 
 @asynccontextmanager
@@ -55,6 +62,7 @@ async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge]:
     """Raises `ConfigurationError` when the file store cannot be used."""
     pool = ExtractionPool(settings.parsing.processes, settings.parsing.timeout.total_seconds(), settings.parsing.memory)
     try:
-        yield Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder())
+        age = settings.retention.orphaned_originals
+        yield Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder(), age)
     finally:
         await pool.aclose()

@@ -84,7 +84,8 @@ CREATE TABLE datalane.document_versions (
     PRIMARY KEY (workspace_id, version_id),
     UNIQUE (workspace_id, document_id, ordinal),
     FOREIGN KEY (workspace_id, document_id) REFERENCES datalane.documents (workspace_id, document_id) ON DELETE CASCADE,
-    CONSTRAINT indexed_versions_have_their_text CHECK ((indexed_at IS NULL) = (canonical_text IS NULL))
+    CONSTRAINT indexed_versions_have_their_text CHECK ((indexed_at IS NULL) = (canonical_text IS NULL)),
+    CONSTRAINT an_original_lies_in_its_workspace CHECK (file_key = workspace_id::text || '/' || version_id::text)
 );
 CREATE INDEX document_versions_by_content ON datalane.document_versions (workspace_id, content_sha256);
 SELECT app.protect('datalane.document_versions', 'tenant');
