@@ -14,6 +14,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from datalane.contracts.registry import EventType
 from datalane.db.database import Database
@@ -28,6 +29,10 @@ SELECT workspace_id, id, kind, subject_id, args, attempt_count, max_attempts, re
        correlation_id, causation_id, causation_depth, order_key, queued_at
 FROM datalane.claim_jobs($1, $2, $3, $4, $5, $6, $7)
 """
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+log = structlog.get_logger(__name__)
 
 
 class Desk:
@@ -64,12 +69,12 @@ class Desk:
         return jobs
 
     async def finish(self, jobs: Sequence[Job]) -> set[UUID]:
-        """Complete jobs of any workspaces; answers the ids that were still held."""
-        return set(await self._value("SELECT datalane.finish_jobs($1, $2, $3)", *_held(jobs)))
+        """Complete jobs of any workspaces, however long the database is away; answers the ids that were still held."""
+        return set(await self._in_the_end("SELECT datalane.finish_jobs($1, $2, $3)", *_held(jobs)))
 
     async def fail(self, job: Job, error_class: str, message: str, retry_after: timedelta | None) -> str | None:
-        """The job's new status, None when its lease was lost."""
-        status: str | None = await self._value(
+        """Record a failure, however long the database is away; the job's new status, None when its lease was lost."""
+        status: str | None = await self._in_the_end(
             "SELECT datalane.fail_job($1, $2, $3, $4, $5, $6)",
             *(job.workspace_id, job.id, job.lease_token, error_class, message, retry_after),
         )
@@ -86,6 +91,15 @@ class Desk:
     async def rescue(self) -> int:
         rescued: int = await self._value("SELECT datalane.rescue_jobs($1)", self._rescues)
         return rescued
+
+    async def reclaim(self, running: Sequence[Job], lease: timedelta) -> tuple[int, int]:
+        """Take back what this worker holds and is not `running`: how many, and how many are being decided still."""
+        workspaces, ids, _ = _held(running)
+        row = await self._row(
+            "SELECT reclaimed, undecided FROM datalane.reclaim_jobs($1, $2, $3, $4, $5)",
+            *(self._name, workspaces, ids, self._rescues, lease),
+        )
+        return row["reclaimed"], row["undecided"]
 
     async def register(
         self, kinds: dict[str, int | None], events: Sequence[EventHandler], types: Sequence[EventType]
@@ -111,11 +125,29 @@ class Desk:
         )
         return job_id
 
+    async def _in_the_end(self, sql: str, *args: Any) -> Any:
+        """As `_value`, asked again until the database answers.
+
+        Only for verbs that name a lease token: had the first try worked although its answer was lost, a further one
+        changes nothing.
+        """
+        pause = _FIRST_PAUSE
+        while True:
+            try:
+                return await self._value(sql, *args)
+            except DatabaseUnavailable as error:
+                log.warning("waiting_for_the_database", error=str(error))
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
     async def _value(self, sql: str, *args: Any) -> Any:
+        return (await self._row(sql, *args))[0]
+
+    async def _row(self, sql: str, *args: Any) -> asyncpg.Record:
         connection = await self._connected()
         async with self._keeper_lock:
             with _dropped_when_broken(connection):
-                return await connection.fetchval(sql, *args)
+                return await connection.fetchrow(sql, *args)
 
     async def _connected(self) -> asyncpg.Connection:
         """The keeper connection, which also listens for wake-ups."""

@@ -41,7 +41,11 @@ class Runner:
         self._draw = draw
 
     async def run(self, handler: Handler, jobs: Sequence[Job]) -> None:
-        """Never raises for what a handler does; a database that is away leaves the jobs to their leases."""
+        """Never raises for what a handler does.
+
+        Raises `DatabaseUnavailable`: the database knows which of the jobs are done, the others are for their worker to
+        take back.
+        """
         try:
             if handler.mode is Mode.TRANSACTIONAL:
                 await self._together(handler, jobs, self._call_each)
@@ -51,7 +55,8 @@ class Runner:
                 await self._external(handler, jobs[0])
         except DatabaseUnavailable as error:
             self._tally.lost += len(jobs)
-            log.warning("jobs_left_to_their_leases", kind=handler.kind, jobs=len(jobs), error=str(error))
+            log.warning("jobs_broke_off", kind=handler.kind, jobs=len(jobs), error=str(error))
+            raise
 
     async def _together(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
         """One transaction for all, optimistically; after a failure one for each, so that only the guilty one pays."""
@@ -116,6 +121,8 @@ class Runner:
                     await asyncio.to_thread(handler.function, job)
                 else:
                     await handler.function(job)
+        except DatabaseUnavailable:
+            raise
         except BaseException as error:
             await self._failed(handler, job, handlers_own(error))
             return

@@ -6,6 +6,9 @@
 
 It stops by draining: no new claims, running groups get `drain` seconds, the rest is given back unharmed. A worker that
 is killed loses nothing either: its leases run out and another one's rescue takes over.
+
+A worker that outlives its database waits for it. What has an outcome is written down then; what broke off, or may have
+been claimed without its knowing, it takes back before it claims anything new (`_recover`).
 """
 
 from __future__ import annotations
@@ -30,6 +33,9 @@ from datalane.errors import DatabaseUnavailable, DatalaneError, InvalidInput
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.settings import JobSettings
+
+_FIRST_PAUSE = timedelta(milliseconds=50)
+"""While the database is away a worker looks again after this long, then after twice as long, up to its poll."""
 
 log = structlog.get_logger(__name__)
 
@@ -60,6 +66,9 @@ class Worker:
         self._running: dict[asyncio.Task[None], list[Job]] = {}  # waiting for a slot, or in one
         self._started: set[asyncio.Task[None]] = set()
         self._full = False
+        self._broken_off = False  # we may hold jobs that we do not run
+        self._pause = _FIRST_PAUSE
+        self._undecided_until = 0.0  # the loop's time before which to look again would be idle work
 
     async def run(self, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
         """Work until `stop` is set, then drain. `ready` is set once the worker can claim."""
@@ -99,8 +108,11 @@ class Worker:
         """Whether anything was claimed."""
         self._wake.clear()
         try:
+            if self._broken_off and asyncio.get_running_loop().time() >= self._undecided_until:
+                await self._recover()
             jobs = await self._desk.claim(self._handlers.kinds, self._settings.batch, self._settings.jobs.lease)
         except DatabaseUnavailable as error:
+            self._broken_off = True  # a claim whose answer was lost is a claim
             log.warning("waiting_for_the_database", error=str(error))
             return False
         except (DatalaneError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
@@ -111,6 +123,23 @@ class Worker:
             self._running[task] = group
             task.add_done_callback(self._done)
         return bool(jobs)
+
+    async def _recover(self) -> None:
+        """After an outage: let go of what the database does not know as ours, take back what we do not run.
+
+        A crash forgets the last claims. Their groups are ended first: claimed anew, a job has the same token again.
+        What is undecided is looked at again after a poll. Raises `DatabaseUnavailable`.
+        """
+        await self._heartbeat()
+        self._broken_off = False
+        running = [job for group in self._running.values() for job in group]
+        reclaimed, undecided = await self._desk.reclaim(running, self._settings.jobs.lease)
+        if undecided:
+            self._broken_off = True
+            self._undecided_until = asyncio.get_running_loop().time() + self._settings.poll.total_seconds()
+        self._pause = _FIRST_PAUSE
+        if reclaimed:
+            log.warning("jobs_taken_back", jobs=reclaimed)
 
     async def _run_in_a_slot(self, handler: Handler, group: list[Job]) -> None:
         async with self._slots:
@@ -130,7 +159,11 @@ class Worker:
         self._started.discard(task)
         if self._full or any(self._makes_way(job) for job in group):
             self._wake.set()
-        if not task.cancelled() and (error := task.exception()) is not None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, DatabaseUnavailable):
+            self._broken_off = True
+            self._wake.set()
+        elif error is not None:
             log.error("a_group_of_jobs_broke", error=repr(error))
 
     def _makes_way(self, job: Job) -> bool:
@@ -150,9 +183,13 @@ class Worker:
         return groups
 
     async def _idle(self) -> None:
-        """Wait for a wake-up, at most until the next look."""
+        """Wait for a wake-up, at most until the next look, which comes sooner while something is to be taken back."""
+        pause = self._settings.poll
+        if self._broken_off:
+            pause = min(pause, self._pause)
+            self._pause = 2 * pause
         try:
-            async with asyncio.timeout(self._settings.poll.total_seconds()):
+            async with asyncio.timeout(pause.total_seconds()):
                 await self._wake.wait()
         except TimeoutError:
             return
@@ -205,6 +242,11 @@ class Worker:
         if self._running:
             await asyncio.wait(list(self._running), timeout=self._settings.drain.total_seconds())
         await self._give_back(list(self._running))
+        if self._broken_off:
+            try:
+                await self._recover()
+            except DatabaseUnavailable as error:
+                log.warning("jobs_left_to_their_leases", error=str(error))
 
     async def _give_back(self, tasks: Sequence[asyncio.Task[None]]) -> None:
         jobs = [job for task in tasks for job in self._running[task]]

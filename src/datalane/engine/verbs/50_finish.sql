@@ -216,9 +216,27 @@ RETURNS uuid[] LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     SELECT coalesce(array_agg(held.id), '{}') FROM held
 $$;
 
--- The sweep: held jobs whose worker is lost go back to ready, their attempt unspent; past `bound` rescues a job is a dead
--- letter, since it seems to take its worker down. (Claims take over the lost jobs on the ready shelf by themselves.)
--- Answers how many were rescued.
+-- Take a job back from a worker that was lost, or that lost the database: its attempt is unspent, and it is ready again
+-- after `pause`. Past `bound` rescues it is a dead letter, since it seems to take its worker or the database down.
+CREATE OR REPLACE FUNCTION datalane.rescue_job(
+    job datalane.jobs, bound integer, error_class text, pause interval, at timestamptz)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    PERFORM datalane.record_attempt(job, 'retrying', error_class, NULL, 'rescued', at);
+    IF job.rescue_count + 1 > bound THEN
+        PERFORM datalane.bury_job(job, 'retrying', 'rescued_too_often', error_class,
+                                  format('it was taken back from its worker %s times', job.rescue_count + 1), at);
+        RETURN;
+    END IF;
+    UPDATE datalane.jobs j
+    SET status = 'retrying', shelf = CASE WHEN pause > interval '0' THEN 'due' ELSE 'ready' END, lease_until = NULL,
+        rescue_count = j.rescue_count + 1, attempt_count = j.attempt_count - 1, next_retry_at = at + pause,
+        last_error_class = error_class
+    WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
+END $$;
+
+-- The sweep: held jobs whose worker is lost go back to ready. (Claims take over the lost jobs on the ready shelf by
+-- themselves.) Answers how many were rescued.
 CREATE OR REPLACE FUNCTION datalane.rescue_jobs(bound integer, most integer DEFAULT 500, now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -228,17 +246,38 @@ BEGIN
         SELECT j.* FROM datalane.jobs j WHERE j.shelf = 'held' AND j.lease_until < at
         ORDER BY j.workspace_id, j.id LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
-        PERFORM datalane.record_attempt(job, 'retrying', 'lease_lost', NULL, 'rescued', at);
-        IF job.rescue_count + 1 > bound THEN
-            PERFORM datalane.bury_job(job, 'retrying', 'rescued_too_often', 'lease_lost',
-                                      format('its worker was lost %s times', job.rescue_count + 1), at);
-        ELSE
-            UPDATE datalane.jobs j
-            SET status = 'retrying', shelf = 'ready', lease_until = NULL, rescue_count = j.rescue_count + 1,
-                attempt_count = j.attempt_count - 1, next_retry_at = at, last_error_class = 'lease_lost'
-            WHERE j.workspace_id = job.workspace_id AND j.id = job.id;
-        END IF;
+        PERFORM datalane.rescue_job(job, bound, 'lease_lost', interval '0', at);
         rescued := rescued + 1;
     END LOOP;
     RETURN rescued;
+END $$;
+
+-- A worker that had lost the database takes back what it holds but does not run: jobs whose transaction broke, and those
+-- of a claim whose answer never came. What had committed all the same is no longer held. The first time a job is ready
+-- at once; after that it waits, twice as long each time up to `lease`, as it may be the job that breaks the connection.
+-- A row that an old session still has locked is being decided: it counts as undecided, to be asked about again.
+CREATE OR REPLACE FUNCTION datalane.reclaim_jobs(
+    worker text, running_workspaces uuid[], running_ids uuid[], bound integer, lease interval,
+    now timestamptz DEFAULT NULL)
+RETURNS TABLE (reclaimed integer, undecided integer) LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs;
+BEGIN
+    reclaimed := 0;
+    FOR job IN
+        SELECT j.* FROM datalane.jobs j
+        WHERE j.leased_by = worker AND j.status = 'processing' AND NOT EXISTS (
+            SELECT FROM unnest(running_workspaces, running_ids) AS r (workspace, id)
+            WHERE r.workspace = j.workspace_id AND r.id = j.id)
+        ORDER BY j.workspace_id, j.id FOR UPDATE OF j SKIP LOCKED
+    LOOP
+        PERFORM datalane.rescue_job(job, bound, 'database_unavailable', CASE job.rescue_count
+            WHEN 0 THEN interval '0' ELSE least(lease, interval '1 second' * 2.0 ^ least(job.rescue_count - 1, 30)) END, at);
+        reclaimed := reclaimed + 1;
+    END LOOP;
+    SELECT count(*) INTO undecided FROM datalane.jobs j
+    WHERE j.leased_by = worker AND j.status = 'processing' AND NOT EXISTS (
+        SELECT FROM unnest(running_workspaces, running_ids) AS r (workspace, id)
+        WHERE r.workspace = j.workspace_id AND r.id = j.id);
+    RETURN NEXT;
 END $$;

@@ -24,6 +24,7 @@ GRANT EXECUTE ON FUNCTION
     datalane.release_jobs(uuid[], uuid[], bigint[], timestamptz),
     datalane.extend_leases(uuid[], uuid[], bigint[], interval, timestamptz),
     datalane.rescue_jobs(integer, integer, timestamptz),
+    datalane.reclaim_jobs(text, uuid[], uuid[], integer, interval, timestamptz),
     datalane.register_job_kind(text, integer),
     datalane.register_event_type(text, integer, jsonb),
     datalane.register_event_handler(text, text, boolean),
