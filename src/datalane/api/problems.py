@@ -56,8 +56,16 @@ async def _handle(request: Request, error: Exception) -> Response:
         denial = error.denial if isinstance(error, Forbidden) else "unauthenticated"
         log_denial(request, denial, str(error))
     elif problem.status >= 500:
-        log.error("request_failed", exc_info=error)
+        log_failure(error)
     return answer(problem, request)
+
+
+def log_failure(error: Exception) -> None:
+    """A database that is away is no news to whoever reads tracebacks: one line says it. The rest is told whole."""
+    if isinstance(error, DatabaseUnavailable):
+        log.warning(error.code, error=str(error))
+    else:
+        log.error("request_failed", exc_info=error)
 
 
 def log_denial(request: Request, denial: str, reason: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from datalane.api.problems import answer, problem_of
+from datalane.api.problems import answer, log_failure, problem_of
 from datalane.errors import InvalidInput
 from datalane.kit.ids import new_correlation_id
 from datalane.kit.logs import bind_context, clear_context, get_logger
@@ -74,7 +74,7 @@ class TraceMiddleware:
         """What no handler took. A response that has begun cannot be taken back: the connection is broken instead."""
         problem = problem_of(error)
         if problem.status >= 500:
-            log.error("request_failed", exc_info=error)
+            log_failure(error)
         if trace.status is not None:
             raise error
         await answer(problem, Request(scope, receive))(scope, receive, send)

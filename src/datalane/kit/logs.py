@@ -62,6 +62,8 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None
     # Our own line tells more than the server's about each request.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # While the database is away, whoever needs a connection says so; the pool would add a traceback for each of its tries.
+    logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 
 def get_logger(name: str) -> Any:
