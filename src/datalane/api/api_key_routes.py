@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter, Query
 
 from datalane.api.door import HttpDoor
@@ -23,10 +21,10 @@ def router(door: HttpDoor) -> APIRouter:
 
     @routes.get("/list")
     async def list_api_keys(
-        tx: Transaction = door.manager, page_size: int = size, cursor: UUID | None = None
+        tx: Transaction = door.manager, page_size: int = size, cursor: str | None = None
     ) -> ApiKeys:
         """All keys of the workspace, never their secrets. `cursor` is the `next_cursor` of the page before."""
-        return await api_keys.list_api_keys(tx, after=cursor, page_size=page_size)
+        return await api_keys.list_api_keys(tx, cursor=cursor, page_size=page_size)
 
     @routes.post("/revoke")
     async def revoke(body: ApiKeyRevocation, tx: Transaction = door.manager) -> RevokedApiKey:

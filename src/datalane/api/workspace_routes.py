@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from fastapi import APIRouter, Query
 
 from datalane.api.context import Caller
@@ -58,9 +56,9 @@ def router(door: HttpDoor) -> APIRouter:
 
 def _member_routes(routes: APIRouter, door: HttpDoor, size: int) -> None:
     @routes.get("/members/list")
-    async def list_members(tx: Transaction = door.reader, page_size: int = size, cursor: UUID | None = None) -> Members:
+    async def list_members(tx: Transaction = door.reader, page_size: int = size, cursor: str | None = None) -> Members:
         """Members of the workspace, removed ones left out. `cursor` is the `next_cursor` of the page before."""
-        return await workspaces.list_members(tx, after=cursor, page_size=page_size)
+        return await workspaces.list_members(tx, cursor=cursor, page_size=page_size)
 
     @routes.post("/members/add", status_code=201)
     async def add_member(body: NewMember, tx: Transaction = door.manager) -> Membership:

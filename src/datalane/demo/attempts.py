@@ -6,8 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from datalane.demo.targets import Ids
+from datalane.kit.cursors import make_cursor
 from datalane.knowledge.retrieval.schemas import Method
 
 
@@ -23,10 +25,14 @@ class Attempt:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def attempts(ids: Ids, questions: Sequence[str], openapi: Mapping[str, Any]) -> list[Attempt]:
-    """Every read route with every kind of id, every retrieval method, and every write that names another's thing."""
+def attempts(ids: Ids, asker: UUID, questions: Sequence[str], openapi: Mapping[str, Any]) -> list[Attempt]:
+    """Every read route with every kind of id, every retrieval method, and every write that names another's thing.
+
+    `asker` is the workspace of who tries.
+    """
     return [
         *_by_name(ids),
+        *_cursors(ids, asker),
         *_every_read_route(ids, openapi),
         *_questions(questions),
         *_in_their_workspace(ids, questions, openapi),
@@ -39,12 +45,20 @@ def _by_name(ids: Ids) -> Iterator[Attempt]:
     for kind in (ids.documents, ids.versions, ids.chunks, ids.jobs):
         for one in kind:
             yield Attempt("GET", f"/documents/{one}")
-    for one in ids.documents:
-        yield Attempt("GET", "/documents/list", {"cursor": str(one), "page_size": "100"})
     for one in ids.responses:
         yield Attempt("GET", "/retrieval/citations", {"response_id": str(one)})
     for one in (*ids.citations, *ids.segments):
         yield Attempt("GET", "/retrieval/citations", {"citation_id": str(one)})
+
+
+def _cursors(ids: Ids, asker: UUID) -> Iterator[Attempt]:
+    """Their own cursors, and such as the asker could forge with their places in a list."""
+    lists = (("documents", "/documents/list"), ("members", "/workspaces/members/list"), ("api_keys", "/api-keys/list"))
+    for listing, path in lists:
+        for position in ids.documents if listing == "documents" else ids.users[:1]:
+            for workspace_id in (ids.workspaces[0], asker):
+                cursor = make_cursor(listing, workspace_id, position)
+                yield Attempt("GET", path, {"cursor": cursor, "page_size": "100"})
 
 
 def _every_read_route(ids: Ids, openapi: Mapping[str, Any]) -> Iterator[Attempt]:

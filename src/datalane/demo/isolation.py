@@ -79,7 +79,8 @@ async def try_the_wall(
     async with served(lane, knowledge) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         openapi = (await client.get("/openapi.json")).json()
         ids = owned.ids.sample()
-        real, void = attempts(ids, asked, openapi), attempts(ids.strangers(), asked, openapi)
+        real = attempts(ids, second.workspace_id, asked, openapi)
+        void = attempts(ids.strangers(), second.workspace_id, asked, openapi)
         found = differ = broken = 0
         for attempt, twin in zip(real, void, strict=True):
             answer = await _send(client, second, attempt)

@@ -12,6 +12,7 @@ from datalane.identity.queries import queries
 from datalane.identity.schemas import ApiKey, ApiKeys, CreatedApiKey, NewApiKey, RevokedApiKey
 from datalane.identity.tokens import ApiKeyToken, digest, new_secret
 from datalane.identity.workspaces import require
+from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 
 
@@ -41,12 +42,15 @@ async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None =
     )
 
 
-async def list_api_keys(tx: Transaction, *, after: UUID | None = None, page_size: int = 25) -> ApiKeys:
-    """Keys in the order they were made, revoked ones too. `next_cursor` is the next `after`."""
+async def list_api_keys(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> ApiKeys:
+    """Keys in the order they were made, revoked ones too. Raises `InvalidInput` for another list's cursor."""
     require(tx, Role.ADMIN)
+    after = read_cursor("api_keys", tx.workspace_id, cursor)
     rows = [row async for row in queries.list_api_keys(tx.connection, following=after, most=page_size + 1)]
     page = [ApiKey.model_validate(dict(row)) for row in rows[:page_size]]
-    return ApiKeys(data=page, page_size=page_size, next_cursor=page[-1].key_id if len(rows) > page_size else None)
+    more = len(rows) > page_size
+    following = make_cursor("api_keys", tx.workspace_id, page[-1].key_id) if more else None
+    return ApiKeys(data=page, page_size=page_size, next_cursor=following)
 
 
 async def revoke_api_key(tx: Transaction, key_id: UUID, now: datetime | None = None) -> RevokedApiKey:

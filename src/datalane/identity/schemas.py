@@ -123,7 +123,7 @@ class Members(BaseModel):
     data: list[Member]
     total_count: int
     page_size: int
-    next_cursor: UUID | None
+    next_cursor: str | None
 
 
 class NewApiKey(Body):
@@ -157,7 +157,7 @@ class CreatedApiKey(BaseModel):
 class ApiKeys(BaseModel):
     data: list[ApiKey]
     page_size: int
-    next_cursor: UUID | None
+    next_cursor: str | None
 
 
 class ApiKeyRevocation(Body):

@@ -10,6 +10,7 @@ from datalane.db.transaction import Transaction
 from datalane.errors import Forbidden, NotFound
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Member, Members, Membership, NewMember, Workspace
+from datalane.kit.cursors import make_cursor, read_cursor
 
 
 async def create_workspace(tx: Transaction, name: str, now: datetime | None = None) -> Workspace:
@@ -33,15 +34,19 @@ async def list_workspaces(tx: Transaction, user_id: UUID) -> list[Workspace]:
     return [Workspace.model_validate(dict(row)) async for row in queries.my_workspaces(tx.connection, user_id=user_id)]
 
 
-async def list_members(tx: Transaction, *, after: UUID | None = None, page_size: int = 25) -> Members:
-    """Members that are not removed, in the order their accounts were made. `next_cursor` is the next `after`."""
+async def list_members(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> Members:
+    """Members that are not removed, in the order their accounts were made.
+
+    Raises `InvalidInput` for a cursor that is not this list's.
+    """
+    after = read_cursor("members", tx.workspace_id, cursor)
     rows = [row async for row in queries.list_members(tx.connection, following=after, most=page_size + 1)]
     page = [Member.model_validate(dict(row)) for row in rows[:page_size]]
     return Members(
         data=page,
         total_count=await queries.count_members(tx.connection, workspace_id=tx.workspace_id),
         page_size=page_size,
-        next_cursor=page[-1].user_id if len(rows) > page_size else None,
+        next_cursor=make_cursor("members", tx.workspace_id, page[-1].user_id) if len(rows) > page_size else None,
     )
 
 

@@ -62,7 +62,7 @@ def configure_logging(level: str = "INFO", stream: TextIO | None = None) -> None
     # Our own line tells more than the server's about each request.
     logging.getLogger("uvicorn.access").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # While the database is away, whoever needs a connection says so; the pool would add a traceback for each of its tries.
+    # While the database is away, whoever needs a connection says so; the pool would add a traceback a try.
     logging.getLogger("asyncpg.pool").setLevel(logging.ERROR)
 
 

@@ -58,10 +58,10 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     @routes.get("/list")
     async def list_documents(
         page_size: Annotated[int, Query(ge=1, le=100)] = 25,
-        cursor: UUID | None = None,
+        cursor: str | None = None,
         tx: Transaction = door.reader,
     ) -> DocumentPage:
-        """Documents, newest first."""
+        """Documents, newest first. `cursor` is the `next_cursor` of the page before."""
         return await documents.list_documents(tx, cursor, page_size)
 
     @routes.get("/{document_id}")

@@ -6,12 +6,14 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from tests.integration.knowledge.library import Library
 from tests.integration.knowledge.site import TEXT, Site, calling, open_site
 
+from datalane.kit.cursors import make_cursor
 from datalane.kit.ids import uuid7
 from datalane.knowledge.files import FileStore
 
@@ -185,3 +187,63 @@ async def test_a_full_disk_is_said_and_nothing_is_half_written(site: Site, full_
     assert "disk is full" in answer.json()["detail"]
     assert set((await site.library.counts()).values()) == {0}
     assert [path for path in full_disk.rglob("*") if path.is_file()] == []
+
+
+async def fill(site: Site) -> dict[str, str]:
+    """Three of everything that is listed in pages; the key under which each list's rows are known."""
+    for who in ("viewer", "member"):
+        await site.known(who)
+    for number in range(3):
+        await site.bring_in(f"Page {number}".encode(), name=f"{number}.txt")
+        await site.post("/api-keys/create", json={"name": f"key {number}"})
+    return {"/documents/list": "document_id", "/workspaces/members/list": "user_id", "/api-keys/list": "key_id"}
+
+
+async def test_every_list_in_pages_is_walked_by_its_cursor_and_refuses_any_other(site: Site) -> None:
+    lists = await fill(site)
+    document = (await site.client.get("/openapi.json")).json()
+    paged = {
+        path
+        for path, operations in document["paths"].items()
+        if any(parameter["name"] == "cursor" for parameter in operations.get("get", {}).get("parameters", []))
+    }
+    assert paged == set(lists), "every list in pages is tried here"
+    cursors = {}
+    for path, key in lists.items():
+        everything = [row[key] for row in (await site.get(path)).json()["data"]]
+        page = (await site.get(path, page_size=1)).json()
+        cursors[path] = page["next_cursor"]
+        walked = [row[key] for row in page["data"]]
+        while page["next_cursor"] is not None:
+            page = (await site.get(path, page_size=1, cursor=page["next_cursor"])).json()
+            walked += [row[key] for row in page["data"]]
+        assert walked == everything
+        assert len(walked) == 3
+        assert not any(one in cursors[path] for one in everything), "a cursor is opaque"
+    for path in lists:
+        wrong = [*(cursor for other, cursor in cursors.items() if other != path), "", "x", str(uuid7()), "A" * 5_000]
+        wrong += [cursors[path][:-1], cursors[path] + "A", cursors[path].swapcase(), "\x00", "é"]
+        for cursor in wrong:
+            answer = await site.get(path, cursor=cursor)
+            assert (answer.status_code, answer.json()["code"]) == (422, "invalid_input"), f"{path} {cursor}"
+            assert [fault["field"] for fault in answer.json()["errors"]] == ["query.cursor"]
+
+
+async def test_a_cursor_of_another_workspace_gets_422_and_no_rows(site: Site) -> None:
+    for path in await fill(site):
+        theirs = (await site.get(path, page_size=1)).json()["next_cursor"]
+        answer = await site.get(path, "stranger", cursor=theirs)
+        assert answer.status_code == 422
+        assert "data" not in answer.json()
+
+
+async def test_a_forged_cursor_leads_nowhere_but_through_ones_own(site: Site) -> None:
+    """Cursors are not secrets: whoever makes one for their own workspace pages through their own rows."""
+    uploaded = await site.bring_in()
+    me = (await site.get("/auth/me", "stranger")).json()
+    forged = make_cursor("documents", UUID(me["workspace_id"]), UUID(int=2**128 - 1))
+    assert (await site.get("/documents/list", "stranger", cursor=forged)).json()["data"] == []
+    forged = make_cursor("documents", site.workspace_id, UUID(int=2**128 - 1))
+    assert (await site.get("/documents/list", "stranger", cursor=forged)).status_code == 422
+    own = await site.get("/documents/list", cursor=forged)
+    assert [row["document_id"] for row in own.json()["data"]] == [uploaded["document_id"]]

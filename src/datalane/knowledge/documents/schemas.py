@@ -64,7 +64,7 @@ class Uploaded(BaseModel):
 class DocumentPage(BaseModel):
     data: list[Document]
     page_size: int
-    next_cursor: UUID | None
+    next_cursor: str | None
 
 
 class Deleted(BaseModel):

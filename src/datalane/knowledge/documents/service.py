@@ -20,6 +20,7 @@ from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
 from datalane.engine.search.index import Collection, remove_entries
 from datalane.errors import Forbidden, NotFound
 from datalane.kit.clock import utc_now
+from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import Original, discard_original, refuse_late
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, Uploaded
@@ -168,16 +169,17 @@ async def get_document(tx: Transaction, document_id: UUID) -> Document:
     return _document(row)
 
 
-async def list_documents(tx: Transaction, after: UUID | None = None, page_size: int = 25) -> DocumentPage:
-    """Documents newest first; `after` is the last page's `next_cursor`."""
+async def list_documents(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> DocumentPage:
+    """Documents newest first. Raises `InvalidInput` for a cursor that is not this list's."""
+    after = read_cursor("documents", tx.workspace_id, cursor)
     with translated():
         rows = await _queries.list_documents(
             tx.connection, workspace_id=tx.workspace_id, after=after, page_size=page_size + 1
         )
     page = [_document(row) for row in rows[:page_size]]
-    return DocumentPage(
-        data=page, page_size=page_size, next_cursor=page[-1].document_id if len(rows) > page_size else None
-    )
+    more = len(rows) > page_size
+    following = make_cursor("documents", tx.workspace_id, page[-1].document_id) if more else None
+    return DocumentPage(data=page, page_size=page_size, next_cursor=following)
 
 
 async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
