@@ -4,7 +4,7 @@
     ├── InvalidInput            422  the caller's data is wrong; `errors` names each field
     │   └── SchemaViolation     422  an event payload does not match its registered schema
     ├── Unauthenticated         401  no valid session or API key
-    ├── Forbidden               403  the role may not do this; `denial` is the denial class
+    ├── Forbidden               403  the role may not do this; `denial` is the denial class, `target` what was denied
     ├── NotFound                404  it does not exist, or belongs to another workspace
     ├── Conflict                409  the state of the thing forbids it
     │   ├── IllegalTransition   409  no such edge in the lifecycle
@@ -54,9 +54,10 @@ class Forbidden(DatalaneError):
     code = "forbidden"
     status = 403
 
-    def __init__(self, message: str, denial: str = "role") -> None:
+    def __init__(self, message: str, denial: str = "role", target: str | None = None) -> None:
         super().__init__(message)
         self.denial = denial
+        self.target = target
 
 
 class NotFound(DatalaneError):

@@ -1,0 +1,110 @@
+"""The role matrix: who may do what to which resource, as data.
+
+A slice states its lines once, in `permissions.py`:
+
+    CREATE = MATRIX.allow(Role.MEMBER, "project.create", needs=["datalane.projects:insert"])
+
+A route names the line it takes (`door.writer(CREATE)`), a service checks it again for callers that come without HTTP
+(`CREATE.check(tx.context)`), and the database holds the same line a third time. `needs` says where: `table:command`
+for a policy, or the name of a verb, which begins with its own check of the rank. The isolation proof compares the
+three.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from datalane.contracts.context import Context, Role
+from datalane.errors import Forbidden, InvalidInput
+
+MEMBER_ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER)
+"""What a membership may hold, by rising rank. The system role may do whatever an owner may."""
+
+CLASS_RULES: Mapping[str, Mapping[str, Role]] = MappingProxyType(
+    {
+        "tenant": MappingProxyType(
+            {"select": Role.VIEWER, "insert": Role.MEMBER, "update": Role.MEMBER, "delete": Role.ADMIN}
+        ),
+        "append": MappingProxyType({"select": Role.VIEWER, "insert": Role.MEMBER}),
+        "log": MappingProxyType({"select": Role.VIEWER}),
+        "self": MappingProxyType(dict.fromkeys(("select", "insert", "update", "delete"), Role.VIEWER)),
+        "system": MappingProxyType({}),
+        "global": MappingProxyType({}),
+    }
+)
+"""The least role for each command on a table of each policy class; a command that is left out nobody may.
+
+Rows are always those of one's own workspace, and of class `self` one's own.
+"""
+
+_NAME = re.compile(r"[a-z][a-z_]*(?:\.[a-z][a-z_]*)+")
+_NEED = re.compile(r"[a-z_]+\.[a-z_0-9]+(?::(?:select|insert|update|delete))?")
+
+
+@dataclass(frozen=True, slots=True)
+class Permission:
+    """One line: `name` is `resource.action`, `least` the lowest role that may."""
+
+    name: str
+    least: Role
+    needs: tuple[str, ...] = ()
+
+    @property
+    def resource(self) -> str:
+        return self.name.rpartition(".")[0]
+
+    @property
+    def action(self) -> str:
+        return self.name.rpartition(".")[2]
+
+    def allows(self, role: Role) -> bool:
+        return role.rank >= self.least.rank
+
+    def check(self, context: Context) -> None:
+        """Raises `Forbidden` naming this line when the context's role ranks too low."""
+        if not self.allows(context.role):
+            raise Forbidden(
+                f"the role {context.role} may not do this ({self.name}); it takes {self.least} or above",
+                target=self.name,
+            )
+
+
+@dataclass
+class RoleMatrix:
+    """All lines of this process. Stating the same line twice is harmless, changing one is not."""
+
+    _lines: dict[str, Permission] = field(default_factory=dict)
+
+    def allow(self, least: Role, name: str, *, needs: Sequence[str] = ()) -> Permission:
+        """State that `least` and above may `name`. Raises `InvalidInput` for a malformed or contradicting line."""
+        line = Permission(name, least, tuple(needs))
+        if not _NAME.fullmatch(name):
+            raise InvalidInput(f"permission {name!r}: write it as resource.action")
+        for need in line.needs:
+            if not _NEED.fullmatch(need):
+                raise InvalidInput(f"permission {name}: {need!r} is neither schema.table:command nor schema.verb")
+        if least is Role.SYSTEM:
+            raise InvalidInput(f"permission {name}: the least role must be one that a member can have")
+        known = self._lines.setdefault(name, line)
+        if known != line:
+            raise InvalidInput(f"permission {name} is stated twice, and differently")
+        return known
+
+    def __iter__(self) -> Iterator[Permission]:
+        return iter(sorted(self._lines.values(), key=lambda line: line.name))
+
+    def __getitem__(self, name: str) -> Permission:
+        try:
+            return self._lines[name]
+        except KeyError:
+            raise InvalidInput(f"there is no permission {name}") from None
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+
+MATRIX = RoleMatrix()
+"""The process's matrix."""

@@ -1,0 +1,22 @@
+"""What may be done with documents, search and answers, and by whom."""
+
+from datalane.contracts.authorization import MATRIX
+from datalane.contracts.context import Role
+
+_INDEX = ("chunks", "chunk_vectors", "search_postings", "search_entries", "search_totals")
+
+READ_DOCUMENTS = MATRIX.allow(
+    Role.VIEWER, "document.read", needs=["datalane.documents:select", "datalane.document_versions:select"]
+)
+ADD_DOCUMENTS = MATRIX.allow(
+    Role.MEMBER, "document.create", needs=["datalane.documents:insert", "datalane.document_versions:insert"]
+)
+DELETE_DOCUMENTS = MATRIX.allow(Role.ADMIN, "document.delete", needs=["datalane.documents:delete"])
+INDEX_CHUNKS = MATRIX.allow(Role.MEMBER, "retrieval.index", needs=[f"datalane.{table}:insert" for table in _INDEX])
+QUERY = MATRIX.allow(Role.VIEWER, "retrieval.query", needs=[f"datalane.{table}:select" for table in _INDEX])
+CITE = MATRIX.allow(
+    Role.MEMBER,
+    "citation.create",
+    needs=["datalane.responses:insert", "datalane.response_segments:insert", "datalane.citations:insert"],
+)
+READ_CITATIONS = MATRIX.allow(Role.VIEWER, "citation.read", needs=["datalane.citations:select"])
