@@ -30,6 +30,7 @@ GLOBAL = {
     "datalane.event_handlers",
     "datalane.event_types",
     "datalane.job_kinds",
+    "datalane.role_matrix",
     "datalane.sessions",
     "datalane.users",
 }

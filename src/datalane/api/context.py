@@ -9,10 +9,11 @@ from starlette.requests import Request
 
 from datalane.api.problems import log_denial
 from datalane.api.trace import trace_of
-from datalane.contracts.context import Context, Role
+from datalane.contracts.authorization import Permission
+from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
-from datalane.errors import Forbidden, InvalidInput, NotFound, Unauthenticated
+from datalane.errors import InvalidInput, NotFound, Unauthenticated
 from datalane.identity.accounts import Identity, authenticate
 from datalane.kit.logs import bind_context
 
@@ -56,12 +57,11 @@ async def authenticate_request(database: Database, request: Request) -> Caller:
     return Caller(identity, token, correlation_id, context)
 
 
-def context_in_workspace(caller: Caller, least: Role) -> Context:
-    """The caller's context. Raises `NotFound` without a workspace, `Forbidden` when its role ranks below `least`."""
+def context_in_workspace(caller: Caller, permission: Permission) -> Context:
+    """The caller's context. Raises `NotFound` without a workspace, `Forbidden` without the permission."""
     if caller.context is None:
         raise NotFound("no such workspace")
-    if caller.context.role.rank < least.rank:
-        raise Forbidden(f"the role {caller.context.role} may not do this; it takes {least} or above")
+    permission.check(caller.context)
     return caller.context
 
 

@@ -22,7 +22,8 @@ from datalane.api.idempotency import KeyedRequest, idempotency_key, keep, recall
 from datalane.api.lanes import OpenLane
 from datalane.api.late import LateTransaction
 from datalane.api.limits import meter_of
-from datalane.contracts.context import Context, Role
+from datalane.contracts.authorization import Permission
+from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
 from datalane.settings import Settings
@@ -33,36 +34,41 @@ Handle = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """What a route needs. `account` routes are about the caller, in whatever workspace or none; a `late` one opens its
-    transaction itself, after its slow work."""
+    """What a route needs. One without a permission is about the caller, in whatever workspace or none; a `late` one
+    opens its transaction itself, after its slow work."""
 
-    name: str
-    least: Role = Role.VIEWER
+    permission: Permission | None
     opens: bool = True
     writes: bool = False
     uploads: bool = False
     late: bool = False
-    account: bool = False
 
 
 class HttpDoor:
-    """Implements `datalane.contracts.http.Door`, and has more dependencies for routes about the caller.
+    """Implements `datalane.contracts.http.Door`, and has two more dependencies for routes about the caller.
 
-    `account` and `account_writer` give a `Caller`; the writer's has an open transaction. `self_writer` is for what
-    everybody may change about themselves: viewer and above, the service checks the rest.
+    `account` and `account_writer` give a `Caller`; the writer's has an open transaction.
     """
 
     def __init__(self, lane: OpenLane) -> None:
         self.lane = lane
-        self.reader = _dependency(Access("reader"))
-        self.writer = _dependency(Access("writer", Role.MEMBER, writes=True))
-        self.preparer = _dependency(Access("preparer", Role.MEMBER, writes=True, late=True))
-        self.uploader = _dependency(Access("uploader", Role.MEMBER, writes=True, uploads=True, late=True))
-        self.manager = _dependency(Access("manager", Role.ADMIN, writes=True))
-        self.self_writer = _dependency(Access("self_writer", writes=True))
-        self.caller = _dependency(Access("caller", opens=False))
-        self.account = _dependency(Access("account", opens=False, account=True))
-        self.account_writer = _dependency(Access("account_writer", writes=True, account=True))
+        self.account = _dependency(Access(None, opens=False))
+        self.account_writer = _dependency(Access(None, writes=True))
+
+    def reader(self, permission: Permission) -> Any:
+        return _dependency(Access(permission))
+
+    def writer(self, permission: Permission) -> Any:
+        return _dependency(Access(permission, writes=True))
+
+    def preparer(self, permission: Permission) -> Any:
+        return _dependency(Access(permission, writes=True, late=True))
+
+    def uploader(self, permission: Permission) -> Any:
+        return _dependency(Access(permission, writes=True, uploads=True, late=True))
+
+    def caller(self, permission: Permission) -> Any:
+        return _dependency(Access(permission, opens=False))
 
     @property
     def settings(self) -> Settings:
@@ -117,7 +123,8 @@ class DoorRoute(APIRoute):
             return await handle(checked)
 
         async def answer_guarded(request: Request) -> Response:
-            return await self._answer(request, access or Access("reader"), handle, secrets)
+            assert access is not None
+            return await self._answer(request, access, handle, secrets)
 
         return answer_guarded if access else answer_public
 
@@ -132,12 +139,12 @@ class DoorRoute(APIRoute):
         self, checked: CheckedRequest, access: Access, handle: Handle, secrets: frozenset[str]
     ) -> Response:
         caller = await authenticate_request(self.lane.database, checked)
-        context = caller.context if access.account else context_in_workspace(caller, access.least)
+        context = context_in_workspace(caller, access.permission) if access.permission else caller.context
         if access.uploads:
             meter_of(checked.scope).allow(self.lane.settings.limits.upload, "upload")
         asked = await self._read(checked, access)
         if not access.opens:
-            checked.scope[_GIVEN] = caller if access.account else context
+            checked.scope[_GIVEN] = context if access.permission else caller
             return await handle(checked)
         if context is None:
             return await self._answer_nowhere(checked, caller, asked, handle)
@@ -146,7 +153,7 @@ class DoorRoute(APIRoute):
             late = checked.scope[_GIVEN] = LateTransaction(self.lane.database, context, asked, kept)
             return await late.answer(lambda: handle(checked), secrets)
         async with self.lane.database.transaction(context) as tx:
-            checked.scope[_GIVEN] = replace(caller, transaction=tx) if access.account else tx
+            checked.scope[_GIVEN] = tx if access.permission else replace(caller, transaction=tx)
             return await self._answer_once(tx, checked, asked, handle, secrets)
 
     async def _read(self, request: CheckedRequest, access: Access) -> KeyedRequest | None:

@@ -85,7 +85,9 @@ def _complete(operation: dict[str, Any], access: Access | None, method: str) -> 
     if access is None:
         return
     operation["security"] = [{"bearer": []}]
-    operation["x-role"] = access.least.value
+    if access.permission is not None:
+        operation["x-permission"] = access.permission.name
+        operation["x-role"] = access.permission.least.value
     parameters.append(_header("X-Workspace-Id", "the workspace to act in; the oldest membership when absent"))
     if access.writes and method != "get":
         parameters.append(_header("Idempotency-Key", "the same key and body get the stored answer for 24 hours"))

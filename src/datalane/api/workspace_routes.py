@@ -9,6 +9,7 @@ from datalane.api.door import HttpDoor
 from datalane.db.transaction import Transaction
 from datalane.errors import DatalaneError, Forbidden
 from datalane.identity import workspaces
+from datalane.identity.permissions import ADD_MEMBER, CHANGE_MEMBER, LEAVE, READ_MEMBERS
 from datalane.identity.schemas import (
     MemberChange,
     MemberRemoval,
@@ -56,21 +57,23 @@ def router(door: HttpDoor) -> APIRouter:
 
 def _member_routes(routes: APIRouter, door: HttpDoor, size: int) -> None:
     @routes.get("/members/list")
-    async def list_members(tx: Transaction = door.reader, page_size: int = size, cursor: str | None = None) -> Members:
+    async def list_members(
+        tx: Transaction = door.reader(READ_MEMBERS), page_size: int = size, cursor: str | None = None
+    ) -> Members:
         """Members of the workspace, removed ones left out. `cursor` is the `next_cursor` of the page before."""
         return await workspaces.list_members(tx, cursor=cursor, page_size=page_size)
 
     @routes.post("/members/add", status_code=201)
-    async def add_member(body: NewMember, tx: Transaction = door.manager) -> Membership:
+    async def add_member(body: NewMember, tx: Transaction = door.writer(ADD_MEMBER)) -> Membership:
         """Add someone who has an account."""
         return await workspaces.add_member(tx, body)
 
     @routes.post("/members/change")
-    async def change_member(body: MemberChange, tx: Transaction = door.manager) -> Membership:
+    async def change_member(body: MemberChange, tx: Transaction = door.writer(CHANGE_MEMBER)) -> Membership:
         """Change a member's role, or suspend and reactivate."""
         return await workspaces.change_member(tx, body.user_id, role=body.role, status=body.status)
 
     @routes.post("/members/remove")
-    async def remove_member(body: MemberRemoval, tx: Transaction = door.self_writer) -> Membership:
+    async def remove_member(body: MemberRemoval, tx: Transaction = door.writer(LEAVE)) -> Membership:
         """End a membership and the API keys its holder created. To leave is free, to remove others takes an admin."""
         return await workspaces.remove_member(tx, body.user_id)

@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from datalane.cli.authz import authz
 from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
 from datalane.cli.files import files
@@ -34,6 +35,7 @@ for command in (up, demo, init, doctor, api, worker, maintenance, version):
     app.command()(command)
 app.add_typer(migrate, name="migrate")
 app.add_typer(jobs, name="jobs")
+app.add_typer(authz, name="authz")
 app.add_typer(files, name="files")
 
 

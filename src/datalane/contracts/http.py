@@ -6,12 +6,13 @@ A domain has `routes.py` with `def router(door: Door) -> APIRouter`:
         routes = door.router(prefix="/documents", tags=["documents"])
 
         @routes.post("/create", status_code=201)
-        async def create(body: NewDocument, tx: Transaction = door.writer) -> Document:
+        async def create(body: NewDocument, tx: Transaction = door.writer(CREATE)) -> Document:
             return await service.create(tx, body)
 
         return routes
 
-The face authenticates, checks the role, reads and checks the body, opens the tenant transaction, runs the route, and
+`CREATE` is the line of the role matrix that the route takes (`datalane.contracts.authorization`). The face
+authenticates, checks that line, reads and checks the body, opens the tenant transaction, runs the route, and
 commits before the answer leaves. An error rolls everything back and becomes a problem document. Writers answer
 `Idempotency-Key` in the same transaction as the effect. A route that declares none of the door's dependencies is
 public; the route table test holds the list of those.
@@ -25,6 +26,7 @@ from typing import Any, Protocol
 
 from fastapi import APIRouter
 
+from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
 from datalane.settings import Settings
 
@@ -57,37 +59,25 @@ class LateTransaction(Protocol):
 
 
 class Door(Protocol):
-    """Dependencies for route parameters. The first three are the open `Transaction`, with its context.
+    """Dependencies for route parameters, each for one line of the role matrix.
 
-    `reader`    viewer and above
-    `writer`    member and above
-    `manager`   admin and above
-    `preparer`  member and above, a `LateTransaction`
-    `uploader`  the same, and the body may be as large as an upload
-    `caller`    viewer and above: the `Context` alone, no transaction is open; open one with `transaction(context)`.
-                For reads: without the route's own transaction there is no idempotent answer
+    `reader` and `writer` give the open `Transaction` with its context, `preparer` and `uploader` a `LateTransaction`
+    (the body of an upload may be larger), `caller` the `Context` alone: open a transaction with `transaction(context)`.
+    `caller` is for reads: without the route's own transaction there is no idempotent answer.
     """
 
     @property
     def settings(self) -> Settings: ...
 
-    @property
-    def reader(self) -> Any: ...
+    def reader(self, permission: Permission) -> Any: ...
 
-    @property
-    def writer(self) -> Any: ...
+    def writer(self, permission: Permission) -> Any: ...
 
-    @property
-    def manager(self) -> Any: ...
+    def preparer(self, permission: Permission) -> Any: ...
 
-    @property
-    def preparer(self) -> Any: ...
+    def uploader(self, permission: Permission) -> Any: ...
 
-    @property
-    def uploader(self) -> Any: ...
-
-    @property
-    def caller(self) -> Any: ...
+    def caller(self, permission: Permission) -> Any: ...
 
     def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
         """A router whose routes go through the door."""

@@ -8,6 +8,7 @@ from uuid import UUID
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
+from datalane.engine.permissions import RECORD_AUDIT
 
 _queries = load_queries(__file__)
 
@@ -22,6 +23,7 @@ async def record(
     after: Any = None,
 ) -> UUID:
     """Leave an audit record of the context. `before` and `after` must hold no secret."""
+    RECORD_AUDIT.check(tx.context)
     with translated():
         recorded: UUID = await _queries.audit(
             tx.connection,

@@ -18,6 +18,7 @@ from datalane.contracts.registry import EVENTS
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
+from datalane.engine.permissions import PUBLISH, READ_EVENTS
 from datalane.errors import LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 
@@ -76,6 +77,7 @@ async def publish_batch(
     signature_verified: bool = False,
 ) -> list[Published]:
     """Publish up to `tx.limits.batch` events at once, all or none. Answers in the order given; errors as `publish`."""
+    PUBLISH.check(tx.context)
     limits = tx.limits
     if len(events) > limits.batch:
         raise LimitExceeded(f"{len(events):,} events in one batch, the limit is {limits.batch:,}")
@@ -145,6 +147,7 @@ class Event:
 
 async def get_event(tx: Transaction, event_id: UUID) -> Event | None:
     """The workspace's event, or None."""
+    READ_EVENTS.check(tx.context)
     with translated():
         row = await _queries.get_event(tx.connection, workspace_id=tx.workspace_id, event_id=event_id)
     return None if row is None else Event(**row)

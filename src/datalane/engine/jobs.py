@@ -11,6 +11,7 @@ from uuid import UUID
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
+from datalane.engine.permissions import ENQUEUE, OPERATE_JOBS, READ_JOBS
 from datalane.engine.states import JOB
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
@@ -73,6 +74,7 @@ async def enqueue(
 
 async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
     """Enqueue up to `tx.limits.batch` jobs at once, all or none. Answers in the order given; errors as `enqueue`."""
+    ENQUEUE.check(tx.context)
     limits = tx.limits
     if len(jobs) > limits.batch:
         raise LimitExceeded(f"{len(jobs):,} jobs in one batch, the limit is {limits.batch:,}")
@@ -167,6 +169,7 @@ class JobChange:
 
 async def get_job(tx: Transaction, job_id: UUID) -> JobState:
     """Raises `NotFound`."""
+    READ_JOBS.check(tx.context)
     with translated():
         row = await _queries.get_job(tx.connection, workspace_id=tx.workspace_id, job_id=job_id)
     if row is None:
@@ -186,6 +189,7 @@ async def list_jobs(
 
     Raises `InvalidInput` for an unknown status.
     """
+    READ_JOBS.check(tx.context)
     if status is not None and status not in JOB.states:
         raise InvalidInput(f"unknown status {status!r}; one of {', '.join(JOB.states)}")
     with translated():
@@ -208,6 +212,7 @@ async def list_jobs(
 
 async def list_changes(tx: Transaction, job_id: UUID) -> list[JobChange]:
     """Every status change of a job, in order."""
+    READ_JOBS.check(tx.context)
     with translated():
         rows = await _queries.list_job_changes(tx.connection, workspace_id=tx.workspace_id, job_id=job_id)
     return [JobChange(**row) for row in rows]
@@ -223,6 +228,7 @@ async def find_stopped(
     most: int = 1_000,
 ) -> list[UUID]:
     """Ids of `failed` or `dead_letter` jobs by filter, oldest first; dead letters replayed already are left out."""
+    READ_JOBS.check(tx.context)
     with translated():
         rows = await _queries.find_job_ids(
             tx.connection,
@@ -238,6 +244,7 @@ async def find_stopped(
 
 async def retry_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
     """Put `failed` jobs back to work in place; answers how many. Takes an admin."""
+    OPERATE_JOBS.check(tx.context)
     with translated():
         count: int = await _queries.retry_jobs(tx.connection, ids=list(ids))
     tx.wake_workers()
@@ -247,6 +254,7 @@ async def retry_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
 async def replay_jobs(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """Start dead letters again as new jobs; answers new ids by old ones. Takes an admin. Once is all: a second replay
     of the same dead letter does nothing."""
+    OPERATE_JOBS.check(tx.context)
     with translated():
         rows = await _queries.replay_jobs(tx.connection, ids=list(ids))
     tx.wake_workers()
@@ -255,6 +263,7 @@ async def replay_jobs(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, UUID]:
 
 async def cancel_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
     """End jobs as dead letters with reason `canceled`; a running handler loses its lease. Takes an admin."""
+    OPERATE_JOBS.check(tx.context)
     with translated():
         count: int = await _queries.cancel_jobs(tx.connection, ids=list(ids))
     tx.wake_workers()
@@ -263,6 +272,7 @@ async def cancel_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
 
 async def skip_job(tx: Transaction, job_id: UUID) -> bool:
     """Let the jobs behind a stopped head of an ordering key go on without it. Takes an admin."""
+    OPERATE_JOBS.check(tx.context)
     with translated():
         skipped: bool = await _queries.skip_job(tx.connection, job_id=job_id)
     tx.wake_workers()
@@ -271,11 +281,13 @@ async def skip_job(tx: Transaction, job_id: UUID) -> bool:
 
 async def pause(tx: Transaction, kind: str = "*") -> None:
     """Claims pass over this kind (`*`: every kind) of the workspace from now on. Takes an admin."""
+    OPERATE_JOBS.check(tx.context)
     with translated():
         await _queries.pause_jobs(tx.connection, kind=kind)
 
 
 async def resume(tx: Transaction, kind: str = "*") -> None:
+    OPERATE_JOBS.check(tx.context)
     with translated():
         await _queries.resume_jobs(tx.connection, kind=kind)
     tx.wake_workers()

@@ -25,6 +25,7 @@ OPERATE_JOBS = MATRIX.allow(
 SCHEDULE = MATRIX.allow(
     Role.MEMBER, "schedule.change", needs=["datalane.job_schedules:insert", "datalane.job_schedules:update"]
 )
+READ_SCHEDULES = MATRIX.allow(Role.VIEWER, "schedule.read", needs=["datalane.job_schedules:select"])
 REMOVE_SCHEDULE = MATRIX.allow(Role.ADMIN, "schedule.delete", needs=["datalane.job_schedules:delete"])
 RECORD_AUDIT = MATRIX.allow(Role.VIEWER, "audit.record", needs=["datalane.audit"])
 READ_AUDIT = MATRIX.allow(Role.VIEWER, "audit.read", needs=["datalane.audit_log:select"])

@@ -1,4 +1,4 @@
-"""Making code known to the database: event types, event handlers, job kinds. Repeating it changes nothing."""
+"""Making code known to the database: role matrix, event types, handlers, job kinds. Repeating it changes nothing."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 import structlog
 
+from datalane.contracts.authorization import MATRIX
 from datalane.contracts.registry import EventType
 from datalane.db.database import Database
 from datalane.db.faults import translated
@@ -21,7 +22,7 @@ async def register(
     events: Sequence[EventHandler],
     types: Sequence[EventType],
 ) -> None:
-    """Register `kinds` with their bound of running jobs, handlers of events, and event types.
+    """Register the role matrix, `kinds` with their bound of running jobs, handlers of events, and event types.
 
     A database that is not migrated yet is left alone, with a line in the log: readiness reports it.
     """
@@ -43,6 +44,11 @@ async def _register(
     types: Sequence[EventType],
 ) -> None:
     """In sorted order, so that processes that start together take the rows' locks in one order."""
+    lines = list(MATRIX)
+    await connection.execute(
+        "SELECT datalane.register_permissions($1, $2, $3)",
+        *([line.resource for line in lines], [line.action for line in lines], [line.least.value for line in lines]),
+    )
     for event_type in sorted(types, key=lambda known: (known.name, known.version)):
         await connection.execute(
             "SELECT datalane.register_event_type($1, $2, $3)",

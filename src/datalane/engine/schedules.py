@@ -9,11 +9,11 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from datalane.contracts.context import Role
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
-from datalane.errors import Forbidden, InvalidInput, NotFound
+from datalane.engine.permissions import READ_SCHEDULES, SCHEDULE
+from datalane.errors import InvalidInput, NotFound
 from datalane.kit.clock import utc_now
 
 _queries = load_queries(__file__)
@@ -43,6 +43,7 @@ async def put_schedule(
     now: datetime | None = None,
 ) -> datetime:
     """Create or replace the schedule `name`; answers its first time. Raises `InvalidInput`."""
+    SCHEDULE.check(tx.context)
     first = next_run(cron, timezone, now or utc_now())
     with translated():
         await _queries.put_schedule(
@@ -61,8 +62,7 @@ async def put_schedule(
 
 async def set_enabled(tx: Transaction, name: str, enabled: bool) -> None:
     """Raises `NotFound`, `Forbidden` for a viewer."""
-    if tx.context.role.rank < Role.MEMBER.rank:
-        raise Forbidden("the role may not do this; it takes member or above")
+    SCHEDULE.check(tx.context)
     with translated():
         done = await _queries.set_schedule_enabled(
             tx.connection, workspace_id=tx.workspace_id, name=name, enabled=enabled
@@ -72,6 +72,7 @@ async def set_enabled(tx: Transaction, name: str, enabled: bool) -> None:
 
 
 async def list_schedules(tx: Transaction) -> list[dict[str, Any]]:
+    READ_SCHEDULES.check(tx.context)
     with translated():
         rows = await _queries.list_schedules(tx.connection, workspace_id=tx.workspace_id)
     return [dict(row) for row in rows]

@@ -8,17 +8,17 @@ from uuid import UUID
 from datalane.contracts.context import Role
 from datalane.db.transaction import Transaction
 from datalane.errors import Forbidden
+from datalane.identity.permissions import CREATE_KEY, READ_KEYS, REVOKE_KEY
 from datalane.identity.queries import queries
 from datalane.identity.schemas import ApiKey, ApiKeys, CreatedApiKey, NewApiKey, RevokedApiKey
 from datalane.identity.tokens import ApiKeyToken, digest, new_secret
-from datalane.identity.workspaces import require
 from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 
 
 async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None = None) -> CreatedApiKey:
     """A key whose printed form is in the answer and nowhere else. Raises `Forbidden` for a role above one's own."""
-    require(tx, Role.ADMIN)
+    CREATE_KEY.check(tx.context)
     role = Role(new.role)
     if role.rank > tx.context.role.rank:
         raise Forbidden(f"an API key cannot hold a role above its creator's ({tx.context.role})")
@@ -44,7 +44,7 @@ async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None =
 
 async def list_api_keys(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> ApiKeys:
     """Keys in the order they were made, revoked ones too. Raises `InvalidInput` for another list's cursor."""
-    require(tx, Role.ADMIN)
+    READ_KEYS.check(tx.context)
     after = read_cursor("api_keys", tx.workspace_id, cursor)
     rows = [row async for row in queries.list_api_keys(tx.connection, following=after, most=page_size + 1)]
     page = [ApiKey.model_validate(dict(row)) for row in rows[:page_size]]
@@ -55,5 +55,5 @@ async def list_api_keys(tx: Transaction, *, cursor: str | None = None, page_size
 
 async def revoke_api_key(tx: Transaction, key_id: UUID, now: datetime | None = None) -> RevokedApiKey:
     """From now on the key is refused. Raises `NotFound`; revoking again changes nothing."""
-    require(tx, Role.ADMIN)
+    REVOKE_KEY.check(tx.context)
     return RevokedApiKey(key_id=key_id, revoked_at=await queries.revoke_api_key(tx.connection, key_id=key_id, now=now))

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from datalane.contracts.context import Role
 from datalane.db.transaction import Transaction
-from datalane.errors import Forbidden, NotFound
+from datalane.errors import NotFound
+from datalane.identity.permissions import ADD_MEMBER, CHANGE_MEMBER, REMOVE_MEMBER
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Member, Members, Membership, NewMember, Workspace
 from datalane.kit.cursors import make_cursor, read_cursor
@@ -52,7 +53,7 @@ async def list_members(tx: Transaction, *, cursor: str | None = None, page_size:
 
 async def add_member(tx: Transaction, new: NewMember, now: datetime | None = None) -> Membership:
     """Raises `NotFound` without such an account, `Conflict` when it is a member already or the role is owner."""
-    require(tx, Role.ADMIN)
+    ADD_MEMBER.check(tx.context)
     user_id = await queries.add_member(tx.connection, email=new.email, role=new.role, now=now)
     return await get_membership(tx, user_id)
 
@@ -66,7 +67,7 @@ async def change_member(
     now: datetime | None = None,
 ) -> Membership:
     """Change role, status (`active`, `suspended`) or both. Raises `NotFound`, and `Conflict` for the owner."""
-    require(tx, Role.ADMIN)
+    CHANGE_MEMBER.check(tx.context)
     await queries.change_member(tx.connection, user_id=user_id, role=role, status=status, now=now)
     return await get_membership(tx, user_id)
 
@@ -74,7 +75,7 @@ async def change_member(
 async def remove_member(tx: Transaction, user_id: UUID, now: datetime | None = None) -> Membership:
     """End a membership and the API keys its holder created. Anybody may leave; the owner may not."""
     if user_id != tx.context.actor_id:
-        require(tx, Role.ADMIN)
+        REMOVE_MEMBER.check(tx.context)
     await queries.remove_member(tx.connection, user_id=user_id, now=now)
     return await get_membership(tx, user_id)
 
@@ -84,9 +85,3 @@ async def get_membership(tx: Transaction, user_id: UUID) -> Membership:
     if row is None:
         raise NotFound("no such member")
     return Membership.model_validate(dict(row))
-
-
-def require(tx: Transaction, least: Role) -> None:
-    """Raises `Forbidden` when the context's role ranks below `least`."""
-    if tx.context.role.rank < least.rank:
-        raise Forbidden(f"the role {tx.context.role} may not do this; it takes {least} or above")

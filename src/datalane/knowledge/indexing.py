@@ -21,6 +21,7 @@ from datalane.knowledge.documents.service import add_ready
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
 from datalane.knowledge.ingestion import Arrival, write
+from datalane.knowledge.permissions import INDEX_CHUNKS
 from datalane.knowledge.runtime import Knowledge
 from datalane.settings import Limits
 
@@ -118,6 +119,7 @@ def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Ext
 
 async def index_chunks(tx: Transaction, prepared: Prepared) -> Indexed:
     """Write the text as a new document or version and make it searchable at the commit."""
+    INDEX_CHUNKS.check(tx.context)
     document_id, ordinal = await add_ready(tx, prepared.original)
     arrival = Arrival(prepared.original.version_id, document_id, ordinal, prepared.extracted)
     await write(tx, [arrival])

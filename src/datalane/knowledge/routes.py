@@ -13,6 +13,15 @@ from datalane.knowledge import indexing
 from datalane.knowledge.documents import service as documents
 from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, NewDocument, Uploaded
+from datalane.knowledge.permissions import (
+    ADD_DOCUMENTS,
+    CITE,
+    DELETE_DOCUMENTS,
+    INDEX_CHUNKS,
+    QUERY,
+    READ_CITATIONS,
+    READ_DOCUMENTS,
+)
 from datalane.knowledge.responses import service as responses
 from datalane.knowledge.responses.schemas import CitationList, NewResponse, Response
 from datalane.knowledge.retrieval import service as retrieval
@@ -38,7 +47,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         source_uri: Annotated[str | None, Form(max_length=2_000)] = None,
         tags: Annotated[list[str] | None, Form()] = None,
         document_id: Annotated[UUID | None, Form()] = None,
-        late: LateTransaction = door.uploader,
+        late: LateTransaction = door.uploader(ADD_DOCUMENTS),
     ) -> Uploaded:
         """Keep a file and ingest it by a job. The same bytes of the same source are one document."""
         new = NewDocument(
@@ -59,18 +68,18 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     async def list_documents(
         page_size: Annotated[int, Query(ge=1, le=100)] = 25,
         cursor: str | None = None,
-        tx: Transaction = door.reader,
+        tx: Transaction = door.reader(READ_DOCUMENTS),
     ) -> DocumentPage:
         """Documents, newest first. `cursor` is the `next_cursor` of the page before."""
         return await documents.list_documents(tx, cursor, page_size)
 
     @routes.get("/{document_id}")
-    async def get_document(document_id: UUID, tx: Transaction = door.reader) -> Document:
+    async def get_document(document_id: UUID, tx: Transaction = door.reader(READ_DOCUMENTS)) -> Document:
         """One document with the state of its ingestion."""
         return await documents.get_document(tx, document_id)
 
     @routes.delete("/{document_id}")
-    async def delete_document(document_id: UUID, tx: Transaction = door.manager) -> Deleted:
+    async def delete_document(document_id: UUID, tx: Transaction = door.writer(DELETE_DOCUMENTS)) -> Deleted:
         """Remove a document and everything made from it. Citations of it stay and say that their source is gone."""
         return await documents.delete_document(tx, document_id)
 
@@ -81,25 +90,27 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = door.router(prefix="/retrieval", tags=["retrieval"])
 
     @routes.post("/index-chunks", status_code=201)
-    async def index_chunks(body: indexing.IndexChunks, late: LateTransaction = door.preparer) -> indexing.Indexed:
+    async def index_chunks(
+        body: indexing.IndexChunks, late: LateTransaction = door.preparer(INDEX_CHUNKS)
+    ) -> indexing.Indexed:
         """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives."""
         prepared = await indexing.prepare(knowledge, late.context.workspace_id, body, door.settings.limits)
         late.on_failure(lambda: discard_original(knowledge.files, prepared.original))
         return await indexing.index_chunks(await late.begin(), prepared)
 
     @routes.post("/query")
-    async def query(body: RetrievalQuery, tx: Transaction = door.reader) -> Answer:
+    async def query(body: RetrievalQuery, tx: Transaction = door.reader(QUERY)) -> Answer:
         """The best chunks for a question: keyword (BM25), semantic (cosine) or hybrid."""
         return await retrieval.retrieve(tx, knowledge.embedder, body, door.settings.limits)
 
     @routes.post("/citations", status_code=201)
-    async def create_citations(body: NewResponse, tx: Transaction = door.writer) -> Response:
+    async def create_citations(body: NewResponse, tx: Transaction = door.writer(CITE)) -> Response:
         """Store an answer with its segments and the evidence of each."""
         return await responses.create_response(tx, body)
 
     @routes.get("/citations")
     async def list_citations(
-        response_id: UUID | None = None, citation_id: UUID | None = None, tx: Transaction = door.reader
+        response_id: UUID | None = None, citation_id: UUID | None = None, tx: Transaction = door.reader(READ_CITATIONS)
     ) -> CitationList:
         """Citations of a response, or one citation, each checked against the stored text now."""
         return CitationList(data=await responses.list_citations(tx, response_id, citation_id))

@@ -15,6 +15,7 @@ from tests.integration.api.conftest import OpenLane, Person
 
 from datalane.api.app import create_app
 from datalane.contracts.http import Door, LateTransaction
+from datalane.engine.permissions import PUBLISH
 from datalane.settings import Limits, Settings
 
 MIB = 1024 * 1024
@@ -24,7 +25,9 @@ def upload_router(door: Door) -> APIRouter:
     routes = door.router(prefix="/files", tags=["files"])
 
     @routes.post("/upload")
-    async def upload(file: Annotated[UploadFile, File()], late: LateTransaction = door.uploader) -> dict[str, int]:
+    async def upload(
+        file: Annotated[UploadFile, File()], late: LateTransaction = door.uploader(PUBLISH)
+    ) -> dict[str, int]:
         tx = await late.begin()
         assert tx.context.role.rank >= 2
         return {"size": len(await file.read())}

@@ -20,6 +20,7 @@ from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.db.revision import newest_revision
 from datalane.db.transaction import Transaction
+from datalane.engine.permissions import PUBLISH
 
 MEMBERS = {"type", "title", "status", "detail", "code", "correlation_id"}
 
@@ -29,24 +30,24 @@ def broken_router(door: Door) -> APIRouter:
     routes = door.router(prefix="/broken", tags=["broken"])
 
     @routes.post("/bug")
-    async def bug(tx: Transaction = door.writer) -> None:
+    async def bug(tx: Transaction = door.writer(PUBLISH)) -> None:
         await tx.execute("SELECT datalane.audit('broken.bug', 'bug', 'b')")
         raise RuntimeError("password=hunter2 in /srv/secret/place.py")
 
     @routes.post("/sql")
-    async def sql(tx: Transaction = door.writer) -> None:
+    async def sql(tx: Transaction = door.writer(PUBLISH)) -> None:
         await tx.execute("SELECT 1/0")
 
     @routes.post("/table")
-    async def table(tx: Transaction = door.writer) -> None:
+    async def table(tx: Transaction = door.writer(PUBLISH)) -> None:
         await tx.execute("UPDATE datalane.workspaces SET name = 'x'")
 
     @routes.post("/nul")
-    async def nul(tx: Transaction = door.writer) -> None:
+    async def nul(tx: Transaction = door.writer(PUBLISH)) -> None:
         await tx.execute("SELECT $1::text", "a\x00b")
 
     @routes.post("/disk")
-    async def disk(tx: Transaction = door.writer) -> None:
+    async def disk(tx: Transaction = door.writer(PUBLISH)) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", "/srv/files")
 
     return routes

@@ -17,6 +17,7 @@ from datalane.contracts.http import Door
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.db.transaction import Transaction
+from datalane.engine.permissions import PUBLISH
 from datalane.settings import Limits, Settings
 
 
@@ -113,7 +114,7 @@ class Gate:
         routes = door.router(prefix="/gate", tags=["gate"])
 
         @routes.post("/pass")
-        async def enter(tx: Transaction = door.writer) -> dict[str, int]:
+        async def enter(tx: Transaction = door.writer(PUBLISH)) -> dict[str, int]:
             self.ran += 1
             await tx.execute("SELECT datalane.audit('gate.passed', 'gate', $1)", str(self.ran))
             self.entered.set()

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from datalane.contracts.context import Role
 from datalane.db.database import encode_json
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
@@ -18,13 +17,14 @@ from datalane.db.transaction import Transaction
 from datalane.engine import audit
 from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
 from datalane.engine.search.index import Collection, remove_entries
-from datalane.errors import Forbidden, NotFound
+from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import Original, discard_original, refuse_late
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, Uploaded
 from datalane.knowledge.files import FileStore
+from datalane.knowledge.permissions import ADD_DOCUMENTS, DELETE_DOCUMENTS, READ_DOCUMENTS
 
 INGEST = "document.ingest"
 DELETE_FILE = "document.delete_file"
@@ -39,6 +39,7 @@ async def upload(tx: Transaction, original: Original) -> Uploaded:
 
 async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[Uploaded]:
     """Add documents in order, all or none. The same bytes of the same source are one document."""
+    ADD_DOCUMENTS.check(tx.context)
     with translated():
         await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
     refuse_late(originals, utc_now())
@@ -162,6 +163,7 @@ async def _add_rows(
 
 async def get_document(tx: Transaction, document_id: UUID) -> Document:
     """Raises `NotFound`."""
+    READ_DOCUMENTS.check(tx.context)
     with translated():
         row = await _queries.get_document(tx.connection, workspace_id=tx.workspace_id, document_id=document_id)
     if row is None:
@@ -171,6 +173,7 @@ async def get_document(tx: Transaction, document_id: UUID) -> Document:
 
 async def list_documents(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> DocumentPage:
     """Documents newest first. Raises `InvalidInput` for a cursor that is not this list's."""
+    READ_DOCUMENTS.check(tx.context)
     after = read_cursor("documents", tx.workspace_id, cursor)
     with translated():
         rows = await _queries.list_documents(
@@ -187,8 +190,7 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
 
     Citations stay and say, when verified, that their source is gone. Raises `Forbidden` below admin, and `NotFound`.
     """
-    if tx.context.role.rank < Role.ADMIN.rank:
-        raise Forbidden(f"the role {tx.context.role} may not delete documents; it takes admin or above")
+    DELETE_DOCUMENTS.check(tx.context)
     scope: dict[str, Any] = {"workspace_id": tx.workspace_id, "document_id": document_id}
     with translated():
         if await _queries.lock_document(tx.connection, **scope) is None:

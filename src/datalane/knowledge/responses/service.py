@@ -15,6 +15,7 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
+from datalane.knowledge.permissions import CITE, READ_CITATIONS
 from datalane.knowledge.responses.schemas import Band, Citation, NewCitation, NewResponse, Response
 
 HIGH, MEDIUM = 0.8, 0.5
@@ -39,6 +40,7 @@ async def create_response(tx: Transaction, new: NewResponse) -> Response:
     line in the log. Raises `NotFound` for a chunk that is not in this workspace and `InvalidInput` for a quote outside
     its chunk, naming segment and citation.
     """
+    CITE.check(tx.context)
     count = sum(len(segment.citations) for segment in new.segments)
     if count > MOST_CITATIONS:
         raise LimitExceeded(f"{count:,} citations, the limit of a response is {MOST_CITATIONS:,}")
@@ -70,6 +72,7 @@ async def list_citations(tx: Transaction, response_id: UUID | None, citation_id:
 
     Raises `InvalidInput` without either id and `NotFound` when there is no such response or citation.
     """
+    READ_CITATIONS.check(tx.context)
     if (response_id is None) == (citation_id is None):
         raise InvalidInput("give response_id or citation_id")
     found = await _list(tx, response_id=response_id, citation_id=citation_id)

@@ -18,6 +18,7 @@ from datalane.engine.search.keyword import search_keyword
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.embeddings import Embedder
 from datalane.knowledge.ingestion import search_language
+from datalane.knowledge.permissions import QUERY
 from datalane.knowledge.retrieval.fusion import fuse
 from datalane.knowledge.retrieval.schemas import Answer, ComponentScores, Method, Query, Result
 from datalane.knowledge.vectors import to_wire
@@ -38,6 +39,7 @@ async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Li
 
     Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character.
     """
+    QUERY.check(tx.context)
     text = check_query(query.query, limits)
     for _ in range(_ATTEMPTS):
         found = await _search(tx, embedder, query, text)

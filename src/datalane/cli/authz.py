@@ -1,0 +1,44 @@
+"""`datalane authz`: who may do what."""
+
+from __future__ import annotations
+
+import importlib
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from datalane.cli.output import AsJson, print_json
+from datalane.contracts.authorization import MATRIX, MEMBER_ROLES
+
+authz = typer.Typer(help="Who may do what.", no_args_is_help=True)
+_SLICES = ("datalane.engine", "datalane.identity", "datalane.knowledge")
+
+
+@authz.callback()
+def _group() -> None:
+    """Who may do what."""
+
+
+@authz.command()
+def matrix(as_json: AsJson = False) -> None:
+    """Print the role matrix: role x action x resource, and what the database must hold for it."""
+    for name in _SLICES:
+        importlib.import_module(f"{name}.permissions")
+    if as_json:
+        rows = [
+            {
+                "resource": line.resource,
+                "action": line.action,
+                "least_role": line.least.value,
+                "roles": [role.value for role in MEMBER_ROLES if line.allows(role)],
+                "needs": list(line.needs),
+            }
+            for line in MATRIX
+        ]
+        print_json({"roles": [role.value for role in MEMBER_ROLES], "permissions": rows})
+        return
+    table = Table("resource", "action", *(role.value for role in MEMBER_ROLES), box=None)
+    for line in MATRIX:
+        table.add_row(line.resource, line.action, *("yes" if line.allows(role) else "-" for role in MEMBER_ROLES))
+    Console().print(table)
