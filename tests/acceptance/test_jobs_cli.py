@@ -21,7 +21,7 @@ from datalane.contracts.context import Context
 from datalane.db.access import Prepared
 from datalane.db.database import Database
 from datalane.engine.jobs import enqueue, get_job
-from datalane.kit.ids import uuid7
+from datalane.kit.ids import SYSTEM_ACTOR, SYSTEM_WORKSPACE, uuid7
 
 Said = Any
 Jobs = Callable[..., Awaitable[Said]]
@@ -339,6 +339,15 @@ async def test_a_kind_is_paused_and_resumed_everywhere(
     assert {job.kind for job in await lab.claim("work", "free", now=None)} == {"free"}
     assert (await jobs("resume", "--kind", "work", "--json")).json["workspace_id"] is None
     assert len(await lab.claim("work", "free", now=None)) == 2
+    records = await lab.rows(
+        Context.system(SYSTEM_WORKSPACE),
+        "SELECT action, resource_id, actor_id, correlation_id FROM datalane.audit_log ORDER BY audit_id",
+    )
+    assert [tuple(row)[:3] for row in records] == [
+        ("jobs.paused", "work", SYSTEM_ACTOR),
+        ("jobs.resumed", "work", SYSTEM_ACTOR),
+    ]
+    assert all(row["correlation_id"] for row in records)
 
 
 async def test_skip_lets_the_next_of_an_ordering_key_go_on(lab: Lab, jobs: Jobs, context: Context) -> None:

@@ -25,7 +25,7 @@ from datalane.db.transaction import Transaction
 from datalane.engine import jobs as engine
 from datalane.engine.jobs import JobState
 from datalane.errors import ConfigurationError, Conflict, InvalidInput, NotFound
-from datalane.kit.ids import uuid7
+from datalane.kit.ids import SYSTEM_WORKSPACE, uuid7
 from datalane.settings import Settings
 
 BATCH = 1_000
@@ -226,10 +226,13 @@ class JobsOffice:
                     await (engine.pause if paused else engine.resume)(tx, kind)
                 return
             verb = "pause_kind_everywhere" if paused else "resume_kind_everywhere"
+            who = Context.system(SYSTEM_WORKSPACE)
             connection = await database.direct_connection(database.roles.worker)
             try:
                 with translated():
-                    await connection.execute(f"SELECT datalane.{verb}($1)", kind)
+                    await connection.execute(
+                        f"SELECT datalane.{verb}($1, $2, $3)", kind, who.actor_id, who.correlation_id
+                    )
             finally:
                 await connection.close()
             if not paused:

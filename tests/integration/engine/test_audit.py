@@ -9,6 +9,7 @@ from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.engine.audit import record
 from datalane.errors import Forbidden
+from datalane.kit.ids import SYSTEM_WORKSPACE
 
 RECORDS = """
 SELECT action, resource_type, resource_id, actor_id, correlation_id, before, after FROM datalane.audit_log
@@ -59,3 +60,15 @@ async def test_what_an_operator_does_to_a_job_is_on_record(lab: Lab, context: Co
         ("job.canceled", str(job_id)),
         ("job.replayed", str(job_id)),
     ]
+
+
+async def test_what_holds_everywhere_is_on_record_in_the_reserved_workspace(lab: Lab, context: Context) -> None:
+    who = {"actor": context.actor_id, "correlation": context.correlation_id}
+    await lab.value("pause_kind_everywhere", kind="work", **who)
+    await lab.value("resume_kind_everywhere", kind="work", **who)
+    rows = await lab.rows(Context.system(SYSTEM_WORKSPACE), RECORDS)
+    assert [tuple(row)[:5] for row in rows] == [
+        ("jobs.paused", "job_kind", "work", context.actor_id, context.correlation_id),
+        ("jobs.resumed", "job_kind", "work", context.actor_id, context.correlation_id),
+    ]
+    assert await lab.count(context, "datalane.audit_log") == 0, "no tenant's record, and no tenant sees it"

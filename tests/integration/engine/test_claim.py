@@ -144,15 +144,16 @@ async def test_a_kind_can_be_paused_everywhere(lab: Lab, context: Context, other
     await lab.enqueue(context)
     await lab.enqueue(other_context)
     (other,) = await lab.enqueue(context, kind="other")
-    await lab.value("pause_kind_everywhere", kind="work")
+    who = {"actor": context.actor_id, "correlation": "c"}
+    await lab.value("pause_kind_everywhere", kind="work", **who)
     assert [job.id for job in await lab.claim("work", "other")] == [other]
-    await lab.value("resume_kind_everywhere", kind="work")
+    await lab.value("resume_kind_everywhere", kind="work", **who)
     assert len(await lab.claim("work")) == 2
 
 
 async def test_no_tenant_pauses_a_kind_everywhere(lab: Lab, context: Context) -> None:
     with pytest.raises(Forbidden):
-        await lab.rows(context, "SELECT datalane.pause_kind_everywhere('work')")
+        await lab.rows(context, "SELECT datalane.pause_kind_everywhere('work', app.actor_id(), 'c')")
 
 
 async def test_a_bound_on_running_jobs_holds_over_workspaces(

@@ -133,15 +133,18 @@ BEGIN
     PERFORM datalane.audit('jobs.resumed', 'job_kind', resume_jobs.kind);
 END $$;
 
--- The same for a kind in every workspace; the worker role's, so no tenant can.
-CREATE OR REPLACE FUNCTION datalane.pause_kind_everywhere(kind text)
+-- The same for a kind in every workspace; the worker role's, so no tenant can. There is no context to ask who it is, so the
+-- caller says it; the audit record is the reserved workspace's.
+CREATE OR REPLACE FUNCTION datalane.pause_kind_everywhere(kind text, actor uuid, correlation text)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    INSERT INTO datalane.job_pauses (workspace_id, kind) VALUES ('00000000-0000-0000-0000-000000000000', kind)
-    ON CONFLICT DO NOTHING
+    INSERT INTO datalane.job_pauses (workspace_id, kind, actor_id)
+    VALUES ('00000000-0000-0000-0000-000000000000', kind, actor) ON CONFLICT DO NOTHING;
+    SELECT datalane.audit_for('00000000-0000-0000-0000-000000000000', actor, correlation, 'jobs.paused', 'job_kind', kind)
 $$;
 
-CREATE OR REPLACE FUNCTION datalane.resume_kind_everywhere(kind text)
+CREATE OR REPLACE FUNCTION datalane.resume_kind_everywhere(kind text, actor uuid, correlation text)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     DELETE FROM datalane.job_pauses p
-    WHERE p.workspace_id = '00000000-0000-0000-0000-000000000000' AND p.kind = resume_kind_everywhere.kind
+    WHERE p.workspace_id = '00000000-0000-0000-0000-000000000000' AND p.kind = resume_kind_everywhere.kind;
+    SELECT datalane.audit_for('00000000-0000-0000-0000-000000000000', actor, correlation, 'jobs.resumed', 'job_kind', kind)
 $$;

@@ -28,8 +28,8 @@ GRANT EXECUTE ON FUNCTION
     datalane.register_job_kind(text, integer),
     datalane.register_event_type(text, integer, jsonb),
     datalane.register_event_handler(text, text, boolean),
-    datalane.pause_kind_everywhere(text),
-    datalane.resume_kind_everywhere(text),
+    datalane.pause_kind_everywhere(text, uuid, text),
+    datalane.resume_kind_everywhere(text, uuid, text),
     datalane.due_schedules(integer, timestamptz),
     datalane.fire_schedule(uuid, text, timestamptz, timestamptz, text, timestamptz),
     datalane.next_due()
