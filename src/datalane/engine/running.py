@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+import asyncpg
 import structlog
 
 from datalane.contracts.context import Context
@@ -18,6 +19,12 @@ from datalane.engine.desk import Desk
 from datalane.engine.failures import classify, delay_before_retry
 from datalane.engine.handlers import Failure, Handler, Job, Mode
 from datalane.errors import DatabaseUnavailable, LeaseLost
+
+CONTENTION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+"""The database chose this transaction to give way to another: nobody's fault, and soon over."""
+
+MOST_REDOS = 3
+"""How often a job that had to give way is done again at once, within one attempt."""
 
 log = structlog.get_logger(__name__)
 
@@ -58,7 +65,7 @@ class Runner:
             log.warning("jobs_broke_off", kind=handler.kind, jobs=len(jobs), error=str(error))
             raise
 
-    async def _together(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
+    async def _together(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any], redos: int = 0) -> None:
         """One transaction for all, optimistically; after a failure one for each, so that only the guilty one pays."""
         try:
             await self._commit(handler, jobs, body)
@@ -66,11 +73,14 @@ class Runner:
             raise
         except BaseException as error:
             fault = handlers_own(error)
-            if len(jobs) == 1:
+            if len(jobs) > 1:
+                for job in jobs:
+                    await self._together(handler, [job], body)
+            elif isinstance(fault, CONTENTION) and redos < MOST_REDOS:
+                log.info("job_redone", job_id=str(jobs[0].id), kind=handler.kind, redo=redos + 1, error=str(fault))
+                await self._together(handler, jobs, body, redos + 1)
+            else:
                 await self._failed(handler, jobs[0], fault)
-                return
-            for job in jobs:
-                await self._together(handler, [job], body)
 
     async def _commit(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
         context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
