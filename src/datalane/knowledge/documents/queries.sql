@@ -34,29 +34,29 @@ FROM unnest(:version_ids::uuid[], :document_ids::uuid[], :ordinals::integer[], :
     AS i (id, document, ordinal, filename, media_type, size, content, file_key, job, title);
 
 -- name: get_document(workspace_id, document_id)^
--- One document with its newest version and that version's job. A job that is in no table any more has completed.
+-- One document with its newest version and the state of that version's ingestion.
 SELECT d.document_id, d.title, d.source_uri, v.filename, v.media_type, v.size_bytes, d.tags, d.metadata, v.version_id,
-       v.ordinal AS version, d.current_version_id, d.created_at, d.updated_at, v.job_id, v.indexed_at,
-       j.status AS job_status, j.attempt_count, j.last_error_class, j.last_error_message, j.replayed_by,
+       v.ordinal AS version, d.current_version_id, d.created_at, d.updated_at, i.job_id, i.status, i.attempt_count,
+       i.error_class, i.error_message, i.replay_eligible,
        (SELECT count(*) FROM datalane.chunks c
         WHERE c.workspace_id = :workspace_id AND c.version_id = d.current_version_id) AS chunks
 FROM datalane.documents d
 JOIN datalane.document_versions v ON v.workspace_id = d.workspace_id AND v.document_id = d.document_id
     AND v.ordinal = d.latest_ordinal
-LEFT JOIN datalane.jobs j ON j.workspace_id = v.workspace_id AND j.id = v.job_id
+JOIN datalane.version_ingestions i ON i.workspace_id = v.workspace_id AND i.version_id = v.version_id
 WHERE d.workspace_id = :workspace_id AND d.document_id = :document_id;
 
 -- name: list_documents(workspace_id, after, page_size)
 -- Documents, newest first.
 SELECT d.document_id, d.title, d.source_uri, v.filename, v.media_type, v.size_bytes, d.tags, d.metadata, v.version_id,
-       v.ordinal AS version, d.current_version_id, d.created_at, d.updated_at, v.job_id, v.indexed_at,
-       j.status AS job_status, j.attempt_count, j.last_error_class, j.last_error_message, j.replayed_by,
+       v.ordinal AS version, d.current_version_id, d.created_at, d.updated_at, i.job_id, i.status, i.attempt_count,
+       i.error_class, i.error_message, i.replay_eligible,
        (SELECT count(*) FROM datalane.chunks c
         WHERE c.workspace_id = :workspace_id AND c.version_id = d.current_version_id) AS chunks
 FROM datalane.documents d
 JOIN datalane.document_versions v ON v.workspace_id = d.workspace_id AND v.document_id = d.document_id
     AND v.ordinal = d.latest_ordinal
-LEFT JOIN datalane.jobs j ON j.workspace_id = v.workspace_id AND j.id = v.job_id
+JOIN datalane.version_ingestions i ON i.workspace_id = v.workspace_id AND i.version_id = v.version_id
 WHERE d.workspace_id = :workspace_id AND (:after::uuid IS NULL OR d.document_id < :after)
 ORDER BY d.document_id DESC LIMIT :page_size;
 

@@ -22,7 +22,11 @@ class NewDocument(BaseModel):
 
 
 class Ingestion(BaseModel):
-    """The job that brings the newest version in; its states are the states of jobs. Null for text indexed directly."""
+    """The job that brings the newest version in, or the last replay of it; its states are the states of jobs.
+
+    A text that was indexed directly has no job. `attempt_count` is null then, and once the history of the completed job
+    is past its retention. The error is the latest one, also of a job that completed after it.
+    """
 
     job_id: UUID | None
     status: str

@@ -219,15 +219,7 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
 
 
 def _document(row: Any) -> Document:
-    status = row["job_status"] or "completed"
     return Document(
         **{name: row[name] for name in Document.model_fields if name != "ingestion"},
-        ingestion=Ingestion(
-            job_id=row["job_id"],
-            status=status,
-            attempt_count=row["attempt_count"],
-            error_class=row["last_error_class"],
-            error_message=row["last_error_message"],
-            replay_eligible=status == "dead_letter" and row["replayed_by"] is None,
-        ),
+        ingestion=Ingestion(**{name: row[name] for name in Ingestion.model_fields}),
     )

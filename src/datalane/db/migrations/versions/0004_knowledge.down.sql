@@ -1,3 +1,4 @@
+DROP VIEW datalane.version_ingestions;
 DROP TABLE datalane.citations;
 DROP TABLE datalane.response_segments;
 DROP TABLE datalane.responses;

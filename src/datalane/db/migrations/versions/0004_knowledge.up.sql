@@ -90,6 +90,32 @@ CREATE TABLE datalane.document_versions (
 CREATE INDEX document_versions_by_content ON datalane.document_versions (workspace_id, content_sha256);
 SELECT app.protect('datalane.document_versions', 'tenant');
 
+-- The state of each version's ingestion: its job's, or that of the last job of the line of replays that began with it. What is
+-- not among the jobs any more has completed; history tells how, until its retention has passed.
+CREATE VIEW datalane.version_ingestions WITH (security_invoker = true) AS
+    SELECT v.workspace_id, v.version_id,
+           CASE WHEN last.here THEN last.id ELSE coalesce(last.replayed_by, v.job_id) END AS job_id,
+           CASE WHEN last.here THEN last.status ELSE 'completed' END AS status,
+           CASE WHEN last.here THEN last.attempt_count ELSE h.attempt_count END AS attempt_count,
+           CASE WHEN last.here THEN last.last_error_class ELSE h.last_error_class END AS error_class,
+           CASE WHEN last.here THEN last.last_error_message ELSE h.last_error_message END AS error_message,
+           coalesce(last.here AND last.status = 'dead_letter', false) AS replay_eligible
+    FROM datalane.document_versions v
+    LEFT JOIN LATERAL (
+        WITH RECURSIVE line AS (
+            SELECT j.id, j.status, j.attempt_count, j.last_error_class, j.last_error_message, j.replayed_by, 1 AS step
+            FROM datalane.jobs j WHERE j.workspace_id = v.workspace_id AND j.id = v.job_id
+            UNION ALL
+            SELECT j.id, j.status, j.attempt_count, j.last_error_class, j.last_error_message, j.replayed_by, line.step + 1
+            FROM line JOIN datalane.jobs j ON j.workspace_id = v.workspace_id AND j.id = line.replayed_by
+        )
+        SELECT line.id, line.status, line.attempt_count, line.last_error_class, line.last_error_message, line.replayed_by,
+               line.replayed_by IS NULL AS here
+        FROM line ORDER BY line.step DESC LIMIT 1
+    ) last ON true
+    LEFT JOIN datalane.job_history h ON h.workspace_id = v.workspace_id AND h.id = coalesce(last.replayed_by, v.job_id);
+GRANT SELECT ON datalane.version_ingestions TO datalane_app;
+
 CREATE TABLE datalane.chunks (
     workspace_id uuid NOT NULL,
     chunk_id uuid NOT NULL,
