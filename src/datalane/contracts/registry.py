@@ -77,11 +77,15 @@ def _object(required: Mapping[str, str], optional: Mapping[str, str] | None = No
     }
 
 
+_MEMBERSHIP = {"workspace_id": "string", "role": "string", "status": "string"}
+
 BUILT_IN: Mapping[str, dict[str, Any]] = {
-    "workspace.created": _object({"workspace_id": "string", "name": "string"}),
-    "membership.added": _object({"user_id": "string", "role": "string"}),
-    "membership.changed": _object({"user_id": "string"}, {"role": "string", "status": "string"}),
-    "membership.removed": _object({"user_id": "string"}),
+    "workspace.created": _object({"workspace_id": "string", "name": "string"}, {"owner_id": "string"}),
+    "membership.added": _object(
+        {"user_id": "string", "role": "string"}, {"workspace_id": "string", "status": "string"}
+    ),
+    "membership.changed": _object({"user_id": "string"}, _MEMBERSHIP),
+    "membership.removed": _object({"user_id": "string"}, _MEMBERSHIP),
     "document.ingested": _object(
         {"document_id": "string", "version_id": "string", "chunks": "integer"}, {"characters": "integer"}
     ),

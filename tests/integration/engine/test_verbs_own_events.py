@@ -1,0 +1,132 @@
+"""Verbs that publish about the lane itself pass by the library's check of payloads: what they store must match it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.integration.engine.lab import Lab, after, ranked
+
+from datalane.contracts.context import Context, Role
+from datalane.contracts.registry import BUILT_IN, EVENTS
+from datalane.db.database import Database
+from datalane.errors import SchemaViolation
+
+VERBS = """
+SELECT p.proname, pg_get_functiondef(p.oid) AS definition, EXISTS (
+    SELECT FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
+    WHERE r.rolname IN ('datalane_app', 'datalane_worker', 'datalane_maintenance')) AS granted
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'datalane'
+"""
+BURYING = ("cancel_jobs", "fail_job", "fail_job_here", "skip_job", "rescue_jobs")
+EVENTS_OF = "SELECT event_id, event_type, version, payload FROM datalane.events ORDER BY event_id"
+
+
+async def verbs_that_publish(database: Database) -> set[str]:
+    """The granted verbs from which calls lead to `publish_for`, as the database's own sources say."""
+    async with database.unscoped() as tx:
+        rows = await tx.fetch(VERBS)
+    calls = {row["proname"]: set(re.findall(r"datalane\.(\w+)\(", row["definition"])[1:]) for row in rows}
+    leads = {"publish_for"}
+    while found := {name for name, called in calls.items() if called & leads} - leads:
+        leads |= found
+    return {row["proname"] for row in rows if row["granted"]} & leads
+
+
+class Story:
+    """Verbs called one after another, and the events each of them left."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.told: dict[str, set[str]] = {}
+        self._seen: set[UUID] = set()
+
+    async def check(self, verb: str, home: Context) -> None:
+        """The events that `verb` left in `home` match the schemas of their types, in every field."""
+        rows = [row for row in await self.lab.rows(home, EVENTS_OF) if row["event_id"] not in self._seen]
+        for row in rows:
+            check_payload(row["event_type"], row["version"], row["payload"])
+        self._seen |= {row["event_id"] for row in rows}
+        self.told.setdefault(verb, set()).update(row["event_type"] for row in rows)
+
+    async def as_admin(self, home: Context, verb: str, *arguments: object) -> None:
+        slots = ", ".join(f"${place}" for place, _ in enumerate(arguments, 1))
+        async with self.lab.database.transaction(ranked(home, Role.ADMIN)) as tx:
+            await tx.execute(f"SELECT datalane.{verb}({slots})", *arguments)
+        await self.check(verb, home)
+
+
+def check_payload(event_type: str, version: int, payload: dict[str, Any]) -> None:
+    EVENTS.check(event_type, version, payload)
+    unnamed = set(payload) - set(BUILT_IN[event_type]["properties"])
+    assert not unnamed, f"the schema of {event_type} does not name {unnamed}"
+
+
+async def sign_up(story: Story, name: str) -> Context:
+    async with story.lab.database.unscoped() as tx:
+        made = await tx.fetchrow(
+            "SELECT user_id, workspace_id FROM datalane.sign_up($1, $2, 'no hash', 'Home', 'c')",
+            *(f"{name}@example.com", name),
+        )
+    assert made is not None
+    home = Context(made["workspace_id"], made["user_id"], Role.OWNER)
+    await story.check("sign_up", home)
+    return home
+
+
+async def live_together(story: Story) -> None:
+    """Every verb about workspaces and their members."""
+    ada, bob = await sign_up(story, "ada"), await sign_up(story, "bob")
+    async with story.lab.database.unscoped() as tx:
+        second: UUID = await tx.fetchval("SELECT datalane.create_workspace($1, 'Second', 'c')", ada.actor_id)
+    await story.check("create_workspace", Context(second, ada.actor_id, Role.OWNER))
+    await story.as_admin(ada, "add_member", "bob@example.com", "viewer")
+    await story.as_admin(ada, "change_member", bob.actor_id, "member", "suspended")
+    await story.as_admin(ada, "remove_member", bob.actor_id)
+
+
+async def bury_jobs(story: Story, home: Context) -> None:
+    """Every way in which a job becomes a dead letter."""
+    lab = story.lab
+    (canceled,) = await lab.enqueue(home)
+    await story.as_admin(home, "cancel_jobs", [canceled])
+    await lab.enqueue(home, max_attempts=1)
+    await lab.fail(await lab.claim_one())
+    await story.check("fail_job", home)
+    await lab.enqueue(home, max_attempts=1)
+    job = await lab.claim_one()
+    await story.as_admin(home, "fail_job_here", job.id, job.lease_token, "timeout", "too slow", after(5) - after(0))
+    await lab.enqueue(home, order_key="line")
+    stopped = await lab.claim_one()
+    await lab.fail(stopped, retry_after=None)
+    await story.as_admin(home, "skip_job", stopped.id)
+    await lab.enqueue(home)
+    await lab.extend(await lab.claim_one())
+    assert await lab.rescue(bound=0, now=after(61)) == 1
+    await story.check("rescue_jobs", home)
+
+
+async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context) -> None:
+    story = Story(lab)
+    await live_together(story)
+    await bury_jobs(story, context)
+    assert story.told == {
+        "sign_up": {"workspace.created", "membership.added"},
+        "create_workspace": {"workspace.created", "membership.added"},
+        "add_member": {"membership.added"},
+        "change_member": {"membership.changed"},
+        "remove_member": {"membership.removed"},
+        **{verb: {"job.dead_lettered"} for verb in BURYING},
+    }
+    assert set(story.told) == await verbs_that_publish(lab.database), "exercise the verb that publishes too"
+
+
+def test_a_payload_that_drifts_is_found() -> None:
+    good = {"job_id": "1", "kind": "k", "reason": "r"}
+    check_payload("job.dead_lettered", 1, good)
+    with pytest.raises(SchemaViolation):
+        check_payload("job.dead_lettered", 1, {**good, "job_id": 1})
+    with pytest.raises(AssertionError, match="does not name"):
+        check_payload("job.dead_lettered", 1, {**good, "worker": "w"})
