@@ -54,6 +54,7 @@ class Lane:
             size=settings.pool_size,
             statement_cache_size=settings.statement_cache_size,
             limits=settings.limits,
+            jobs=settings.jobs,
         )
         self._settings, self._database = settings, database
         try:

@@ -147,6 +147,8 @@ class JobsOffice:
                 Roles(self._settings.role_prefix),
                 size=1,
                 statement_cache_size=self._settings.statement_cache_size,
+                limits=self._settings.limits,
+                jobs=self._settings.jobs,
             )
         try:
             yield database

@@ -11,10 +11,13 @@ import orjson
 from datalane.contracts.context import Context
 from datalane.db.faults import stepping, translated
 from datalane.db.roles import Roles
+from datalane.db.stated import stated_settings
 from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_sign_in_door, open_transaction
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
-from datalane.settings import Limits
+from datalane.settings import JobSettings, Limits
+
+DEFAULT_JOBS = JobSettings()
 
 
 class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -27,11 +30,19 @@ class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
 class Database:
     """Connections to one database as the login role. Open with `await Database.connect(…)`, close when done."""
 
-    def __init__(self, url: str, roles: Roles, pool: asyncpg.Pool, limits: Limits = DEFAULT_LIMITS) -> None:
+    def __init__(
+        self,
+        url: str,
+        roles: Roles,
+        pool: asyncpg.Pool,
+        limits: Limits = DEFAULT_LIMITS,
+        jobs: JobSettings = DEFAULT_JOBS,
+    ) -> None:
         self.url = url
         self.roles = roles
         self.pool = pool
         self.limits = limits
+        self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
 
     @classmethod
@@ -43,8 +54,9 @@ class Database:
         size: int = 10,
         statement_cache_size: int = 256,
         limits: Limits = DEFAULT_LIMITS,
+        jobs: JobSettings = DEFAULT_JOBS,
     ) -> Database:
-        """`size` bounds the connections, `limits` is what transactions hold their callers to.
+        """`size` bounds the connections, `limits` is what transactions hold their callers to, `jobs` what jobs get.
 
         Raises `DatabaseUnavailable`, or `ConfigurationError` when the login is more powerful than it may be.
         """
@@ -58,7 +70,7 @@ class Database:
                 statement_cache_size=statement_cache_size,
                 server_settings={"application_name": "datalane"},
             )
-        database = cls(url, roles or Roles(), pool, limits)
+        database = cls(url, roles or Roles(), pool, limits, jobs)
         try:
             await database._refuse_powerful_login()
         except BaseException:
@@ -72,24 +84,27 @@ class Database:
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: `async with database.transaction(context) as tx`."""
-        return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits)
+        return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits, self._stated)
 
     def sign_in_door(self) -> AbstractAsyncContextManager[Transaction]:
         """The door before a context exists: it calls the verbs of sign-in and sees no table."""
-        return open_sign_in_door(self.pool, self.roles)
+        return open_sign_in_door(self.pool, self.roles, self._stated)
 
     async def direct_connection(self, role: str | None = None) -> asyncpg.Connection:
         """A connection outside the pool, as `role` for its whole life (workers, LISTEN)."""
         with translated():
             connection = await asyncpg.connect(self.url, server_settings={"application_name": "datalane direct"})
             await prepare_connection(connection)
-        if role is not None:
-            try:
+        try:
+            with translated():
+                for setting in self._stated:
+                    await connection.execute(f"SET {setting}")
+            if role is not None:
                 with stepping():
                     await connection.execute(f"SET ROLE {role}")
-            except BaseException:
-                connection.terminate()
-                raise
+        except BaseException:
+            connection.terminate()
+            raise
         return connection
 
     async def _refuse_powerful_login(self) -> None:

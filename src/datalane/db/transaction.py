@@ -9,7 +9,7 @@ cluster. What the wall does not stop is SQL injection that changes the context: 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
@@ -180,8 +180,11 @@ async def open_transaction(
     context: Context,
     wakeup: Wakeup | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    stated: Sequence[str] = (),
 ) -> AsyncIterator[Transaction]:
     """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
+
+    `stated` are settings for the verbs (`stated_settings`).
 
     Raises `Conflict` when the surrounding transaction belongs to another workspace.
     """
@@ -194,7 +197,8 @@ async def open_transaction(
         async with inner.savepoint():
             yield inner
         return
-    async with _bracket(pool, door_statements(context, roles), context, wakeup, limits) as transaction:
+    opening = door_statements(context, roles) + _local(stated)
+    async with _bracket(pool, opening, context, wakeup, limits) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -203,10 +207,14 @@ async def open_transaction(
 
 
 @asynccontextmanager
-async def open_sign_in_door(pool: asyncpg.Pool, roles: Roles) -> AsyncIterator[Transaction]:
+async def open_sign_in_door(pool: asyncpg.Pool, roles: Roles, stated: Sequence[str] = ()) -> AsyncIterator[Transaction]:
     """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
-    async with _bracket(pool, f"BEGIN; SET LOCAL ROLE {roles.signin}", None) as transaction:
+    async with _bracket(pool, f"BEGIN; SET LOCAL ROLE {roles.signin}{_local(stated)}", None) as transaction:
         yield transaction
+
+
+def _local(stated: Sequence[str]) -> str:
+    return "".join(f"; SET LOCAL {setting}" for setting in stated)
 
 
 @asynccontextmanager

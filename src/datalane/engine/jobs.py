@@ -26,6 +26,7 @@ class NewJob:
 
     Higher `priority` (-32768 to 32767) runs first among the jobs of its kind and workspace. `run_at` delays it. Jobs of
     one `order_key` run one at a time, in the order of their enqueueing. A known `idempotency_key` enqueues nothing.
+    Without `max_attempts` it has the lane's default, `jobs.max_attempts`.
     """
 
     kind: str
@@ -35,7 +36,7 @@ class NewJob:
     run_at: datetime | None = None
     order_key: str | None = None
     idempotency_key: str | None = None
-    max_attempts: int = 3
+    max_attempts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,9 @@ async def enqueue(
     run_at: datetime | None = None,
     order_key: str | None = None,
     idempotency_key: str | None = None,
-    max_attempts: int = 3,
+    max_attempts: int | None = None,
 ) -> Enqueued:
-    """Enqueue one job in this transaction. Give `delay` or `run_at`, not both.
+    """Enqueue one job in this transaction. Give `delay` or `run_at`, not both. For the rest see `NewJob`.
 
     Raises `InvalidInput` for wrong values, `LimitExceeded` for size or a chain of causes that is too long, `Forbidden`
     for a viewer.
@@ -112,7 +113,7 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
 def _check(job: NewJob) -> None:
     if not job.kind:
         raise InvalidInput("a job needs a kind")
-    if job.max_attempts < 1:
+    if job.max_attempts is not None and job.max_attempts < 1:
         raise InvalidInput("max_attempts must be at least 1")
     if not -32_768 <= job.priority <= 32_767:
         raise InvalidInput("priority must be from -32768 to 32767")

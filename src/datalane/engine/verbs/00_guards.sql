@@ -13,15 +13,22 @@ BEGIN
     END IF;
 END $$;
 
--- Lane-wide limits that also hold for SQL callers.
-CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 16;
+-- Lane-wide values that also hold for SQL callers. The lane's own connections state those of its settings that differ
+-- from these defaults.
+CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('app.causation_limit', true), '')::integer, 16);
 
-CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 262144;
+CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS bigint LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('app.payload_limit', true), '')::bigint, 262144);
+
+-- Attempts of a job whose enqueuer says nothing of them.
+CREATE OR REPLACE FUNCTION datalane.default_attempts() RETURNS integer LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('app.default_attempts', true), '')::integer, 3);
 
 -- Whether `payload` as compact JSON is over the limit. The database's own text has a space after each comma and colon,
 -- which do not count; they are looked for only where they decide.
 CREATE OR REPLACE FUNCTION datalane.over_payload_limit(payload jsonb)
-RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+RETURNS boolean LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT CASE
         WHEN pg_column_size(payload) <= datalane.payload_limit() / 2 OR octet_length(payload::text) <= datalane.payload_limit()
             THEN false

@@ -50,7 +50,7 @@ BEGIN
                                causation_depth, actor_id, parent_job_id)
     SELECT workspace, ids[i.place], i.kind, i.subject,
            coalesce(waits[i.place], CASE WHEN i.run_at > at THEN 'due' ELSE 'ready' END),
-           coalesce(i.priority, 0), coalesce(i.arg, '{}'), coalesce(i.attempts, 3), at, coalesce(i.run_at, at),
+           coalesce(i.priority, 0), coalesce(i.arg, '{}'), coalesce(i.attempts, datalane.default_attempts()), at, coalesce(i.run_at, at),
            i.order_key, seqs[i.place], i.key, correlation, causation, depth, actor, i.parent
     FROM unnest(kinds, args, subject_ids, priorities, run_ats, order_keys, idempotency_keys, max_attempts, parents)
         WITH ORDINALITY AS i (kind, arg, subject, priority, run_at, order_key, key, attempts, parent, place)
@@ -78,7 +78,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     PERFORM datalane.require_rank(2);
     IF causation_depth > datalane.causation_limit() THEN
-        RAISE EXCEPTION 'causation depth % is over the limit of %: this work causes itself',
+        RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this work causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';
     END IF;
     IF EXISTS (SELECT FROM unnest(kinds) AS k (kind) WHERE k.kind IS NULL OR k.kind = '') THEN
@@ -90,11 +90,12 @@ BEGIN
         causation_id, causation_depth, NULL, coalesce(now, clock_timestamp())) AS e;
 END $$;
 
--- Enqueue one job from any driver: SELECT datalane.enqueue('send_report', '{"month": "2026-01"}').
+-- Enqueue one job from any driver: SELECT datalane.enqueue('send_report', '{"month": "2026-01"}'). Without
+-- `max_attempts` it has the lane's default.
 CREATE OR REPLACE FUNCTION datalane.enqueue(
     kind text, args jsonb DEFAULT '{}', subject_id text DEFAULT NULL, priority integer DEFAULT 0,
     run_at timestamptz DEFAULT NULL, order_key text DEFAULT NULL, idempotency_key text DEFAULT NULL,
-    max_attempts integer DEFAULT 3)
+    max_attempts integer DEFAULT NULL)
 RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     SELECT job_id FROM datalane.enqueue_batch(
         ARRAY[kind], ARRAY[args], ARRAY[subject_id], ARRAY[priority], ARRAY[run_at],

@@ -71,10 +71,10 @@ BEGIN
                                               source_event_id, ingestion_status, received_at, correlation_id)
         SELECT workspace, i.id, i.id, i.event_type, i.system, i.source_id, 'accepted', at, correlation FROM input i
     ), fanned AS (
-        INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, args, queued_at, next_retry_at, idempotency_key,
-                                   correlation_id, causation_id, causation_depth, actor_id)
-        SELECT workspace, app.uuid7(), s.kind, i.subject, s.args || jsonb_build_object('event_id', i.id), at, at,
-               i.id || ':' || s.name, correlation, i.id, depth, actor
+        INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, args, max_attempts, queued_at, next_retry_at,
+                                   idempotency_key, correlation_id, causation_id, causation_depth, actor_id)
+        SELECT workspace, app.uuid7(), s.kind, i.subject, s.args || jsonb_build_object('event_id', i.id),
+               datalane.default_attempts(), at, at, i.id || ':' || s.name, correlation, i.id, depth, actor
         FROM input i JOIN (
             SELECT event_type, kind, args, subscription_id::text AS name FROM datalane.subscriptions
             WHERE workspace_id = workspace AND enabled AND NOT ordered
@@ -165,7 +165,7 @@ DECLARE
 BEGIN
     PERFORM datalane.require_rank(2);
     IF causation_depth > datalane.causation_limit() THEN
-        RAISE EXCEPTION 'causation depth % is over the limit of %: this event causes itself',
+        RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this event causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';
     END IF;
     SELECT format('%s version %s', i.name, i.number) INTO unknown
@@ -175,7 +175,7 @@ BEGIN
         RAISE EXCEPTION 'the event type % is not registered', unknown USING ERRCODE = 'DL400';
     END IF;
     IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE datalane.over_payload_limit(p.payload)) THEN
-        RAISE EXCEPTION 'the event payload is over the limit of % bytes', datalane.payload_limit() USING ERRCODE = 'DL413';
+        RAISE EXCEPTION 'the event payload is over the limit of % bytes (limits.event_payload)', datalane.payload_limit() USING ERRCODE = 'DL413';
     END IF;
     RETURN QUERY SELECT p.ordinal, p.event_id, p.ingestion_status FROM datalane.publish_core(
         app.workspace_id(), event_types, versions, payloads,

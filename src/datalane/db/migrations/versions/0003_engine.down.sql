@@ -43,6 +43,7 @@ DROP FUNCTION datalane.enqueue_core;
 DROP FUNCTION datalane.audit;
 DROP FUNCTION datalane.audit_for;
 DROP FUNCTION datalane.over_payload_limit;
+DROP FUNCTION datalane.default_attempts;
 DROP FUNCTION datalane.payload_limit;
 DROP FUNCTION datalane.causation_limit;
 DROP FUNCTION datalane.require_rank;

@@ -15,15 +15,22 @@ BEGIN
     END IF;
 END $$;
 
--- Lane-wide limits that also hold for SQL callers.
-CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 16;
+-- Lane-wide values that also hold for SQL callers. The lane's own connections state those of its settings that differ
+-- from these defaults.
+CREATE OR REPLACE FUNCTION datalane.causation_limit() RETURNS integer LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('app.causation_limit', true), '')::integer, 16);
 
-CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS integer LANGUAGE sql IMMUTABLE RETURN 262144;
+CREATE OR REPLACE FUNCTION datalane.payload_limit() RETURNS bigint LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('app.payload_limit', true), '')::bigint, 262144);
+
+-- Attempts of a job whose enqueuer says nothing of them.
+CREATE OR REPLACE FUNCTION datalane.default_attempts() RETURNS integer LANGUAGE sql STABLE
+    RETURN coalesce(nullif(current_setting('app.default_attempts', true), '')::integer, 3);
 
 -- Whether `payload` as compact JSON is over the limit. The database's own text has a space after each comma and colon,
 -- which do not count; they are looked for only where they decide.
 CREATE OR REPLACE FUNCTION datalane.over_payload_limit(payload jsonb)
-RETURNS boolean LANGUAGE sql IMMUTABLE SET search_path = '' AS $$
+RETURNS boolean LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT CASE
         WHEN pg_column_size(payload) <= datalane.payload_limit() / 2 OR octet_length(payload::text) <= datalane.payload_limit()
             THEN false
@@ -110,7 +117,7 @@ BEGIN
                                causation_depth, actor_id, parent_job_id)
     SELECT workspace, ids[i.place], i.kind, i.subject,
            coalesce(waits[i.place], CASE WHEN i.run_at > at THEN 'due' ELSE 'ready' END),
-           coalesce(i.priority, 0), coalesce(i.arg, '{}'), coalesce(i.attempts, 3), at, coalesce(i.run_at, at),
+           coalesce(i.priority, 0), coalesce(i.arg, '{}'), coalesce(i.attempts, datalane.default_attempts()), at, coalesce(i.run_at, at),
            i.order_key, seqs[i.place], i.key, correlation, causation, depth, actor, i.parent
     FROM unnest(kinds, args, subject_ids, priorities, run_ats, order_keys, idempotency_keys, max_attempts, parents)
         WITH ORDINALITY AS i (kind, arg, subject, priority, run_at, order_key, key, attempts, parent, place)
@@ -138,7 +145,7 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     PERFORM datalane.require_rank(2);
     IF causation_depth > datalane.causation_limit() THEN
-        RAISE EXCEPTION 'causation depth % is over the limit of %: this work causes itself',
+        RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this work causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';
     END IF;
     IF EXISTS (SELECT FROM unnest(kinds) AS k (kind) WHERE k.kind IS NULL OR k.kind = '') THEN
@@ -150,11 +157,12 @@ BEGIN
         causation_id, causation_depth, NULL, coalesce(now, clock_timestamp())) AS e;
 END $$;
 
--- Enqueue one job from any driver: SELECT datalane.enqueue('send_report', '{"month": "2026-01"}').
+-- Enqueue one job from any driver: SELECT datalane.enqueue('send_report', '{"month": "2026-01"}'). Without
+-- `max_attempts` it has the lane's default.
 CREATE OR REPLACE FUNCTION datalane.enqueue(
     kind text, args jsonb DEFAULT '{}', subject_id text DEFAULT NULL, priority integer DEFAULT 0,
     run_at timestamptz DEFAULT NULL, order_key text DEFAULT NULL, idempotency_key text DEFAULT NULL,
-    max_attempts integer DEFAULT 3)
+    max_attempts integer DEFAULT NULL)
 RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     SELECT job_id FROM datalane.enqueue_batch(
         ARRAY[kind], ARRAY[args], ARRAY[subject_id], ARRAY[priority], ARRAY[run_at],
@@ -235,10 +243,10 @@ BEGIN
                                               source_event_id, ingestion_status, received_at, correlation_id)
         SELECT workspace, i.id, i.id, i.event_type, i.system, i.source_id, 'accepted', at, correlation FROM input i
     ), fanned AS (
-        INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, args, queued_at, next_retry_at, idempotency_key,
-                                   correlation_id, causation_id, causation_depth, actor_id)
-        SELECT workspace, app.uuid7(), s.kind, i.subject, s.args || jsonb_build_object('event_id', i.id), at, at,
-               i.id || ':' || s.name, correlation, i.id, depth, actor
+        INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, args, max_attempts, queued_at, next_retry_at,
+                                   idempotency_key, correlation_id, causation_id, causation_depth, actor_id)
+        SELECT workspace, app.uuid7(), s.kind, i.subject, s.args || jsonb_build_object('event_id', i.id),
+               datalane.default_attempts(), at, at, i.id || ':' || s.name, correlation, i.id, depth, actor
         FROM input i JOIN (
             SELECT event_type, kind, args, subscription_id::text AS name FROM datalane.subscriptions
             WHERE workspace_id = workspace AND enabled AND NOT ordered
@@ -329,7 +337,7 @@ DECLARE
 BEGIN
     PERFORM datalane.require_rank(2);
     IF causation_depth > datalane.causation_limit() THEN
-        RAISE EXCEPTION 'causation depth % is over the limit of %: this event causes itself',
+        RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this event causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';
     END IF;
     SELECT format('%s version %s', i.name, i.number) INTO unknown
@@ -339,7 +347,7 @@ BEGIN
         RAISE EXCEPTION 'the event type % is not registered', unknown USING ERRCODE = 'DL400';
     END IF;
     IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE datalane.over_payload_limit(p.payload)) THEN
-        RAISE EXCEPTION 'the event payload is over the limit of % bytes', datalane.payload_limit() USING ERRCODE = 'DL413';
+        RAISE EXCEPTION 'the event payload is over the limit of % bytes (limits.event_payload)', datalane.payload_limit() USING ERRCODE = 'DL413';
     END IF;
     RETURN QUERY SELECT p.ordinal, p.event_id, p.ingestion_status FROM datalane.publish_core(
         app.workspace_id(), event_types, versions, payloads,
