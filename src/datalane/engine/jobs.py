@@ -100,7 +100,7 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
             idempotency_keys=(
                 [job.idempotency_key for job in jobs] if any(job.idempotency_key for job in jobs) else None
             ),
-            max_attempts=[job.max_attempts for job in jobs],
+            max_attempts=[job.max_attempts for job in jobs] if any(job.max_attempts for job in jobs) else None,
             actor_id=context.actor_id,
             correlation_id=context.correlation_id,
             causation_id=context.causation_id,
