@@ -13,7 +13,8 @@ from datalane.identity.schemas import ApiKeyRevocation, ApiKeys, CreatedApiKey, 
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/api-keys", tags=["api keys"])
-    size = Query(25, ge=1, le=door.settings.limits.page_size)
+    most = door.settings.limits.page_size
+    size = Query(min(25, most), ge=1, le=most)
 
     @routes.post("/create", status_code=201)
     async def create(body: NewApiKey, tx: Transaction = door.writer(CREATE_KEY)) -> CreatedApiKey:

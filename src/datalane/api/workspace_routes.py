@@ -24,7 +24,8 @@ from datalane.identity.schemas import (
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/workspaces", tags=["workspaces"])
-    size = Query(25, ge=1, le=door.settings.limits.page_size)
+    most = door.settings.limits.page_size
+    size = Query(min(25, most), ge=1, le=most)
 
     @routes.post("/create", status_code=201)
     async def create(body: NewWorkspace, caller: Caller = door.account_writer) -> Workspace:

@@ -41,7 +41,8 @@ def demo(
     from datalane.demo.scratch import open_place
     from datalane.kit.logs import configure_logging
 
-    settings, chosen = load_settings(), open_corpus(corpus)
+    settings = load_settings()
+    chosen = open_corpus(corpus, settings.limits.title_characters)
     # Empty documents and hundreds of refused requests are part of the demo; their log lines are not.
     configure_logging("ERROR")
     with _Interruptions() as interruptions, steps() as step, open_place(settings) as place:

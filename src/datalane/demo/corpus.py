@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datalane.knowledge.beir import BeirQuery, count_documents, find_qrels, read_corpus, read_qrels, read_queries
 from datalane.knowledge.documents.schemas import NewDocument
+from datalane.knowledge.parsing import TITLE_CHARACTERS
 
 SHIPPED = Path(__file__).parent / "documents"
 
@@ -32,8 +33,8 @@ class Corpus:
     judgements: Mapping[str, Mapping[str, int]] | None
 
 
-def open_corpus(folder: Path | None) -> Corpus:
-    """The corpus in `folder`, or the shipped one.
+def open_corpus(folder: Path | None, title_characters: int = TITLE_CHARACTERS) -> Corpus:
+    """The corpus in `folder`, whose titles have at most `title_characters`, or the shipped one.
 
     All of it is read once, so that a missing file or a malformed line (`CorpusMissing`, `CorpusMalformed`, naming file
     and line) stops the demo before anything is started.
@@ -41,9 +42,10 @@ def open_corpus(folder: Path | None) -> Corpus:
     if folder is None:
         return _shipped_corpus("lane", list(read_queries(SHIPPED)))
     count_documents(folder)
-    documents = sum(1 for _ in read_corpus(folder))
+    documents = sum(1 for _ in read_corpus(folder, title_characters))
     judgements = read_qrels(folder) if find_qrels(folder) else None
-    return Corpus(folder.resolve().name, documents, lambda: _beir_files(folder), list(read_queries(folder)), judgements)
+    queries = list(read_queries(folder))
+    return Corpus(folder.resolve().name, documents, lambda: _beir_files(folder, title_characters), queries, judgements)
 
 
 def other_corpus() -> Corpus:
@@ -59,12 +61,12 @@ def identity_of(uri: str | None) -> str:
     return (uri or "").removeprefix("demo:")
 
 
-def _beir_files(folder: Path) -> Iterator[File]:
-    for entry in read_corpus(folder):
+def _beir_files(folder: Path, title_characters: int) -> Iterator[File]:
+    for entry in read_corpus(folder, title_characters):
         document = NewDocument(
             filename=f"{entry.id}.txt"[-200:],
             media_type="text/plain",
-            title=entry.title[:500] or None,
+            title=entry.title or None,
             source_uri=source_uri(entry.id),
             metadata=entry.metadata,
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from datalane.errors import InvalidInput
+from datalane.knowledge.parsing import TITLE_CHARACTERS
 
 CORPUS = "corpus.jsonl"
 QUERIES = "queries.jsonl"
@@ -61,9 +62,12 @@ def count_documents(folder: Path) -> int:
         return sum(1 for line in stream if not line.isspace())
 
 
-def read_corpus(folder: Path) -> Iterator[BeirDocument]:
-    """Documents in file order. Raises CorpusMissing at once, CorpusMalformed when the line is reached."""
-    return _iterate_corpus(_require(folder, CORPUS))
+def read_corpus(folder: Path, title_characters: int = TITLE_CHARACTERS) -> Iterator[BeirDocument]:
+    """Documents in file order. Raises CorpusMissing at once, CorpusMalformed when the line is reached.
+
+    A title of more than `title_characters` is refused by its line rather than cut: what is indexed is what was written.
+    """
+    return _iterate_corpus(_require(folder, CORPUS), title_characters)
 
 
 def read_queries(folder: Path) -> Iterator[BeirQuery]:
@@ -102,12 +106,18 @@ def read_qrels(folder: Path, split: str = "test") -> dict[str, dict[str, int]]:
     return qrels
 
 
-def _iterate_corpus(path: Path) -> Iterator[BeirDocument]:
+def _iterate_corpus(path: Path, title_characters: int) -> Iterator[BeirDocument]:
     for number, identity, entry in _iterate_objects(path):
         metadata = entry.get("metadata")
         if metadata is not None and not isinstance(metadata, dict):
             _refuse(path, number, "`metadata` must be an object")
         title, text = _text_of(path, number, entry, "title", ""), _text_of(path, number, entry, "text", None)
+        if len(title) > title_characters:
+            _refuse(
+                path,
+                number,
+                f"`title` has {len(title):,} characters, the limit is {title_characters:,} (limits.title_characters)",
+            )
         yield BeirDocument(identity, title, text, metadata or {})
 
 

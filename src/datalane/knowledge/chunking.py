@@ -49,7 +49,7 @@ def chunk_text(text: str, max_chunks: int = MAX_CHUNKS) -> list[Chunk]:
         if len(spans) == max_chunks:
             raise TooManyChunks(
                 f"The document has more than {max_chunks:,} chunks of up to {CHUNK_CHARACTERS:,} characters, "
-                "the limit per document. Split it into several documents."
+                "the limit per document (limits.chunks_per_document). Split it into several documents."
             )
         spans.append(span)
     return _locate_bytes(text, spans)

@@ -21,6 +21,7 @@ from datalane.knowledge.documents.service import add_ready
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
 from datalane.knowledge.ingestion import Arrival, write
+from datalane.knowledge.parsing.errors import TooManyChunks
 from datalane.knowledge.permissions import INDEX_CHUNKS
 from datalane.knowledge.runtime import Knowledge
 from datalane.settings import Limits
@@ -38,13 +39,16 @@ class Span(BaseModel):
 
 
 class IndexChunks(BaseModel):
-    """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version."""
+    """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version.
+
+    The lane's limits (title, tags, chunks) are checked when it is prepared.
+    """
 
     text: str = Field(min_length=1)
-    source_title: str | None = Field(default=None, max_length=500)
+    source_title: str | None = None
     source_uri: str | None = Field(default=None, max_length=2_000)
     tags: list[str] = Field(default_factory=list)
-    chunks: list[Span] | None = Field(default=None, min_length=1, max_length=50_000)
+    chunks: list[Span] | None = Field(default=None, min_length=1)
     document_id: UUID | None = None
 
 
@@ -63,13 +67,15 @@ class Prepared:
 
 
 async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks, limits: Limits) -> Prepared:
-    """Chunk and embed outside any transaction. Raises `InvalidInput` for text or spans that cannot be indexed."""
+    """Chunk and embed outside any transaction.
+
+    Raises `InvalidInput` for text or spans that cannot be indexed, `LimitExceeded` naming the limit.
+    """
     try:
         data = request.text.encode()
     except UnicodeEncodeError as error:
         raise InvalidInput("the text holds a lone surrogate, which is not a character") from error
     document = NewDocument(
-        filename=None,
         media_type="text/plain",
         title=request.source_title,
         source_uri=request.source_uri,
@@ -77,9 +83,16 @@ async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks
         document_id=request.document_id,
     )
     check_document(document, len(data), limits)
-    outcome = (await knowledge.pool.extract_many([Source(data, None, "text/plain", request.source_title)]))[0]
+    if request.chunks is not None and len(request.chunks) > limits.chunks_per_document:
+        raise LimitExceeded(
+            f"{len(request.chunks):,} chunks, the limit of a document is {limits.chunks_per_document:,} "
+            "(limits.chunks_per_document)"
+        )
+    source = Source(data, None, "text/plain", request.source_title, cut=request.chunks is None)
+    outcome = (await knowledge.pool.extract_many([source]))[0]
     if isinstance(outcome, Failure):
-        raise InvalidInput(f"{outcome.error_class}: {outcome.message}")
+        refusal = LimitExceeded if outcome.error_class == TooManyChunks.code else InvalidInput
+        raise refusal(f"{outcome.error_class}: {outcome.message}")
     extracted = outcome
     if request.chunks is not None:
         extracted = await asyncio.to_thread(_recut, knowledge, outcome, request.chunks)

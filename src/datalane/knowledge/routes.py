@@ -12,7 +12,7 @@ from datalane.db.transaction import Transaction
 from datalane.knowledge import indexing
 from datalane.knowledge.documents import service as documents
 from datalane.knowledge.documents.originals import discard_original, store_original
-from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, NewDocument, Uploaded
+from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Uploaded, describe_file
 from datalane.knowledge.permissions import (
     ADD_DOCUMENTS,
     CITE,
@@ -38,19 +38,21 @@ def router(door: Door, knowledge: Knowledge) -> APIRouter:
 
 
 def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
-    routes = door.router(prefix="/documents", tags=["documents"])
+    routes, limits = door.router(prefix="/documents", tags=["documents"]), door.settings.limits
+    title = Form(None, json_schema_extra={"maxLength": limits.title_characters})
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
 
     @routes.post("/upload", status_code=202)
     async def upload(
         file: Annotated[UploadFile, File(description="txt, markdown, html, pdf or docx")],
-        title: Annotated[str | None, Form(max_length=500)] = None,
+        title: str | None = title,
         source_uri: Annotated[str | None, Form(max_length=2_000)] = None,
         tags: Annotated[list[str] | None, Form()] = None,
         document_id: Annotated[UUID | None, Form()] = None,
         late: LateTransaction = door.uploader(ADD_DOCUMENTS),
     ) -> Uploaded:
         """Keep a file and ingest it by a job. The same bytes of the same source are one document."""
-        new = NewDocument(
+        new = describe_file(
             filename=file.filename,
             media_type=file.content_type,
             title=title,
@@ -59,16 +61,14 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
             document_id=document_id,
         )
         async with knowledge.writing:
-            workspace_id, limits = late.context.workspace_id, door.settings.limits
+            workspace_id = late.context.workspace_id
             original = await store_original(knowledge.files, workspace_id, new, await file.read(), limits)
         late.on_failure(lambda: discard_original(knowledge.files, original))
         return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
 
     @routes.get("/list")
     async def list_documents(
-        page_size: Annotated[int, Query(ge=1, le=100)] = 25,
-        cursor: str | None = None,
-        tx: Transaction = door.reader(READ_DOCUMENTS),
+        page_size: int = size, cursor: str | None = None, tx: Transaction = door.reader(READ_DOCUMENTS)
     ) -> DocumentPage:
         """Documents, newest first. `cursor` is the `next_cursor` of the page before."""
         return await documents.list_documents(tx, cursor, page_size)

@@ -14,6 +14,7 @@ from datalane.knowledge.documents.service import DELETE_FILE, INGEST
 from datalane.knowledge.documents.sweep import SWEEP, Sweep
 from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
 from datalane.knowledge.extraction import ExtractionPool
+from datalane.knowledge.extraction.types import Bounds
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.ingestion import Ingestion
 from datalane.settings import Settings
@@ -60,7 +61,13 @@ class Knowledge:
 @asynccontextmanager
 async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge]:
     """Raises `ConfigurationError` when the file store cannot be used."""
-    pool = ExtractionPool(settings.parsing.processes, settings.parsing.timeout.total_seconds(), settings.parsing.memory)
+    parsing, limits = settings.parsing, settings.limits
+    pool = ExtractionPool(
+        parsing.processes,
+        parsing.timeout.total_seconds(),
+        parsing.memory,
+        bounds=Bounds(limits.chunks_per_document, limits.title_characters),
+    )
     try:
         age = settings.retention.orphaned_originals
         yield Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder(), age)

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.integration.engine.lab import Lab, after, ranked
+from tests.integration.engine.lab import LEASE, Lab, after, ranked
 
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import BUILT_IN, EVENTS
@@ -17,17 +17,17 @@ from datalane.errors import SchemaViolation
 VERBS = """
 SELECT p.proname, pg_get_functiondef(p.oid) AS definition, EXISTS (
     SELECT FROM aclexplode(p.proacl) a JOIN pg_roles r ON r.oid = a.grantee
-    WHERE r.rolname IN ('datalane_app', 'datalane_worker', 'datalane_maintenance')) AS granted
+    WHERE r.rolname IN ('datalane_app', 'datalane_signin', 'datalane_worker', 'datalane_maintenance')) AS granted
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'datalane'
 """
-BURYING = ("cancel_jobs", "fail_job", "fail_job_here", "skip_job", "rescue_jobs")
+BURYING = ("cancel_jobs", "fail_job", "fail_job_here", "skip_job", "rescue_jobs", "reclaim_jobs")
 EVENTS_OF = "SELECT event_id, event_type, version, payload FROM datalane.events ORDER BY event_id"
 
 
 async def verbs_that_publish(database: Database) -> set[str]:
     """The granted verbs from which calls lead to `publish_for`, as the database's own sources say."""
-    async with database.unscoped() as tx:
-        rows = await tx.fetch(VERBS)
+    async with database.pool.acquire() as connection:
+        rows = await connection.fetch(VERBS)
     calls = {row["proname"]: set(re.findall(r"datalane\.(\w+)\(", row["definition"])[1:]) for row in rows}
     leads = {"publish_for"}
     while found := {name for name, called in calls.items() if called & leads} - leads:
@@ -65,7 +65,7 @@ def check_payload(event_type: str, version: int, payload: dict[str, Any]) -> Non
 
 
 async def sign_up(story: Story, name: str) -> Context:
-    async with story.lab.database.unscoped() as tx:
+    async with story.lab.database.sign_in_door() as tx:
         made = await tx.fetchrow(
             "SELECT user_id, workspace_id FROM datalane.sign_up($1, $2, 'no hash', 'Home', 'c')",
             *(f"{name}@example.com", name),
@@ -79,9 +79,12 @@ async def sign_up(story: Story, name: str) -> Context:
 async def live_together(story: Story) -> None:
     """Every verb about workspaces and their members."""
     ada, bob = await sign_up(story, "ada"), await sign_up(story, "bob")
-    async with story.lab.database.unscoped() as tx:
-        second: UUID = await tx.fetchval("SELECT datalane.create_workspace($1, 'Second', 'c')", ada.actor_id)
-    await story.check("create_workspace", Context(second, ada.actor_id, Role.OWNER))
+    async with story.lab.database.sign_in_door() as tx:
+        second: UUID = await tx.fetchval("SELECT datalane.create_workspace_for($1, 'Second', 'c')", ada.actor_id)
+    await story.check("create_workspace_for", Context(second, ada.actor_id, Role.OWNER))
+    async with story.lab.database.transaction(ada) as tx:
+        third: UUID = await tx.fetchval("SELECT workspace_id FROM datalane.create_workspace('Third')")
+    await story.check("create_workspace", Context(third, ada.actor_id, Role.OWNER))
     await story.as_admin(ada, "add_member", "bob@example.com", "viewer")
     await story.as_admin(ada, "change_member", bob.actor_id, "member", "suspended")
     await story.as_admin(ada, "remove_member", bob.actor_id)
@@ -106,6 +109,11 @@ async def bury_jobs(story: Story, home: Context) -> None:
     await lab.extend(await lab.claim_one())
     assert await lab.rescue(bound=0, now=after(61)) == 1
     await story.check("rescue_jobs", home)
+    await lab.enqueue(home)
+    await lab.claim_one()
+    arguments = {"worker": "worker-1", "running_workspaces": [], "running_ids": [], "bound": 0, "lease": LEASE}
+    await lab.call("reclaim_jobs", **arguments)
+    await story.check("reclaim_jobs", home)
 
 
 async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context) -> None:
@@ -115,6 +123,7 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
     assert story.told == {
         "sign_up": {"workspace.created", "membership.added"},
         "create_workspace": {"workspace.created", "membership.added"},
+        "create_workspace_for": {"workspace.created", "membership.added"},
         "add_member": {"membership.added"},
         "change_member": {"membership.changed"},
         "remove_member": {"membership.removed"},

@@ -82,6 +82,15 @@ def test_a_lone_surrogate_stays_in_the_bytes_so_that_its_document_fails_alone(fo
     assert document.data == b"half \xed\xa0\xbd"
 
 
+def test_a_title_over_the_limit_is_named_by_its_line_and_not_cut(folder: Path) -> None:
+    (folder / "corpus.jsonl").write_text('{"_id": "1", "text": "x", "title": "%s"}\n' % ("t" * 12))
+    assert next(beir.read_corpus(folder, title_characters=12)).title == "t" * 12
+    with pytest.raises(
+        beir.CorpusMalformed, match=r"line 1: `title` has 12 characters, the limit is 11 \(limits\.title"
+    ):
+        next(beir.read_corpus(folder, title_characters=11))
+
+
 def test_a_missing_folder_says_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(beir.CorpusMissing, match=r"nowhere does not exist\. Expected a folder with corpus\.jsonl"):
         beir.read_corpus(tmp_path / "nowhere")

@@ -19,6 +19,7 @@ import pytest
 from datalane.knowledge.chunking import CHUNKER_VERSION
 from datalane.knowledge.embeddings import WordLlamaEmbedder, passage_text
 from datalane.knowledge.extraction import Extracted, ExtractionPool, ExtractionUnavailable, Failure, Source
+from datalane.knowledge.extraction.types import Bounds
 
 MEBIBYTE = 1024 * 1024
 
@@ -57,6 +58,26 @@ async def test_a_document_comes_back_with_text_chunks_vectors_and_versions(pool:
     assert result.embeddings.dtype == np.float32
     assert (result.embedder_name, result.embedder_version) == (embedder.name, embedder.version)
     assert (result.parser_version, result.chunker_version) == ("text/1", CHUNKER_VERSION)
+
+
+async def test_a_child_holds_documents_to_the_bounds_it_was_given() -> None:
+    async with ExtractionPool(1, bounds=Bounds(chunks=2, title_characters=4)) as bounded:
+        long, short, titled, whole = await bounded.extract_many([
+            text_source("A line of text.\n\n" * 400),
+            text_source("A line of text.\n\n" * 200),
+            Source(b"# A heading\nbody", "a.md"),
+            Source(b"A line of text.\n\n" * 400, "a.txt", cut=False),
+        ])  # fmt: skip
+    assert isinstance(long, Failure)
+    assert (long.error_class, long.retryable) == ("too_many_chunks", False)
+    assert "more than 2 chunks" in long.message
+    assert "limits.chunks_per_document" in long.message
+    assert isinstance(short, Extracted)
+    assert len(short.chunks) == 2
+    assert isinstance(titled, Extracted)
+    assert titled.title == "A he"
+    assert isinstance(whole, Extracted)
+    assert (whole.chunks, whole.embeddings.shape) == ([], (0, 256))
 
 
 async def test_every_format_passes_through_a_child(

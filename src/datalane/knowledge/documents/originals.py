@@ -67,6 +67,12 @@ def _digest(data: bytes) -> bytes:
 def check_document(document: NewDocument, size: int, limits: Limits) -> None:
     if size > limits.upload:
         raise LimitExceeded(f"the file has {size:,} bytes, the limit of an upload is {limits.upload:,}")
+    if document.title is not None and len(document.title) > limits.title_characters:
+        fault = (
+            f"the title has {len(document.title):,} characters, the limit is {limits.title_characters:,} "
+            "(limits.title_characters)"
+        )
+        raise InvalidInput(fault, [{"field": "title", "message": fault}])
     if len(document.tags) > limits.tags:
         raise LimitExceeded(f"{len(document.tags)} tags, the limit is {limits.tags}")
     if any(not tag or len(tag) > limits.tag_characters for tag in document.tags):

@@ -6,19 +6,34 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, ValidationError
+
+from datalane.errors import InvalidInput
 
 
 class NewDocument(BaseModel):
-    """What an upload says beside the file's bytes. `document_id` adds a version to that document."""
+    """What an upload says beside the file's bytes. `document_id` adds a version to that document.
+
+    The lane's limits (title, tags, metadata) are checked when it is stored.
+    """
 
     filename: str | None = Field(default=None, max_length=500)
     media_type: str | None = Field(default=None, max_length=200)
-    title: str | None = Field(default=None, max_length=500)
+    title: str | None = None
     source_uri: str | None = Field(default=None, max_length=2_000)
     tags: list[str] = Field(default_factory=list)
     metadata: dict[str, Any] = Field(default_factory=dict)
     document_id: UUID | None = None
+
+
+def describe_file(**said: Any) -> NewDocument:
+    """What a caller said of a file. Raises `InvalidInput` naming the fields that are wrong."""
+    try:
+        return NewDocument(**said)
+    except ValidationError as error:
+        faults = [{"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
+        said_wrong = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
+        raise InvalidInput(f"the file is described wrongly: {said_wrong}", faults) from error
 
 
 class Ingestion(BaseModel):

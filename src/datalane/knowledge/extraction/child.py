@@ -88,6 +88,7 @@ def _prepare(settings: dict[str, Any], requests: IO[bytes], replies: IO[bytes]) 
     from datalane.knowledge.embeddings import WordLlamaEmbedder
     from datalane.knowledge.extraction import wire
     from datalane.knowledge.extraction.extract import extract_batch
+    from datalane.knowledge.extraction.types import Bounds
 
     for path in settings["setup"]:
         module, _, function = path.partition(":")
@@ -97,6 +98,7 @@ def _prepare(settings: dict[str, Any], requests: IO[bytes], replies: IO[bytes]) 
     # The matrix library takes its working memory at first use: it must not be a document that asks for it.
     embedder.embed([f"text number {number}" for number in range(64)])
     progress = _Progress(replies, settings["timeout_seconds"])
+    bounds = Bounds(**settings["bounds"])
 
     def serve() -> None:
         _say(replies, {"ready": [embedder.name, embedder.version]})
@@ -105,7 +107,7 @@ def _prepare(settings: dict[str, Any], requests: IO[bytes], replies: IO[bytes]) 
             header = wire.decode_header(requests.read(head_length))
             batch = wire.decode_batch(header, memoryview(requests.read(body_length)))
             progress.begin()
-            replies.write(wire.encode_results(extract_batch(batch, embedder, progress.report)))
+            replies.write(wire.encode_results(extract_batch(batch, embedder, progress.report, bounds)))
             replies.flush()
 
     return serve

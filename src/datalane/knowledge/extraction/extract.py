@@ -9,12 +9,13 @@ import numpy as np
 
 from datalane.knowledge.chunking import CHUNKER_VERSION, Chunk, chunk_text
 from datalane.knowledge.embeddings import Embedder, Vectors, passage_text
-from datalane.knowledge.extraction.types import Extracted, Failure, Source
-from datalane.knowledge.parsing import TITLE_CHARACTERS, Parsed, parse
+from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
+from datalane.knowledge.parsing import Parsed, parse
 from datalane.knowledge.parsing.errors import ExtractionError, ParseCrashed, SourceUnreadable
 from datalane.knowledge.parsing.memory import is_out_of_memory
 from datalane.knowledge.text import canonicalize_text
 
+DEFAULT_BOUNDS = Bounds()
 _EMBED_AT_ONCE = 512
 
 
@@ -26,12 +27,15 @@ class _Draft:
 
 
 def extract_batch(
-    batch: Sequence[Source], embedder: Embedder, report_progress: Callable[[], None] = lambda: None
+    batch: Sequence[Source],
+    embedder: Embedder,
+    report_progress: Callable[[], None] = lambda: None,
+    bounds: Bounds = DEFAULT_BOUNDS,
 ) -> list[Extracted | Failure]:
     """One result per source, in order. Raises MemoryError: after that, nothing in this process can be relied on."""
     drafts: list[_Draft | Failure] = []
     for source in batch:
-        drafts.append(_draft(source))
+        drafts.append(_draft(source, bounds))
         report_progress()
     passages = [
         passage_text(draft.title, draft.parsed.text[chunk.start : chunk.end])
@@ -52,12 +56,12 @@ def extract_batch(
     return results
 
 
-def _draft(source: Source) -> _Draft | Failure:
+def _draft(source: Source, bounds: Bounds) -> _Draft | Failure:
     try:
-        parsed = parse(_read(source), source.filename, source.media_type)
+        parsed = parse(_read(source), source.filename, source.media_type, bounds.title_characters)
         given = canonicalize_text(source.title).strip() if source.title else ""
-        title = given[:TITLE_CHARACTERS] or parsed.title
-        return _Draft(parsed, title, chunk_text(parsed.text))
+        title = given[: bounds.title_characters] or parsed.title
+        return _Draft(parsed, title, chunk_text(parsed.text, bounds.chunks) if source.cut else [])
     except ExtractionError as error:
         if is_out_of_memory(error):
             raise MemoryError from error

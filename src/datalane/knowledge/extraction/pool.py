@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from datalane.knowledge.extraction.process import Child, ChildFailed, ChildSettings, ExtractionUnavailable
-from datalane.knowledge.extraction.types import Extracted, Failure, Source
+from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
 from datalane.knowledge.parsing.errors import ParseTimeout
 
 __all__ = ["ExtractionPool", "ExtractionUnavailable"]
@@ -24,9 +24,10 @@ logger = logging.getLogger(__name__)
 class ExtractionPool:
     """Up to `size` children; each document gets `timeout_seconds` and each child `memory_bytes` of address space.
 
-    `setup` names functions ("module:function") that every child calls at its start, to register parsers of your own
-    (`datalane.knowledge.parsing.register_parser`). Belongs to the event loop it is used in, and that loop must run in
-    a thread that outlives the pool: the kernel ends the children together with the thread that started them.
+    `bounds` is what a document may have. `setup` names functions ("module:function") that every child calls at its
+    start, to register parsers of your own (`datalane.knowledge.parsing.register_parser`). Belongs to the event loop it
+    is used in, and that loop must run in a thread that outlives the pool: the kernel ends the children together with
+    the thread that started them.
     """
 
     def __init__(
@@ -35,8 +36,9 @@ class ExtractionPool:
         timeout_seconds: float = 60.0,
         memory_bytes: int = 1024 * MEBIBYTE,
         setup: Sequence[str] = (),
+        bounds: Bounds | None = None,
     ) -> None:
-        self._settings = ChildSettings(timeout_seconds, memory_bytes, tuple(setup))
+        self._settings = ChildSettings(timeout_seconds, memory_bytes, tuple(setup), bounds or Bounds())
         self._size = size
         self._free = asyncio.Semaphore(size)
         self._idle: list[Child] = []

@@ -9,12 +9,12 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 from datalane.errors import DatalaneError
 from datalane.knowledge.extraction import child as child_program
 from datalane.knowledge.extraction import wire
-from datalane.knowledge.extraction.types import Extracted, Failure, Source
+from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
 from datalane.knowledge.parsing.errors import ExtractionError, ParseCrashed, ParseMemory, ParseTimeout
 
 _START_SECONDS = 60.0
@@ -55,6 +55,7 @@ class ChildSettings:
     timeout_seconds: float
     memory_bytes: int
     setup: tuple[str, ...] = ()
+    bounds: Bounds = field(default_factory=Bounds)
 
 
 class Child:
@@ -80,6 +81,7 @@ class Child:
             "memory_bytes": settings.memory_bytes,
             "timeout_seconds": settings.timeout_seconds,
             "setup": settings.setup,
+            "bounds": asdict(settings.bounds),
         }
         try:
             process = await asyncio.create_subprocess_exec(

@@ -5,18 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from datalane.knowledge.chunking import Chunk
+from datalane.knowledge.chunking import MAX_CHUNKS, Chunk
 from datalane.knowledge.embeddings import Vectors
+from datalane.knowledge.parsing import TITLE_CHARACTERS
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a document may have: chunks, and characters of a title that stands in the file (more is cut off)."""
+
+    chunks: int = MAX_CHUNKS
+    title_characters: int = TITLE_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to extract: its bytes, or a path the child opens. `title` wins over the title inside the file."""
+    """A file to extract: its bytes, or a path the child opens. `title` wins over the title inside the file.
+
+    Without `cut` it is parsed only: somebody else draws the chunks.
+    """
 
     data: bytes | Path
     filename: str | None = None
     media_type: str | None = None
     title: str | None = None
+    cut: bool = True
 
 
 @dataclass(frozen=True, slots=True, eq=False)

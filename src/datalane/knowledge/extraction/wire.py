@@ -45,7 +45,12 @@ def encode_batch(batch: Sequence[Source]) -> bytes:
     entries: list[Header] = []
     blobs: list[bytes] = []
     for source in batch:
-        entry: Header = {"filename": source.filename, "media_type": source.media_type, "title": source.title}
+        entry: Header = {
+            "filename": source.filename,
+            "media_type": source.media_type,
+            "title": source.title,
+            "cut": source.cut,
+        }
         if isinstance(source.data, bytes):
             entry["size"] = len(source.data)
             blobs.append(source.data)
@@ -65,7 +70,7 @@ def decode_batch(header: Header, body: memoryview) -> list[Source]:
         else:
             data = bytes(body[position : position + entry["size"]])
             position += len(data)
-        sources.append(Source(data, entry["filename"], entry["media_type"], entry["title"]))
+        sources.append(Source(data, entry["filename"], entry["media_type"], entry["title"], entry["cut"]))
     return sources
 
 
@@ -83,6 +88,7 @@ def encode_results(results: Sequence[Extracted | Failure]) -> bytes:
         blobs += (text, offsets, pages, vectors)
         entries.append({
             "sizes": [len(text), len(offsets), len(pages), len(vectors)],
+            "dimensions": result.embeddings.shape[1],
             "title": result.title,
             "media_type": result.media_type,
             "versions": [
@@ -123,7 +129,7 @@ def _decode_extracted(
         media_type=entry["media_type"],
         chunks=[Chunk(ordinal, *span) for ordinal, span in enumerate(spans)],
         # A copy, so that one kept document does not hold the whole batch's message in memory.
-        embeddings=np.frombuffer(vectors, dtype="<f4").reshape(len(spans), -1).copy(),
+        embeddings=np.frombuffer(vectors, dtype="<f4").reshape(len(spans), int(entry["dimensions"])).copy(),
         page_starts=tuple(np.frombuffer(pages, dtype="<i8").tolist()),
         parser_version=parser_version,
         chunker_version=chunker_version,

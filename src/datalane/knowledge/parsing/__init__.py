@@ -28,8 +28,16 @@ class Parsed:
     page_starts: tuple[int, ...] = ()
 
 
-def parse(data: bytes, filename: str | None = None, media_type: str | None = None) -> Parsed:
-    """Parse `data`. Raises a subclass of ExtractionError, with its class in `code` and a sentence for people."""
+def parse(
+    data: bytes,
+    filename: str | None = None,
+    media_type: str | None = None,
+    title_characters: int = TITLE_CHARACTERS,
+) -> Parsed:
+    """Parse `data`; a title that stands in the file is cut to `title_characters`.
+
+    Raises a subclass of ExtractionError, with its class in `code` and a sentence for people.
+    """
     detected = detect_media_type(data, filename, media_type)
     found = find_format(detected)
     if found is None:
@@ -38,5 +46,5 @@ def parse(data: bytes, filename: str | None = None, media_type: str | None = Non
     extraction = read(data)
     if not extraction.text or extraction.text.isspace():
         raise EmptyText()
-    title = extraction.title[:TITLE_CHARACTERS] if extraction.title else None
+    title = extraction.title[:title_characters] if extraction.title else None
     return Parsed(extraction.text, title, detected, version, extraction.page_starts)
