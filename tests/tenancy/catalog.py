@@ -154,6 +154,7 @@ def _value(name: str, type_name: str, owner: Context) -> Any:
         "evidence_type": "direct",
         "confidence_band": "high",
         "confidence_score": 0.5,
+        "file_key": f"{owner.workspace_id}/{uuid5(owner.workspace_id, 'version_id')}",
         "embedding": b"\x00\x01\x00\x00\x3f\x80\x00\x00",
     }
     if name in known:
