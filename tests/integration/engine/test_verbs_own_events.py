@@ -80,7 +80,9 @@ async def live_together(story: Story) -> None:
     """Every verb about workspaces and their members."""
     ada, bob = await sign_up(story, "ada"), await sign_up(story, "bob")
     async with story.lab.database.sign_in_door() as tx:
-        second: UUID = await tx.fetchval("SELECT datalane.create_workspace_for($1, 'Second', 'c')", ada.actor_id)
+        second: UUID = await tx.fetchval(
+            "SELECT workspace_id FROM datalane.create_workspace_for($1, 'Second', 'c')", ada.actor_id
+        )
     await story.check("create_workspace_for", Context(second, ada.actor_id, Role.OWNER))
     async with story.lab.database.transaction(ada) as tx:
         third: UUID = await tx.fetchval("SELECT workspace_id FROM datalane.create_workspace('Third')")
