@@ -14,6 +14,7 @@
     ├── LimitExceeded           413  a limit of the lane; the message names it
     ├── RateLimited             429  try again after `retry_after` seconds
     ├── DatabaseUnavailable     503  the database cannot be reached or refuses work
+    │   └── DatabaseRefused     503  it refuses the login, or knows no such database: waiting does not help
     └── ConfigurationError      500  a setting or the environment is wrong; the message says how to mend it
 
 `code` is stable and machine-readable, `status` is the HTTP status, the message is for people.
@@ -104,6 +105,10 @@ class RateLimited(DatalaneError):
 class DatabaseUnavailable(DatalaneError):
     code = "database_unavailable"
     status = 503
+
+
+class DatabaseRefused(DatabaseUnavailable):
+    pass
 
 
 class ConfigurationError(DatalaneError):

@@ -260,7 +260,7 @@ def test_an_unreachable_server_is_said(datalane: Command) -> None:
         port = taken.getsockname()[1]
         said = datalane("init", "--admin-url", f"postgresql://admin:secret@127.0.0.1:{port}/postgres")
     assert said.status == 2
-    assert "check the host, the port and the database" in said.err
+    assert "check the host and the port in the admin URL" in said.err
     assert "secret" not in said.err
 
 

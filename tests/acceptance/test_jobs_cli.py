@@ -381,11 +381,11 @@ async def test_a_wrong_password_names_its_setting(
     jobs: Jobs, urls: Prepared, context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DATALANE_OPERATOR_URL", spoiled(urls.operator_url))
-    assert "check DATALANE_OPERATOR_URL" in (await jobs("list")).err
+    assert "the password in DATALANE_OPERATOR_URL" in (await jobs("list")).err
     monkeypatch.setenv("DATALANE_DATABASE_URL", spoiled(urls.database_url))
     said = await jobs("list", "--workspace", context.workspace_id)
     assert said.status == 2
-    assert "check DATALANE_DATABASE_URL" in said.err
+    assert "the password in DATALANE_DATABASE_URL" in said.err
 
 
 def spoiled(url: str) -> str:

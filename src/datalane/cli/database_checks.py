@@ -11,6 +11,7 @@ import psycopg
 from datalane.cli.report import Check, failed, ok, warned
 from datalane.db.home import Home, connection_settings
 from datalane.db.provision import MINIMUM_SERVER, vector_version
+from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, unreachable
 from datalane.db.revision import newest_revision
 from datalane.db.roles import Roles
 from datalane.errors import ConfigurationError
@@ -27,14 +28,12 @@ def check_database(settings: Settings) -> list[Check]:
         return [warned("database", "the embedded database is not running", "start it with `datalane up`")]
     url, roles = connection_settings(settings).database_url, Roles(settings.role_prefix)
     try:
-        with psycopg.connect(url, autocommit=True, connect_timeout=10) as connection:
+        with psycopg.connect(url, autocommit=True, connect_timeout=CONNECT_SECONDS) as connection:
             reached = ok("database", f"reachable as {connection.info.user}")
             return [reached, *(ask(connection) for ask in _QUESTIONS), check_roles(connection, roles)]
-    except psycopg.ProgrammingError:
-        return [failed("database", "DATALANE_DATABASE_URL cannot be read", "set it as `datalane init` printed it")]
-    except psycopg.OperationalError as error:
-        mend = "check DATALANE_DATABASE_URL, the network and the server"
-        return [failed("database", f"not reachable: {str(error).strip()}", mend)]
+    except (psycopg.ProgrammingError, psycopg.OperationalError) as error:
+        message, _, mend = str(unreachable(error, url, DATABASE_URL)).rpartition("; ")
+        return [failed("database", message, mend)]
 
 
 def check_login(connection: Connection) -> Check:

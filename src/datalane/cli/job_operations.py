@@ -20,6 +20,7 @@ from datalane.db.database import Database
 from datalane.db.faults import translated
 from datalane.db.home import connection_settings
 from datalane.db.named_queries import load_queries
+from datalane.db.reaching import CONNECT_SECONDS, OPERATOR_URL, reaching, require_prepared
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
 from datalane.engine import jobs as engine
@@ -129,27 +130,29 @@ class JobsOffice:
                 "to look across workspaces takes the operator login; set DATALANE_OPERATOR_URL as `datalane init` "
                 "printed it, or name one workspace with --workspace"
             )
-        with translated(), _LetIn("DATALANE_OPERATOR_URL"):
+        with reaching(self._addresses.operator_url, OPERATOR_URL):
             connection = await asyncpg.connect(
-                self._addresses.operator_url, server_settings={"application_name": "datalane jobs"}
+                self._addresses.operator_url,
+                timeout=CONNECT_SECONDS,
+                server_settings={"application_name": "datalane jobs"},
             )
         try:
             with translated():
+                await require_prepared(connection, OPERATOR_URL)
                 yield connection
         finally:
             await connection.close()
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
-        with _LetIn("DATALANE_DATABASE_URL"):
-            database = await Database.connect(
-                self._addresses.database_url,
-                Roles(self._settings.role_prefix),
-                size=1,
-                statement_cache_size=self._settings.statement_cache_size,
-                limits=self._settings.limits,
-                jobs=self._settings.jobs,
-            )
+        database = await Database.connect(
+            self._addresses.database_url,
+            Roles(self._settings.role_prefix),
+            size=1,
+            statement_cache_size=self._settings.statement_cache_size,
+            limits=self._settings.limits,
+            jobs=self._settings.jobs,
+        )
         try:
             yield database
         finally:
@@ -287,17 +290,3 @@ def parse_id(text: str, what: str) -> UUID:
         return UUID(text)
     except ValueError:
         raise InvalidInput(f"{text!r} is not {what} id; one looks like {_FIRST}") from None
-
-
-class _LetIn:
-    """`with _LetIn("DATALANE_…")`: a refused login is a wrong setting."""
-
-    def __init__(self, setting: str) -> None:
-        self._setting = setting
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
-            raise ConfigurationError(f"the database refuses the login: {error}; check {self._setting}") from error

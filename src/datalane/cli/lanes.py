@@ -10,13 +10,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from datalane.errors import ConfigurationError, DatabaseUnavailable
+from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable
 from datalane.kit.logs import get_logger
 from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
 
-_PATIENCE_SECONDS = 30.0
 _PAUSE_SECONDS = 0.2
 
 log = get_logger(__name__)
@@ -27,7 +26,7 @@ async def open_lane(lane: Lane, settings: Settings, database_url: str, stop: asy
     """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block.
 
     A database that is just starting, or recovering, is waited for until `stop` is set. Raises `DatabaseUnavailable`
-    when it takes too long.
+    when it takes longer than the settings' `start_patience`, or at once when it refuses the login.
     """
     async with open_knowledge(settings) as knowledge, AsyncExitStack() as connected:
         await _connect(connected, lane, settings, database_url, stop)
@@ -38,11 +37,13 @@ async def open_lane(lane: Lane, settings: Settings, database_url: str, stop: asy
 async def _connect(
     connected: AsyncExitStack, lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event
 ) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+    deadline = time.monotonic() + settings.start_patience.total_seconds()
     while True:
         try:
             await connected.enter_async_context(lane.open(settings, database_url))
             return
+        except DatabaseRefused:
+            raise
         except DatabaseUnavailable as error:
             if stop.is_set() or time.monotonic() > deadline:
                 raise

@@ -8,6 +8,7 @@ import typer
 
 from datalane.cli.output import AsJson, print_json
 from datalane.db.home import maintenance_url
+from datalane.db.reaching import MAINTENANCE_URL
 from datalane.db.revision import applied_revision, known_revisions, newest_revision
 from datalane.db.roles import Roles
 from datalane.errors import InvalidInput
@@ -23,9 +24,9 @@ def up(as_json: AsJson = False) -> None:
 
     settings = load_settings()
     url, roles = maintenance_url(settings), Roles(settings.role_prefix)
-    before = applied_revision(url, roles.owner)
+    before = _applied(url, roles)
     upgrade(url, roles)
-    _print_change(before, applied_revision(url, roles.owner), as_json)
+    _print_change(before, _applied(url, roles), as_json)
 
 
 @migrate.command()
@@ -41,11 +42,11 @@ def down(
         raise InvalidInput(f"there is no revision {revision}; known are base, {', '.join(known_revisions())}")
     settings = load_settings()
     url, roles = maintenance_url(settings), Roles(settings.role_prefix)
-    before = applied_revision(url, roles.owner)
+    before = _applied(url, roles)
     if not yes:
         typer.confirm(f"Drop everything that came after revision {revision}, with its data?", abort=True)
     downgrade(url, roles, revision)
-    _print_change(before, applied_revision(url, roles.owner), as_json)
+    _print_change(before, _applied(url, roles), as_json)
 
 
 @migrate.command()
@@ -55,14 +56,20 @@ def status(as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        state = "up to date" if found["up_to_date"] else "run `datalane migrate up`"
+        mend = "run `datalane migrate up`" + (
+            "" if found["applied"] else ", or `datalane init` if it was never prepared"
+        )
+        state = "up to date" if found["up_to_date"] else mend
         typer.echo(f"database {found['applied'] or 'not migrated'}, this version {found['newest']}: {state}")
 
 
 def _status(settings: Settings) -> dict[str, str | bool | None]:
-    owner = Roles(settings.role_prefix).owner
-    applied, newest = applied_revision(maintenance_url(settings), owner), newest_revision()
+    applied, newest = _applied(maintenance_url(settings), Roles(settings.role_prefix)), newest_revision()
     return {"applied": applied, "newest": newest, "up_to_date": applied == newest}
+
+
+def _applied(url: str, roles: Roles) -> str | None:
+    return applied_revision(url, roles.owner, MAINTENANCE_URL)
 
 
 def _print_change(before: str | None, after: str | None, as_json: bool) -> None:

@@ -10,6 +10,7 @@ import orjson
 
 from datalane.contracts.context import Context
 from datalane.db.faults import stepping, translated
+from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
 from datalane.db.roles import Roles
 from datalane.db.stated import stated_settings
 from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_sign_in_door, open_transaction
@@ -58,9 +59,10 @@ class Database:
     ) -> Database:
         """`size` bounds the connections, `limits` is what transactions hold their callers to, `jobs` what jobs get.
 
-        Raises `DatabaseUnavailable`, or `ConfigurationError` when the login is more powerful than it may be.
+        Raises `DatabaseUnavailable`, or `ConfigurationError` when the database was never prepared or the login is more
+        powerful than it may be.
         """
-        with translated():
+        with reaching(url, DATABASE_URL):
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
@@ -68,11 +70,15 @@ class Database:
                 init=prepare_connection,
                 connection_class=LaneConnection,
                 statement_cache_size=statement_cache_size,
+                timeout=CONNECT_SECONDS,
                 server_settings={"application_name": "datalane"},
             )
         database = cls(url, roles or Roles(), pool, limits, jobs)
         try:
             await database._refuse_powerful_login()
+            with translated():
+                async with pool.acquire() as connection:
+                    await require_prepared(connection, DATABASE_URL)
         except BaseException:
             await database.close()
             raise
@@ -93,7 +99,9 @@ class Database:
     async def direct_connection(self, role: str | None = None) -> asyncpg.Connection:
         """A connection outside the pool, as `role` for its whole life (workers, LISTEN)."""
         with translated():
-            connection = await asyncpg.connect(self.url, server_settings={"application_name": "datalane direct"})
+            connection = await asyncpg.connect(
+                self.url, timeout=CONNECT_SECONDS, server_settings={"application_name": "datalane direct"}
+            )
             await prepare_connection(connection)
         try:
             with translated():
@@ -130,7 +138,10 @@ async def prepare_connection(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=encode_json, decoder=orjson.loads, format="text"
     )
-    await connection.set_type_codec("vector", schema="public", encoder=bytes, decoder=bytes, format="binary")
+    try:
+        await connection.set_type_codec("vector", schema="public", encoder=bytes, decoder=bytes, format="binary")
+    except ValueError as error:
+        raise never_prepared(DATABASE_URL) from error
 
 
 def encode_json(value: Any) -> str:

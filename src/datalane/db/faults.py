@@ -29,7 +29,7 @@ VERB_ERRORS: dict[str, type[DatalaneError]] = {
     "DL413": LimitExceeded,
 }
 
-_UNAVAILABLE = ("08", "53", "57P", "58")
+_UNAVAILABLE = ("08", "28", "3D", "53", "57P", "58")
 
 
 class _Translated:

@@ -18,8 +18,9 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, pool
 from sqlalchemy.engine import Connection
 
+from datalane.db.reaching import MAINTENANCE_URL, never_prepared, unreachable
 from datalane.db.roles import Roles
-from datalane.errors import ConfigurationError, DatabaseUnavailable
+from datalane.errors import ConfigurationError
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_SCHEMA, VERSION_TABLE = "app", "schema_version"
@@ -34,7 +35,10 @@ def configuration(url: str, roles: Roles) -> Config:
 
 
 def upgrade(url: str, roles: Roles | None = None, revision: str = "head") -> None:
-    """Bring the database at `url` (the maintenance login) to `revision`."""
+    """Bring the database at `url` (the maintenance login) to `revision`.
+
+    Raises `DatabaseUnavailable`, and `ConfigurationError` when the database was never prepared.
+    """
     _run(lambda config: command.upgrade(config, revision), url, roles)
 
 
@@ -46,7 +50,11 @@ def _run(action: Callable[[Config], None], url: str, roles: Roles | None) -> Non
     try:
         action(configuration(url, roles or Roles()))
     except sqlalchemy.exc.OperationalError as error:
-        raise DatabaseUnavailable(f"the migration cannot reach the database: {error.orig}") from error
+        raise unreachable(error.orig or error, url, MAINTENANCE_URL) from error
+    except sqlalchemy.exc.ProgrammingError as error:
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            raise never_prepared(MAINTENANCE_URL) from error
+        raise
 
 
 def newest_revision() -> str:

@@ -18,6 +18,7 @@ from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from datalane.db.access import Access, Prepared
+from datalane.db.reaching import unreachable
 from datalane.db.roles import Roles
 from datalane.errors import ConfigurationError, DatabaseUnavailable
 
@@ -98,13 +99,7 @@ def _connect(url: str) -> Connection:
     try:
         return psycopg.connect(_with(url), autocommit=True)
     except psycopg.OperationalError as error:
-        reason = str(error).strip()
-        mend = (
-            "check the user and the password in the admin URL"
-            if "authentication failed" in reason or "no password supplied" in reason
-            else "check the host, the port and the database in the admin URL, and that the server runs"
-        )
-        raise DatabaseUnavailable(f"cannot connect as the admin: {reason}; {mend}") from error
+        raise unreachable(error, url, "the admin URL") from error
 
 
 @contextmanager

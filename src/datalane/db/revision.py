@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from datalane.errors import ConfigurationError, DatabaseUnavailable
+from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, unreachable
+from datalane.errors import ConfigurationError
 
 _VERSIONS = Path(__file__).parent / "migrations" / "versions"
 
@@ -25,22 +26,22 @@ def newest_revision() -> str:
     return revisions[-1]
 
 
-def applied_revision(url: str, role: str | None = None) -> str | None:
+def applied_revision(url: str, role: str | None = None, setting: str = DATABASE_URL) -> str | None:
     """The revision of the database at `url`, None when it was never migrated.
 
     The login role may read it as it is; the maintenance login steps into `role`, the owner. Raises
-    `DatabaseUnavailable`.
+    `DatabaseUnavailable`, and `ConfigurationError` for a URL that cannot be read, both naming `setting`.
     """
     import psycopg  # not needed by those who ask for the newest only
     from psycopg import sql
 
     try:
-        with psycopg.connect(url, connect_timeout=10) as connection:
+        with psycopg.connect(url, connect_timeout=CONNECT_SECONDS) as connection:
             if role is not None:
                 connection.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
             row = connection.execute("SELECT version_num FROM app.schema_version").fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName, psycopg.errors.InsufficientPrivilege):
         return None
-    except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(f"cannot reach the database: {error}") from error
+    except (psycopg.OperationalError, psycopg.ProgrammingError) as error:
+        raise unreachable(error, url, setting) from error
     return None if row is None else str(row[0])

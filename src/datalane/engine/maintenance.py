@@ -15,8 +15,9 @@ import asyncpg
 import structlog
 
 from datalane.db.faults import translated
+from datalane.db.reaching import CONNECT_SECONDS, MAINTENANCE_URL, reaching, require_prepared
 from datalane.db.roles import Roles
-from datalane.errors import ConfigurationError, DatalaneError
+from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable, DatalaneError
 from datalane.kit.clock import utc_now
 from datalane.settings import Limits, Retention, Settings
 
@@ -74,11 +75,14 @@ async def run_once(
 async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
     """Run at once and then every ten minutes until `stop` is set. `ready` is set after the first run.
 
-    Raises `ConfigurationError` without DATALANE_MAINTENANCE_URL.
+    While the database does not answer, a first run is tried for the settings' `start_patience`, later ones for ever.
+    Raises `ConfigurationError` without DATALANE_MAINTENANCE_URL, and what stood in the way of a first run.
     """
     if settings.maintenance_url is None:
         raise ConfigurationError("maintenance needs DATALANE_MAINTENANCE_URL, as `datalane init` printed it")
     url, roles = settings.maintenance_url.get_secret_value(), Roles(settings.role_prefix)
+    loop, ran = asyncio.get_running_loop(), False
+    deadline = loop.time() + settings.start_patience.total_seconds()
     while not stop.is_set():
         pause = PERIOD
         try:
@@ -89,11 +93,14 @@ async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asynci
                 partitions_dropped=done.partitions_dropped,
                 keys_forgotten=done.keys_forgotten,
             )
+            ran = True
             if ready is not None:
                 ready.set()
         except (DatalaneError, asyncpg.PostgresError) as error:
+            if not ran and _is_hopeless(error, loop.time() >= deadline):
+                raise
             log.warning("maintenance_failed", error=str(error))
-            pause = _RETRY
+            pause = _RETRY if ran else min(_RETRY, timedelta(seconds=max(0.1, deadline - loop.time())))
         try:
             async with asyncio.timeout(pause.total_seconds()):
                 await stop.wait()
@@ -101,10 +108,18 @@ async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asynci
             continue
 
 
+def _is_hopeless(error: Exception, late: bool) -> bool:
+    """Whether a first run will not come to be, or not in time."""
+    return isinstance(error, ConfigurationError | DatabaseRefused) or (late and isinstance(error, DatabaseUnavailable))
+
+
 async def _connect_and_run(url: str, settings: Settings, roles: Roles) -> Maintained:
-    with translated():
-        connection = await asyncpg.connect(url, server_settings={"application_name": "datalane maintenance"})
+    with reaching(url, MAINTENANCE_URL):
+        connection = await asyncpg.connect(
+            url, timeout=CONNECT_SECONDS, server_settings={"application_name": "datalane maintenance"}
+        )
     try:
+        await require_prepared(connection, MAINTENANCE_URL)
         return await run_once(connection, utc_now(), settings.retention, settings.limits, roles)
     finally:
         await connection.close()
