@@ -34,7 +34,7 @@ ID = "0198c5b4-7d1e-7c32-9f5a-0d6b7c1f2a90"
 FAULTS = ("wrong password", "refused port", "unknown host", "unknown database", "closing", "http", "unreadable", "bare")
 
 WORKS = {
-    **dict.fromkeys((("version", fault) for fault in FAULTS), "it asks no database"),
+    **{(name, fault): "it asks no database" for name in ("version", "authz matrix") for fault in FAULTS},
     ("init", "bare"): "it is what prepares a database",
     ("migrate status", "bare"): "it answers what the database's revision is",
 }
