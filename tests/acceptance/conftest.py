@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+import structlog
 
 from datalane.cli.main import main
 
@@ -42,7 +44,18 @@ Command = Callable[..., Said]
 
 
 @pytest.fixture
-def datalane(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def logging_as_it_was() -> Iterator[None]:
+    """A command that logs would leave this process writing to the test's own standard error, which is closed then."""
+    root, configured = logging.getLogger(), structlog.get_config()
+    handlers, level = root.handlers[:], root.level
+    yield
+    structlog.configure(**configured)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+@pytest.fixture
+def datalane(logging_as_it_was: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """The command line, in this process: `datalane("doctor", "--json").status`."""
 
     def run(*arguments: str) -> Said:

@@ -33,8 +33,10 @@ ID = "0198c5b4-7d1e-7c32-9f5a-0d6b7c1f2a90"
 
 FAULTS = ("wrong password", "refused port", "unknown host", "unknown database", "closing", "http", "unreadable", "bare")
 
+ASK_NO_DATABASE = ("version", "authz matrix")
+
 WORKS = {
-    **{(name, fault): "it asks no database" for name in ("version", "authz matrix") for fault in FAULTS},
+    **dict.fromkeys(((name, fault) for name in ASK_NO_DATABASE for fault in FAULTS), "it asks no database"),
     ("init", "bare"): "it is what prepares a database",
     ("migrate status", "bare"): "it answers what the database's revision is",
 }
