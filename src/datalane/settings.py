@@ -76,6 +76,7 @@ class Retention(BaseModel):
 
 class SessionSettings(BaseModel):
     session: Duration = timedelta(hours=1)
+    refresh: Duration = timedelta(days=30)
     minimum_password_characters: Count = 10
 
 

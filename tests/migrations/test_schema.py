@@ -72,7 +72,7 @@ def test_up_down_and_up_again_give_the_same_schema(urls: Prepared) -> None:
 
 def test_each_step_goes_down_and_up(urls: Prepared) -> None:
     before = shape(urls.maintenance_url)
-    for revision in ("0003", "0002", "0001"):
+    for revision in ("0005", "0004", "0003", "0002", "0001"):
         downgrade(urls.maintenance_url, revision=revision)
         assert current_revision(urls.maintenance_url) == revision
     upgrade(urls.maintenance_url)

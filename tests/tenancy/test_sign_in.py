@@ -21,12 +21,14 @@ from datalane.settings import SessionSettings
 
 SIGN_IN = {
     "datalane.create_workspace_for",
-    "datalane.end_session",
+    "datalane.end_sessions",
     "datalane.find_api_key",
     "datalane.find_login",
     "datalane.find_session",
+    "datalane.list_sessions",
     "datalane.my_account",
     "datalane.my_workspaces",
+    "datalane.refresh_session",
     "datalane.sign_up",
     "datalane.start_session",
 }

@@ -1,6 +1,8 @@
-"""Signing up, in and out, and who am I."""
+"""Signing up, in and out, refreshing, and who am I."""
 
 from __future__ import annotations
+
+from uuid import UUID
 
 from fastapi import APIRouter
 from starlette.requests import Request
@@ -10,7 +12,8 @@ from datalane.api.door import HttpDoor
 from datalane.api.trace import trace_of
 from datalane.errors import InvalidInput
 from datalane.identity import accounts
-from datalane.identity.schemas import Credentials, Me, NewAccount, Session
+from datalane.identity import sessions as families
+from datalane.identity.schemas import Credentials, EndedSessions, Me, NewAccount, Refresh, Session
 
 
 def router(door: HttpDoor) -> APIRouter:
@@ -28,12 +31,26 @@ def router(door: HttpDoor) -> APIRouter:
         """Begin a session. An unknown address and a wrong password get the same answer."""
         return await accounts.sign_in(door.lane.database, body, sessions=sessions)
 
+    @routes.post("/refresh")
+    async def refresh(body: Refresh, request: Request) -> Session:
+        """Exchange a refresh token for two new tokens. One that was used before ends the session."""
+        return await families.refresh_session(
+            door.lane.database,
+            body.refresh_token,
+            sessions=sessions,
+            correlation_id=trace_of(request.scope).correlation_id,
+        )
+
     @routes.post("/sign-out", status_code=204)
     async def sign_out(caller: Caller = door.account) -> None:
-        """End the session of this token. An API key is revoked instead."""
-        if caller.identity.auth_method != "session":
-            raise InvalidInput("an API key has no session to end; revoke it with POST /api-keys/revoke")
-        await accounts.sign_out(door.lane.database, caller.token)
+        """End the session of this token, its refresh token included. An API key is revoked instead."""
+        await families.end_sessions(door.lane.database, _person(caller), "signed_out", caller.identity.session_id)
+
+    @routes.post("/sign-out-everywhere")
+    async def sign_out_everywhere(caller: Caller = door.account) -> EndedSessions:
+        """End all sessions of the user, this one included."""
+        ended = await families.end_sessions(door.lane.database, _person(caller), "signed_out_everywhere")
+        return EndedSessions(ended=ended)
 
     @routes.get("/me")
     async def me(caller: Caller = door.account) -> Me:
@@ -41,3 +58,10 @@ def router(door: HttpDoor) -> APIRouter:
         return await accounts.describe(door.lane.database, caller.identity)
 
     return routes
+
+
+def _person(caller: Caller) -> UUID:
+    """The user who is signed in. Raises `InvalidInput` for an API key."""
+    if caller.identity.auth_method != "session":
+        raise InvalidInput("an API key has no session to end; revoke it with POST /api-keys/revoke")
+    return caller.identity.user_id

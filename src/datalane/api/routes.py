@@ -6,13 +6,13 @@ from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
 
-from datalane.api import api_key_routes, auth_routes, workspace_routes
+from datalane.api import api_key_routes, auth_routes, session_routes, workspace_routes
 from datalane.api.door import HttpDoor
 from datalane.contracts.http import Door
 
 MakeRouter = Callable[[Door], APIRouter]
 
-PUBLIC = frozenset({"/auth/sign-up", "/auth/sign-in", "/healthz", "/readyz", "/docs", "/openapi.json"})
+PUBLIC = frozenset({"/auth/sign-up", "/auth/sign-in", "/auth/refresh", "/healthz", "/readyz", "/docs", "/openapi.json"})
 """Paths that answer without authentication; the route table test holds every other route to the door."""
 
 
@@ -20,6 +20,7 @@ def routers(door: HttpDoor, domains: Sequence[MakeRouter] = ()) -> list[APIRoute
     """The routers of identity, then of each domain."""
     return [
         auth_routes.router(door),
+        session_routes.router(door),
         workspace_routes.router(door),
         api_key_routes.router(door),
         *(make(door) for make in domains),

@@ -94,7 +94,7 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
         {"job_id": "string", "kind": "string", "reason": "string"},
         {"error_class": "string|null", "attempt_count": "integer"},
     ),
-    "security.anomaly": _object({"kind": "string"}, {"detail": "string"}),
+    "security.anomaly": _object({"kind": "string"}, {"detail": "string", "user_id": "string", "session_id": "string"}),
 }
 
 

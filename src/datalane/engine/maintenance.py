@@ -1,5 +1,5 @@
-"""Maintenance: partitions ahead of time, retention, forgotten keys. Runs as the maintenance login, once per lane; a
-second one finds nothing to do.
+"""Maintenance: partitions ahead of time, retention, forgotten keys and sessions. Runs as the maintenance
+login, once per lane; a second one finds nothing to do.
 
 Retention drops whole months: rows are kept at least as long as the settings say, and at most a month longer.
 """
@@ -36,6 +36,7 @@ class Maintained:
     partitions_added: int
     partitions_dropped: int
     keys_forgotten: int
+    sessions_forgotten: int
 
 
 async def run_once(
@@ -69,7 +70,8 @@ async def run_once(
         forgotten += await connection.fetchval(
             "SELECT datalane.forget_idempotent_answers($1, $2, $3)", limits.idempotency_window, _BITE, now
         )
-    return Maintained(added, dropped, forgotten)
+        sessions = await connection.fetchval("SELECT datalane.forget_sessions($1, $2)", _BITE, now)
+    return Maintained(added, dropped, forgotten, sessions)
 
 
 async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
@@ -92,6 +94,7 @@ async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asynci
                 partitions_added=done.partitions_added,
                 partitions_dropped=done.partitions_dropped,
                 keys_forgotten=done.keys_forgotten,
+                sessions_forgotten=done.sessions_forgotten,
             )
             ran = True
             if ready is not None:

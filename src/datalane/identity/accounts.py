@@ -1,4 +1,4 @@
-"""Accounts and sessions.
+"""Accounts: signing up and in, and who a token stands for.
 
 These run before a context exists, so they take the database and open the sign-in door themselves, for short: no
 connection is held while Argon2 works. An unknown address costs the same work as a wrong password and gets the same
@@ -8,7 +8,7 @@ answer.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
@@ -19,7 +19,8 @@ from datalane.errors import NotFound, Unauthenticated
 from datalane.identity.passwords import check_password, hash_password, verify_password
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Credentials, Me, NewAccount, Session
-from datalane.identity.tokens import digest, is_session_token, new_secret, parse_api_key
+from datalane.identity.sessions import begin_session
+from datalane.identity.tokens import digest, is_session_token, parse_api_key
 from datalane.settings import SessionSettings
 
 _FIND_SESSION: str = queries.find_session.sql
@@ -63,7 +64,7 @@ async def sign_up(
             correlation_id=correlation_id,
             now=now,
         )
-    return await _begin(database, made["user_id"], made["workspace_id"], sessions.session, now)
+    return await begin_session(database, made["user_id"], made["workspace_id"], sessions, now)
 
 
 async def sign_in(
@@ -74,15 +75,7 @@ async def sign_in(
         known = await queries.find_login(tx.connection, email=credentials.email)
     if not await verify_password(credentials.password, known["password_hash"] if known else None):
         raise Unauthenticated("the e-mail address or the password is wrong")
-    async with database.sign_in_door() as tx:
-        mine = [row["workspace_id"] async for row in queries.my_workspaces(tx.connection, user_id=known["user_id"])]
-    return await _begin(database, known["user_id"], mine[0] if mine else None, sessions.session, now)
-
-
-async def sign_out(database: Database, token: str) -> bool:
-    """End the session of `token`; whether there was one."""
-    async with database.sign_in_door() as tx:
-        return bool(await queries.end_session(tx.connection, token_hash=digest(token)))
+    return await begin_session(database, known["user_id"], None, sessions, now)
 
 
 async def authenticate(
@@ -150,22 +143,5 @@ async def _authenticate_key(
         session_id=None,
         workspace_id=key.workspace_id,
         role=Role(row["role"]),
-        expires_at=row["expires_at"],
-    )
-
-
-async def _begin(
-    database: Database, user_id: UUID, workspace_id: UUID | None, lifetime: timedelta, now: datetime | None
-) -> Session:
-    token = new_secret()
-    async with database.sign_in_door() as tx:
-        row = await queries.start_session(
-            tx.connection, user_id=user_id, token_hash=digest(token), lifetime=lifetime, now=now
-        )
-    return Session(
-        token=token,
-        session_id=row["session_id"],
-        user_id=user_id,
-        workspace_id=workspace_id,
         expires_at=row["expires_at"],
     )

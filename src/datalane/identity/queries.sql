@@ -9,11 +9,22 @@ FROM datalane.sign_up(:email, :name, :password_hash, :workspace_name, :correlati
 -- The stored hash of an address.
 SELECT user_id, password_hash FROM datalane.find_login(:email);
 
--- name: start_session(user_id, token_hash, lifetime, now)^
-SELECT session_id, expires_at FROM datalane.start_session(:user_id, :token_hash, :lifetime, :now);
+-- name: start_session(user_id, token_hash, lifetime, family_hash, refresh_hash, refresh_lifetime, now)^
+SELECT session_id, expires_at, refresh_expires_at
+FROM datalane.start_session(
+    :user_id, :token_hash, :lifetime, :family_hash, :refresh_hash, :refresh_lifetime, :now);
 
--- name: end_session(token_hash)$
-SELECT datalane.end_session(:token_hash);
+-- name: refresh_session(family_hash, refresh_hash, new_token_hash, new_refresh_hash, lifetime, refresh_lifetime, correlation_id, now)^
+SELECT outcome, session_id, user_id, expires_at, refresh_expires_at
+FROM datalane.refresh_session(
+    :family_hash, :refresh_hash, :new_token_hash, :new_refresh_hash, :lifetime, :refresh_lifetime, :correlation_id, :now);
+
+-- name: end_sessions(user_id, reason, session_id, now)$
+-- One session, or all of the user's.
+SELECT datalane.end_sessions(:user_id, :reason, :session_id, :now);
+
+-- name: list_sessions(user_id, following, most, now)
+SELECT session_id, created_at, refreshed_at, expires_at FROM datalane.list_sessions(:user_id, :following, :most, :now);
 
 -- name: find_session(token_hash, workspace_id, now)^
 -- Who a session token stands for, and where.

@@ -46,13 +46,47 @@ class Credentials(Body):
 
 
 class Session(BaseModel):
-    """A session that has just begun. The token is shown this once."""
+    """A session that has begun or was refreshed. Both tokens are shown this once.
+
+    `token` is good until `expires_at`; `refresh_token` is exchanged for two new ones, once, until
+    `refresh_expires_at`.
+    """
 
     token: str = Field(json_schema_extra=ONE_TIME_SECRET, repr=False)
+    refresh_token: str = Field(json_schema_extra=ONE_TIME_SECRET, repr=False)
     session_id: UUID
     user_id: UUID
     workspace_id: UUID | None
     expires_at: datetime
+    refresh_expires_at: datetime
+
+
+class Refresh(Body):
+    refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(repr=False)
+
+
+class OpenSession(BaseModel):
+    """A session that can be used or refreshed. `expires_at` is its last moment unless it is refreshed again."""
+
+    session_id: UUID
+    created_at: datetime
+    refreshed_at: datetime | None
+    expires_at: datetime
+    current: bool
+
+
+class OpenSessions(BaseModel):
+    data: list[OpenSession]
+    page_size: int
+    next_cursor: str | None
+
+
+class SessionRevocation(Body):
+    session_id: UUID
+
+
+class EndedSessions(BaseModel):
+    ended: int
 
 
 class Me(BaseModel):

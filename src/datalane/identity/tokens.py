@@ -13,6 +13,7 @@ from uuid import UUID
 
 _KEY = re.compile(r"dl_([0-9a-f]{32})_([0-9a-f]{32})_([A-Za-z0-9_-]{43})")
 _SESSION = re.compile(r"[A-Za-z0-9_-]{43}")
+_REFRESH = re.compile(r"dlr_([A-Za-z0-9_-]{43})_([A-Za-z0-9_-]{43})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +47,30 @@ def parse_api_key(token: str) -> ApiKeyToken | None:
 
 def is_session_token(token: str) -> bool:
     return _SESSION.fullmatch(token) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshToken:
+    """`dlr_<family>_<rotation>`: one secret stays for the life of a session, the other changes at each refresh."""
+
+    family: str
+    rotation: str
+
+    @classmethod
+    def new(cls) -> RefreshToken:
+        return cls(new_secret(), new_secret())
+
+    def rotated(self) -> RefreshToken:
+        return RefreshToken(self.family, new_secret())
+
+    def __str__(self) -> str:
+        return f"dlr_{self.family}_{self.rotation}"
+
+    def __repr__(self) -> str:
+        return "RefreshToken()"
+
+
+def parse_refresh(token: str) -> RefreshToken | None:
+    """The parts of a refresh token, None when `token` is not shaped like one."""
+    match = _REFRESH.fullmatch(token)
+    return RefreshToken(match[1], match[2]) if match else None

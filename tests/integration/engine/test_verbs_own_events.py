@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -76,8 +77,8 @@ async def sign_up(story: Story, name: str) -> Context:
     return home
 
 
-async def live_together(story: Story) -> None:
-    """Every verb about workspaces and their members."""
+async def live_together(story: Story) -> Context:
+    """Every verb about workspaces and their members. Answers an owner."""
     ada, bob = await sign_up(story, "ada"), await sign_up(story, "bob")
     async with story.lab.database.sign_in_door() as tx:
         second: UUID = await tx.fetchval(
@@ -90,6 +91,19 @@ async def live_together(story: Story) -> None:
     await story.as_admin(ada, "add_member", "bob@example.com", "viewer")
     await story.as_admin(ada, "change_member", bob.actor_id, "member", "suspended")
     await story.as_admin(ada, "remove_member", bob.actor_id)
+    return ada
+
+
+async def reuse_a_refresh_token(story: Story, home: Context) -> None:
+    """A session whose refresh token comes with another second part."""
+    begin = "SELECT datalane.start_session($1, sha256('t'), $2, sha256('family'), sha256('first'), $2)"
+    reuse = (
+        "SELECT datalane.refresh_session(sha256('family'), sha256('former'), sha256('t2'), sha256('r2'), $1, $1, 'c')"
+    )
+    async with story.lab.database.sign_in_door() as tx:
+        await tx.execute(begin, home.actor_id, timedelta(hours=1))
+        await tx.execute(reuse, timedelta(hours=1))
+    await story.check("refresh_session", home)
 
 
 async def bury_jobs(story: Story, home: Context) -> None:
@@ -120,7 +134,7 @@ async def bury_jobs(story: Story, home: Context) -> None:
 
 async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context) -> None:
     story = Story(lab)
-    await live_together(story)
+    await reuse_a_refresh_token(story, await live_together(story))
     await bury_jobs(story, context)
     assert story.told == {
         "sign_up": {"workspace.created", "membership.added"},
@@ -129,6 +143,7 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
         "add_member": {"membership.added"},
         "change_member": {"membership.changed"},
         "remove_member": {"membership.removed"},
+        "refresh_session": {"security.anomaly"},
         **{verb: {"job.dead_lettered"} for verb in BURYING},
     }
     assert set(story.told) == await verbs_that_publish(lab.database), "exercise the verb that publishes too"

@@ -1,0 +1,22 @@
+"""Sessions that are refreshed, and end for a reason.
+
+Intent: keep access tokens short by rotating refresh tokens, notice a stolen one, and end sessions together.
+Rollback: drops the columns; sessions live on until their access token expires.
+Consumers: sign-up, sign-in and every authenticated request.
+Risk: low; new columns are null for the sessions of before, which cannot be refreshed.
+"""
+
+from datalane.db.migrate import run_sql
+
+revision = "0006"
+down_revision = "0005"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    run_sql(__file__, "up")
+
+
+def downgrade() -> None:
+    run_sql(__file__, "down")

@@ -1,0 +1,163 @@
+-- A session is a family of tokens: one access token and one refresh token are good at a time, and each refresh makes
+-- two new ones. A refresh token is two secrets. The first stays for the life of the family and finds it; the second
+-- changes with each rotation. So whoever presents the first with another second presents a token that was rotated
+-- away, however long ago, and no former token needs to be kept. A session of before has no refresh token.
+ALTER TABLE datalane.sessions
+    ADD COLUMN family_hash bytea CONSTRAINT family_hash_is_sha256 CHECK (octet_length(family_hash) = 32),
+    ADD COLUMN refresh_hash bytea CONSTRAINT refresh_hash_is_sha256 CHECK (octet_length(refresh_hash) = 32),
+    ADD COLUMN refreshed_at timestamptz,
+    ADD COLUMN refresh_expires_at timestamptz,
+    ADD COLUMN ended_at timestamptz,
+    ADD COLUMN end_reason text CONSTRAINT end_reason_is_known CHECK (
+        end_reason IN ('signed_out', 'signed_out_everywhere', 'revoked', 'reused', 'linked')),
+    ADD CONSTRAINT refresh_token_is_whole CHECK (num_nonnulls(family_hash, refresh_hash, refresh_expires_at) IN (0, 3)),
+    ADD CONSTRAINT ended_for_a_reason CHECK ((ended_at IS NULL) = (end_reason IS NULL)),
+    ADD CONSTRAINT one_session_per_family UNIQUE (family_hash);
+CREATE INDEX sessions_by_expiry ON datalane.sessions (refresh_expires_at);
+GRANT UPDATE ON datalane.sessions TO datalane_definer;
+
+SET LOCAL ROLE datalane_definer;
+
+-- A new session; with a refresh token when its two hashes are given. The user's expired ones go at the same time, so
+-- that they do not pile up.
+DROP FUNCTION datalane.start_session(uuid, bytea, interval, timestamptz);
+CREATE FUNCTION datalane.start_session(
+    user_id uuid, token_hash bytea, lifetime interval, family_hash bytea DEFAULT NULL, refresh_hash bytea DEFAULT NULL,
+    refresh_lifetime interval DEFAULT NULL, now timestamptz DEFAULT NULL,
+    OUT session_id uuid, OUT expires_at timestamptz, OUT refresh_expires_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp());
+BEGIN
+    DELETE FROM datalane.sessions s WHERE s.user_id = start_session.user_id
+        AND greatest(s.expires_at, s.refresh_expires_at) <= at;
+    start_session.session_id := app.uuid7();
+    start_session.expires_at := at + lifetime;
+    start_session.refresh_expires_at := CASE WHEN start_session.family_hash IS NOT NULL THEN at + refresh_lifetime END;
+    INSERT INTO datalane.sessions (session_id, user_id, token_hash, created_at, expires_at, family_hash, refresh_hash,
+                                   refresh_expires_at)
+    VALUES (start_session.session_id, start_session.user_id, start_session.token_hash, at, start_session.expires_at,
+            start_session.family_hash, start_session.refresh_hash, start_session.refresh_expires_at);
+END $$;
+
+-- Who a session token stands for, and the membership in `workspace` (the oldest active one when none is named). The
+-- workspace and role are null when there is no active membership. No row: no such session, or it has expired or ended.
+CREATE OR REPLACE FUNCTION datalane.find_session(
+    token_hash bytea, workspace uuid DEFAULT NULL, now timestamptz DEFAULT NULL)
+RETURNS TABLE (session_id uuid, user_id uuid, expires_at timestamptz, workspace_id uuid, role text)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT s.session_id, s.user_id, s.expires_at, m.workspace_id, m.role
+        FROM datalane.sessions s
+        LEFT JOIN LATERAL (
+            SELECT c.workspace_id, c.role FROM datalane.memberships c
+            WHERE c.user_id = s.user_id AND c.status = 'active' AND (workspace IS NULL OR c.workspace_id = workspace)
+            ORDER BY c.created_at, c.workspace_id LIMIT 1
+        ) m ON true
+        WHERE s.token_hash = find_session.token_hash AND s.ended_at IS NULL
+          AND s.expires_at > coalesce(find_session.now, clock_timestamp());
+END $$;
+
+-- Tell every workspace in which the user acts that something is wrong with a session of theirs.
+CREATE FUNCTION datalane.report_session(session uuid, owner uuid, kind text, correlation text, at timestamptz)
+RETURNS void LANGUAGE plpgsql SET search_path = '' AS $$
+BEGIN
+    PERFORM datalane.record_change(
+        m.workspace_id, '00000000-0000-0000-0000-000000000000', correlation, 'security.anomaly', 'session', session::text,
+        NULL, jsonb_build_object('kind', kind, 'user_id', owner, 'session_id', session), at)
+    FROM datalane.memberships m WHERE m.user_id = owner AND m.status = 'active' ORDER BY m.workspace_id;
+END $$;
+
+-- Exchange a refresh token for two new ones. `outcome` is `rotated`; `reused` for a token that was rotated away, which
+-- ends the session and is reported; `ended`, `expired` or `unknown`. Of racing calls with one token the first wins,
+-- and the others have reused it.
+CREATE FUNCTION datalane.refresh_session(
+    family_hash bytea, refresh_hash bytea, new_token_hash bytea, new_refresh_hash bytea, lifetime interval,
+    refresh_lifetime interval, correlation text, now timestamptz DEFAULT NULL,
+    OUT outcome text, OUT session_id uuid, OUT user_id uuid, OUT expires_at timestamptz, OUT refresh_expires_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); ended timestamptz;
+BEGIN
+    UPDATE datalane.sessions s
+    SET token_hash = new_token_hash, refresh_hash = new_refresh_hash, refreshed_at = at, expires_at = at + lifetime,
+        refresh_expires_at = at + refresh_lifetime
+    WHERE s.family_hash = refresh_session.family_hash AND s.refresh_hash = refresh_session.refresh_hash
+      AND s.ended_at IS NULL AND s.refresh_expires_at > at
+    RETURNING 'rotated', s.session_id, s.user_id, s.expires_at, s.refresh_expires_at
+    INTO outcome, refresh_session.session_id, refresh_session.user_id, refresh_session.expires_at,
+         refresh_session.refresh_expires_at;
+    IF FOUND THEN
+        RETURN;
+    END IF;
+    UPDATE datalane.sessions s SET ended_at = at, end_reason = 'reused', expires_at = least(s.expires_at, at)
+    WHERE s.family_hash = refresh_session.family_hash AND s.refresh_hash <> refresh_session.refresh_hash
+      AND s.ended_at IS NULL AND s.refresh_expires_at > at
+    RETURNING 'reused', s.session_id, s.user_id INTO outcome, refresh_session.session_id, refresh_session.user_id;
+    IF FOUND THEN
+        PERFORM datalane.report_session(
+            refresh_session.session_id, refresh_session.user_id, 'refresh_token_reused', correlation, at);
+        RETURN;
+    END IF;
+    SELECT s.session_id, s.user_id, s.ended_at INTO refresh_session.session_id, refresh_session.user_id, ended
+    FROM datalane.sessions s WHERE s.family_hash = refresh_session.family_hash;
+    outcome := CASE WHEN NOT FOUND THEN 'unknown' WHEN ended IS NOT NULL THEN 'ended' ELSE 'expired' END;
+END $$;
+
+-- End one session of a user, or all. Answers how many ended.
+DROP FUNCTION datalane.end_session(bytea);
+CREATE FUNCTION datalane.end_sessions(
+    user_id uuid, reason text, session uuid DEFAULT NULL, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); ended integer;
+BEGIN
+    UPDATE datalane.sessions s SET ended_at = at, end_reason = reason, expires_at = least(s.expires_at, at)
+    FROM (SELECT o.session_id FROM datalane.sessions o
+          WHERE o.user_id = end_sessions.user_id AND o.ended_at IS NULL AND (session IS NULL OR o.session_id = session)
+            AND greatest(o.expires_at, o.refresh_expires_at) > at
+          ORDER BY o.session_id FOR UPDATE) live
+    WHERE s.session_id = live.session_id;
+    GET DIAGNOSTICS ended = ROW_COUNT;
+    RETURN ended;
+END $$;
+
+-- A user's sessions that can still be used or refreshed, newest first.
+CREATE FUNCTION datalane.list_sessions(
+    user_id uuid, following uuid DEFAULT NULL, most integer DEFAULT 100, now timestamptz DEFAULT NULL)
+RETURNS TABLE (session_id uuid, created_at timestamptz, refreshed_at timestamptz, expires_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
+    SELECT s.session_id, s.created_at, s.refreshed_at, greatest(s.expires_at, s.refresh_expires_at)
+    FROM datalane.sessions s
+    WHERE s.user_id = $1 AND s.ended_at IS NULL AND ($2 IS NULL OR s.session_id < $2)
+      AND greatest(s.expires_at, s.refresh_expires_at) > coalesce($4, clock_timestamp())
+    ORDER BY s.session_id DESC LIMIT $3
+$$;
+
+-- Sessions past their last moment are forgotten in bites. Answers how many went.
+CREATE FUNCTION datalane.forget_sessions(most integer DEFAULT 10000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); gone integer;
+BEGIN
+    DELETE FROM datalane.sessions s USING (
+        SELECT o.session_id FROM datalane.sessions o
+        WHERE (o.refresh_expires_at <= at OR o.refresh_expires_at IS NULL) AND o.expires_at <= at LIMIT most) old
+    WHERE s.session_id = old.session_id;
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
+
+GRANT EXECUTE ON FUNCTION
+    datalane.start_session(uuid, bytea, interval, bytea, bytea, interval, timestamptz),
+    datalane.refresh_session(bytea, bytea, bytea, bytea, interval, interval, text, timestamptz),
+    datalane.end_sessions(uuid, text, uuid, timestamptz),
+    datalane.list_sessions(uuid, uuid, integer, timestamptz)
+TO datalane_signin;
+GRANT EXECUTE ON FUNCTION datalane.forget_sessions(integer, timestamptz) TO datalane_maintenance;
+
+SET LOCAL ROLE datalane_owner;
