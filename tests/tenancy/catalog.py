@@ -108,7 +108,7 @@ async def a_workspace(lab: Lab, email: str) -> Context:
 async def _use_the_engine(lab: Lab, owner: Context) -> None:
     async with lab.database.transaction(owner) as tx:
         await publish(tx, "thing.happened", {}, source_event_id="a")
-        await record(tx, "thing.done", "thing", "1")
+        await record(tx, "thing.done", "thing", "1", after={"done": True})
     await lab.enqueue(owner, 3)
     done, failing, *_ = [job for job in await lab.claim() if job.workspace_id == owner.workspace_id]
     await lab.finish(done)

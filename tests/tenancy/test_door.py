@@ -8,10 +8,12 @@ from contextlib import suppress
 import asyncpg
 import pytest
 from tests.integration.engine.lab import Lab, ranked
+from tests.integration.engine.sealing import SealBench
 from tests.tenancy.catalog import GLOBAL, VISIBLE, Table, a_workspace, counted, tables
 
-from datalane.contracts.context import Role
+from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
+from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
 from datalane.errors import Forbidden
 
@@ -38,6 +40,16 @@ async def lab(database: Database) -> AsyncIterator[Lab]:
         yield opened
 
 
+@pytest.fixture
+async def both(lab: Lab, database: Database, urls: Prepared, cluster: EmbeddedPostgres) -> tuple[Context, Context]:
+    """Two workspaces with rows in every table, their audit rows sealed."""
+    one, two = await a_workspace(lab, "ada@example.com"), await a_workspace(lab, "bob@example.com")
+    async with SealBench.opened(database, urls, cluster) as bench:
+        await bench.seal_all(one)
+        await bench.seal_all(two)
+    return one, two
+
+
 async def test_every_table_declares_its_class_and_only_the_allow_list_is_global(known: list[Table]) -> None:
     classes = {"tenant", "append", "log", "self", "system", "global", "view"}
     assert {table.name for table in known if table.policy_class not in classes} == set()
@@ -59,8 +71,10 @@ async def test_the_worker_role_sees_no_table(known: list[Table], lab: Lab) -> No
             await lab.worker.fetch(f"SELECT FROM {table.name}")
 
 
-async def test_each_workspace_sees_its_own_rows_and_nobody_elses(known: list[Table], lab: Lab) -> None:
-    one, two = await a_workspace(lab, "ada@example.com"), await a_workspace(lab, "bob@example.com")
+async def test_each_workspace_sees_its_own_rows_and_nobody_elses(
+    known: list[Table], lab: Lab, both: tuple[Context, Context]
+) -> None:
+    one, two = both
     visible = [table.name for table in known if table.policy_class in VISIBLE]
     assert len(visible) > 20
     for mine, theirs in ((one, two), (two, one)):
@@ -77,8 +91,10 @@ async def test_each_workspace_sees_its_own_rows_and_nobody_elses(known: list[Tab
         await nowhere.close()
 
 
-async def test_no_statement_of_one_workspace_touches_anothers_rows(known: list[Table], lab: Lab) -> None:
-    one, two = await a_workspace(lab, "ada@example.com"), await a_workspace(lab, "bob@example.com")
+async def test_no_statement_of_one_workspace_touches_anothers_rows(
+    known: list[Table], lab: Lab, both: tuple[Context, Context]
+) -> None:
+    one, two = both
     async with lab.database.transaction(one) as tx:
         for table in known:
             if table.policy_class in {"tenant", "self"}:

@@ -7,27 +7,21 @@ Everything else goes through the tenant door of that workspace, as the lane itse
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-import asyncpg
-
+from datalane.cli.office import Office
 from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.db.faults import translated
-from datalane.db.home import connection_settings
 from datalane.db.named_queries import load_queries
-from datalane.db.reaching import CONNECT_SECONDS, OPERATOR_URL, reaching, require_prepared
-from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
 from datalane.engine import jobs as engine
 from datalane.engine.jobs import JobState
-from datalane.errors import ConfigurationError, Conflict, InvalidInput, NotFound
+from datalane.errors import Conflict, NotFound
 from datalane.kit.ids import SYSTEM_WORKSPACE, uuid7
-from datalane.settings import Settings
 
 BATCH = 1_000
 _FIRST = UUID(int=0)
@@ -115,48 +109,10 @@ class Outcome:
         self.new_ids |= acted.new_ids
 
 
-class JobsOffice:
+class JobsOffice(Office):
     """The two ways to jobs: across workspaces as the operator, inside one through its door."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._addresses = connection_settings(settings)
-
-    @asynccontextmanager
-    async def operator(self) -> AsyncIterator[asyncpg.Connection]:
-        """Raises `ConfigurationError` when the operator login is not configured or not let in."""
-        if not self._addresses.operator_url:
-            raise ConfigurationError(
-                "to look across workspaces takes the operator login; set DATALANE_OPERATOR_URL as `datalane init` "
-                "printed it, or name one workspace with --workspace"
-            )
-        with reaching(self._addresses.operator_url, OPERATOR_URL):
-            connection = await asyncpg.connect(
-                self._addresses.operator_url,
-                timeout=CONNECT_SECONDS,
-                server_settings={"application_name": "datalane jobs"},
-            )
-        try:
-            with translated():
-                await require_prepared(connection, OPERATOR_URL)
-                yield connection
-        finally:
-            await connection.close()
-
-    @asynccontextmanager
-    async def database(self) -> AsyncIterator[Database]:
-        database = await Database.connect(
-            self._addresses.database_url,
-            Roles(self._settings.role_prefix),
-            size=1,
-            statement_cache_size=self._settings.statement_cache_size,
-            limits=self._settings.limits,
-            jobs=self._settings.jobs,
-        )
-        try:
-            yield database
-        finally:
-            await database.close()
+    name = "datalane jobs"
 
     async def locate(self, ids: Sequence[UUID], workspace_id: UUID | None) -> dict[UUID, list[UUID]]:
         """`ids` by workspace. Raises `NotFound`, and `Conflict` for an id that two workspaces have."""
@@ -282,11 +238,3 @@ _OPERATIONAL = (
 
 def _columns(wanted: Filter) -> dict[str, Any]:
     return {"statuses": list(wanted.statuses), "kind": wanted.kind, "error_class": wanted.error_class}
-
-
-def parse_id(text: str, what: str) -> UUID:
-    """Raises `InvalidInput`."""
-    try:
-        return UUID(text)
-    except ValueError:
-        raise InvalidInput(f"{text!r} is not {what} id; one looks like {_FIRST}") from None

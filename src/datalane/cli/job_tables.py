@@ -20,7 +20,7 @@ _PIPED_WIDTH = 200
 
 def print_jobs(jobs: Sequence[Mapping[str, Any]], with_workspace: bool) -> None:
     if not jobs:
-        _console().print("no jobs")
+        console().print("no jobs")
         return
     table = Table(box=None)
     for name in ("id", *(("workspace",) if with_workspace else ()), "kind", "status", "attempts", "queued", "error"):
@@ -35,7 +35,7 @@ def print_jobs(jobs: Sequence[Mapping[str, Any]], with_workspace: bool) -> None:
             _moment(job["queued_at"]),
             Text(job["dead_letter_reason"] or job["last_error_class"] or ""),
         )
-    _console().print(table)
+    console().print(table)
 
 
 def print_job(job: JobState, changes: Sequence[JobChange]) -> None:
@@ -45,10 +45,10 @@ def print_job(job: JobState, changes: Sequence[JobChange]) -> None:
         value = getattr(job, field.name)
         if value is not None:
             table.add_row(field.name, Text(_shown(value)))
-    console = _console()
-    console.print(table)
-    console.print()
-    console.print(_history(changes) if changes else "no change of status yet")
+    out = console()
+    out.print(table)
+    out.print()
+    out.print(_history(changes) if changes else "no change of status yet")
 
 
 def _history(changes: Sequence[JobChange]) -> Table:
@@ -79,6 +79,7 @@ def _moment(moment: datetime) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-def _console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)
+def console() -> Console:
+    """As wide as the terminal, or wide enough for a table."""
+    terminal = Console(highlight=False)
+    return terminal if terminal.is_terminal else Console(highlight=False, width=_PIPED_WIDTH)

@@ -242,13 +242,13 @@ def _office() -> JobsOffice:
 
 
 def _workspace(text: str | None) -> UUID | None:
-    from datalane.cli.job_operations import parse_id
+    from datalane.cli.office import parse_id
 
     return None if text is None else parse_id(text, "a workspace")
 
 
 def _job_id(text: str) -> UUID:
-    from datalane.cli.job_operations import parse_id
+    from datalane.cli.office import parse_id
 
     return parse_id(text, "a job")
 

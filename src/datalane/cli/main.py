@@ -9,6 +9,7 @@ import sys
 
 import typer
 
+from datalane.cli.audit import audit
 from datalane.cli.authz import authz
 from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
@@ -37,6 +38,7 @@ app.add_typer(migrate, name="migrate")
 app.add_typer(jobs, name="jobs")
 app.add_typer(authz, name="authz")
 app.add_typer(files, name="files")
+app.add_typer(audit, name="audit")
 
 
 def main() -> None:

@@ -1,5 +1,5 @@
-"""Maintenance: partitions ahead of time, retention, forgotten keys and sessions. Runs as the maintenance
-login, once per lane; a second one finds nothing to do.
+"""Maintenance: partitions ahead of time, retention, forgotten keys and sessions, seals of the audit log. Runs as the
+maintenance login, once per lane; a second one finds nothing to do.
 
 Retention drops whole months: rows are kept at least as long as the settings say, and at most a month longer.
 """
@@ -7,8 +7,8 @@ Retention drops whole months: rows are kept at least as long as the settings say
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
@@ -17,6 +17,8 @@ import structlog
 from datalane.db.faults import translated
 from datalane.db.reaching import CONNECT_SECONDS, MAINTENANCE_URL, reaching, require_prepared
 from datalane.db.roles import Roles
+from datalane.engine.seal import PERIOD as SEALING_PERIOD
+from datalane.engine.seal import seal_once
 from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable, DatalaneError
 from datalane.kit.clock import utc_now
 from datalane.settings import Limits, Retention, Settings
@@ -75,34 +77,55 @@ async def run_once(
 
 
 async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
-    """Run at once and then every ten minutes until `stop` is set. `ready` is set after the first run.
+    """Maintain every ten minutes and seal the audit log every minute, at once and until `stop` is set.
 
-    While the database does not answer, a first run is tried for the settings' `start_patience`, later ones for ever.
-    Raises `ConfigurationError` without DATALANE_MAINTENANCE_URL, and what stood in the way of a first run.
+    `ready` is set after the first maintenance. While the database does not answer, a first run is tried for the
+    settings' `start_patience`, later ones for ever. Raises `ConfigurationError` without DATALANE_MAINTENANCE_URL, and
+    what stood in the way of a first run.
     """
     if settings.maintenance_url is None:
         raise ConfigurationError("maintenance needs DATALANE_MAINTENANCE_URL, as `datalane init` printed it")
     url, roles = settings.maintenance_url.get_secret_value(), Roles(settings.role_prefix)
+
+    async def maintain(connection: asyncpg.Connection) -> None:
+        done = await run_once(connection, utc_now(), settings.retention, settings.limits, roles)
+        log.info("maintained", **asdict(done))
+        if ready is not None:
+            ready.set()
+
+    async def seal(connection: asyncpg.Connection) -> None:
+        done = await seal_once(connection)
+        if done.seals:
+            log.info("audit_sealed", **asdict(done))
+
+    try:
+        async with asyncio.TaskGroup() as duties:
+            duties.create_task(_repeat(maintain, "maintenance", url, PERIOD, settings.start_patience, stop))
+            duties.create_task(_repeat(seal, "sealing", url, SEALING_PERIOD, settings.start_patience, stop))
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from failed
+
+
+async def _repeat(
+    duty: Callable[[asyncpg.Connection], Awaitable[None]],
+    name: str,
+    url: str,
+    period: timedelta,
+    patience: timedelta,
+    stop: asyncio.Event,
+) -> None:
+    """Do `duty` on a connection of its own, and again after `period`, or sooner when it failed."""
     loop, ran = asyncio.get_running_loop(), False
-    deadline = loop.time() + settings.start_patience.total_seconds()
+    deadline = loop.time() + patience.total_seconds()
     while not stop.is_set():
-        pause = PERIOD
+        pause = period
         try:
-            done = await _connect_and_run(url, settings, roles)
-            log.info(
-                "maintained",
-                partitions_added=done.partitions_added,
-                partitions_dropped=done.partitions_dropped,
-                keys_forgotten=done.keys_forgotten,
-                sessions_forgotten=done.sessions_forgotten,
-            )
+            await _connect_and_do(duty, name, url)
             ran = True
-            if ready is not None:
-                ready.set()
         except (DatalaneError, asyncpg.PostgresError) as error:
             if not ran and _is_hopeless(error, loop.time() >= deadline):
                 raise
-            log.warning("maintenance_failed", error=str(error))
+            log.warning(f"{name}_failed", error=str(error))
             pause = _RETRY if ran else min(_RETRY, timedelta(seconds=max(0.1, deadline - loop.time())))
         try:
             async with asyncio.timeout(pause.total_seconds()):
@@ -116,13 +139,13 @@ def _is_hopeless(error: Exception, late: bool) -> bool:
     return isinstance(error, ConfigurationError | DatabaseRefused) or (late and isinstance(error, DatabaseUnavailable))
 
 
-async def _connect_and_run(url: str, settings: Settings, roles: Roles) -> Maintained:
+async def _connect_and_do(duty: Callable[[asyncpg.Connection], Awaitable[None]], name: str, url: str) -> None:
     with reaching(url, MAINTENANCE_URL):
         connection = await asyncpg.connect(
-            url, timeout=CONNECT_SECONDS, server_settings={"application_name": "datalane maintenance"}
+            url, timeout=CONNECT_SECONDS, server_settings={"application_name": f"datalane {name}"}
         )
     try:
         await require_prepared(connection, MAINTENANCE_URL)
-        return await run_once(connection, utc_now(), settings.retention, settings.limits, roles)
+        await duty(connection)
     finally:
         await connection.close()

@@ -28,4 +28,11 @@ SCHEDULE = MATRIX.allow(
 READ_SCHEDULES = MATRIX.allow(Role.VIEWER, "schedule.read", needs=["datalane.job_schedules:select"])
 REMOVE_SCHEDULE = MATRIX.allow(Role.ADMIN, "schedule.delete", needs=["datalane.job_schedules:delete"])
 RECORD_AUDIT = MATRIX.allow(Role.VIEWER, "audit.record", needs=["datalane.audit"])
-READ_AUDIT = MATRIX.allow(Role.VIEWER, "audit.read", needs=["datalane.audit_log:select"])
+READ_AUDIT = MATRIX.allow(
+    Role.VIEWER,
+    "audit.read",
+    needs=[f"datalane.{table}:select" for table in ("audit_log", "audit_details", "audit_seals")],
+)
+ERASE_AUDIT = MATRIX.allow(
+    Role.OWNER, "audit.erase", needs=["datalane.erase_audit_details", "datalane.erase_person_from_audit"]
+)

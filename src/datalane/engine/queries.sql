@@ -17,10 +17,6 @@ FROM datalane.enqueue_batch(
     :causation_id::uuid, :causation_depth::integer)
 ORDER BY ordinal;
 
--- name: audit(action, resource_type, resource_id, before, after)$
--- Leave an audit record.
-SELECT datalane.audit(:action::text, :resource_type::text, :resource_id::text, :before::jsonb, :after::jsonb);
-
 -- name: get_event(workspace_id, event_id)^
 -- One stored event.
 SELECT event_id, event_type, version, source_system, source_event_id, subject_id, actor_id, occurred_at, received_at,

@@ -159,7 +159,7 @@ async def test_making_and_revoking_leave_audit_records(
     await client.post("/api-keys/revoke", json={"key_id": key["key_id"]}, headers=ada.headers)
     async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
         rows = await tx.fetch(
-            "SELECT action, actor_id, after::text FROM datalane.audit_log WHERE resource_id = $1 ORDER BY audit_id",
+            "SELECT action, actor_id, after::text FROM datalane.audit_records WHERE resource_id = $1 ORDER BY audit_id",
             key["key_id"],
         )
     assert [(row["action"], row["actor_id"]) for row in rows] == [

@@ -77,7 +77,7 @@ async def test_a_member_is_added_changed_suspended_and_removed(
     async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
         audit = await tx.fetch(
             "SELECT action, before->>'status' AS was, after->>'status' AS is_now, correlation_id "
-            "FROM datalane.audit_log WHERE resource_id = $1 ORDER BY audit_id",
+            "FROM datalane.audit_records WHERE resource_id = $1 ORDER BY audit_id",
             str(bob.user_id),
         )
         events = await tx.fetch("SELECT event_type FROM datalane.events WHERE subject_id = $1", str(bob.user_id))

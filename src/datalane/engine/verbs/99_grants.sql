@@ -2,6 +2,8 @@
 
 GRANT EXECUTE ON FUNCTION
     datalane.audit(text, text, text, jsonb, jsonb),
+    datalane.erase_audit_details(uuid[], text),
+    datalane.erase_person_from_audit(uuid, text[], text),
     datalane.enqueue(text, jsonb, text, integer, timestamptz, text, text, integer),
     datalane.enqueue_batch(text[], jsonb[], text[], integer[], timestamptz[], text[], text[], integer[], uuid, text, uuid, integer, timestamptz),
     datalane.publish(text, jsonb, integer, text, text, text, timestamptz),
@@ -35,4 +37,8 @@ GRANT EXECUTE ON FUNCTION
     datalane.next_due()
 TO datalane_worker;
 
-GRANT EXECUTE ON FUNCTION datalane.forget_old_keys(interval, integer, timestamptz) TO datalane_maintenance;
+GRANT EXECUTE ON FUNCTION
+    datalane.forget_old_keys(interval, integer, timestamptz),
+    datalane.unsealed_workspaces(uuid, integer),
+    datalane.seal_audit(uuid, integer, timestamptz)
+TO datalane_maintenance;

@@ -278,21 +278,46 @@ SELECT app.protect('datalane.job_schedules', 'tenant', verbs => 'SELECT, UPDATE'
 
 -- Audit --------------------------------------------------------------------------------------------------------
 
+-- Rows stay for as long as the workspace does, and no role may change or remove one: the owner takes the privileges from
+-- itself. `recorded_xid` is the transaction that wrote the row, which gives it its place in the chain of seals.
 CREATE TABLE datalane.audit_log (
     workspace_id uuid NOT NULL,
     audit_id uuid NOT NULL,
-    occurred_at timestamptz NOT NULL,
+    occurred_at timestamptz NOT NULL CONSTRAINT occurred_at_is_a_moment CHECK (isfinite(occurred_at)),
     actor_id uuid NOT NULL,
     action text NOT NULL,
     resource_type text NOT NULL,
     resource_id text,
     correlation_id text NOT NULL,
-    before jsonb,
-    after jsonb,
-    recorded_xid xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    details_digest bytea CONSTRAINT details_digest_is_sha256 CHECK (octet_length(details_digest) = 32),
+    recorded_xid bigint NOT NULL DEFAULT pg_current_xact_id()::text::bigint,
     PRIMARY KEY (workspace_id, audit_id)
 );
-SELECT app.protect('datalane.audit_log', 'log', verbs => 'INSERT, SELECT (audit_id)');
+CREATE INDEX audit_log_in_order ON datalane.audit_log (workspace_id, recorded_xid, audit_id);
+SELECT app.protect('datalane.audit_log', 'log', verbs => 'SELECT, INSERT', operator_columns => '{workspace_id}');
+REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON datalane.audit_log FROM datalane_owner;
+
+-- The values before and after, apart from the row, so that they can be erased and the row stays. The text is kept as it
+-- was written, for its digest (json, not jsonb).
+CREATE TABLE datalane.audit_details (
+    workspace_id uuid NOT NULL,
+    audit_id uuid NOT NULL,
+    salt uuid NOT NULL,
+    before json,
+    after json,
+    PRIMARY KEY (workspace_id, audit_id)
+);
+SELECT app.protect('datalane.audit_details', 'log', verbs => 'SELECT, INSERT, DELETE');
+REVOKE INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER ON datalane.audit_details FROM datalane_owner;
+
+-- Audit records with their values.
+CREATE VIEW datalane.audit_records WITH (security_invoker = true) AS
+    SELECT a.workspace_id, a.audit_id, a.occurred_at, a.actor_id, a.action, a.resource_type, a.resource_id,
+           a.correlation_id, d.before::jsonb AS before, d.after::jsonb AS after,
+           a.details_digest IS NOT NULL AND d.audit_id IS NULL AS details_erased
+    FROM datalane.audit_log a
+    LEFT JOIN datalane.audit_details d ON d.workspace_id = a.workspace_id AND d.audit_id = a.audit_id;
+GRANT SELECT ON datalane.audit_records TO datalane_app;
 
 SELECT app.add_partitions(parent, now() - interval '1 month', 5)
 FROM unnest('{datalane.events,datalane.event_ingestion,datalane.job_history,datalane.job_transitions}'::regclass[]) AS parent;

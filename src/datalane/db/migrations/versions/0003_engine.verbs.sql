@@ -41,19 +41,88 @@ RETURNS boolean LANGUAGE sql STABLE SET search_path = '' AS $$
     END
 $$;
 
--- Audit records. The table has no other way in, and no way to change or remove a row.
+-- Secrets do not reach stored records: the same names as in the service's own redaction.
+
+-- Whether a field of this name holds a secret: `password`, `api_key`, `webhook_secret`; not `token_count`.
+CREATE OR REPLACE FUNCTION datalane.is_secret_name(name text)
+RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN name ~* 'password|passwd|secret|token|authorization|cookie|api[_-]?key|credential|private[_-]?key|dsn|signature'
+        AND name !~* '(_ids?|_count|_at|_verified|idempotency_key|(input|output|cached|total|max|prompt)_tokens)$';
+
+-- `value` with the values of such fields masked at any depth; what is nested deeper than 12 is masked whole.
+CREATE OR REPLACE FUNCTION datalane.mask_secrets(value jsonb, depth integer DEFAULT 0)
+RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
+BEGIN
+    IF jsonb_typeof(value) NOT IN ('object', 'array') THEN
+        RETURN value;
+    ELSIF depth >= 12 THEN
+        RETURN '"[redacted]"';
+    ELSIF jsonb_typeof(value) = 'array' THEN
+        RETURN (SELECT coalesce(jsonb_agg(datalane.mask_secrets(item, depth + 1) ORDER BY place), '[]')
+                FROM jsonb_array_elements(value) WITH ORDINALITY AS element (item, place));
+    END IF;
+    RETURN (SELECT coalesce(jsonb_object_agg(name, CASE
+                WHEN item <> 'null' AND datalane.is_secret_name(name) THEN '"[redacted]"'
+                ELSE datalane.mask_secrets(item, depth + 1) END), '{}')
+            FROM jsonb_each(value) AS field (name, item));
+END $$;
+
+-- `value` as text to store. Most values have no secret in them, so a look at the whole text comes first; it is never
+-- let off by one of the harmless endings, as JSON text ends in a bracket or a quote.
+CREATE OR REPLACE FUNCTION datalane.redacted_text(value jsonb)
+RETURNS text LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = '' AS $$
+DECLARE
+    written constant text := value::text;
+BEGIN
+    RETURN CASE WHEN datalane.is_secret_name(written) THEN datalane.mask_secrets(value)::text ELSE written END;
+END $$;
+
+-- Audit records. The log has no other way in, and no way to change or remove a row.
+--
+-- What is hashed is framed: each field as its length in four bytes and its bytes, null as the length -1, so that no two
+-- records have the same bytes. Times are microseconds since 1970. The form has a name and never changes under it.
+
+CREATE OR REPLACE FUNCTION datalane.framed(field bytea)
+RETURNS bytea LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN coalesce(int4send(octet_length(field)) || field, int4send(-1));
+
+CREATE OR REPLACE FUNCTION datalane.framed_text(field text)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN datalane.framed(convert_to(field, 'UTF8'));
+
+CREATE OR REPLACE FUNCTION datalane.framed_moment(moment timestamptz)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN datalane.framed(int8send((extract(epoch FROM moment) * 1000000)::bigint));
+
+-- What stands in the log for the values before and after. Without the salt, which goes with them when they are erased,
+-- nobody can try out which values they were.
+CREATE OR REPLACE FUNCTION datalane.audit_details_digest(salt uuid, before text, after text)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN sha256(datalane.framed_text('datalane.audit_details.1') || datalane.framed(uuid_send(salt))
+        || datalane.framed_text(before) || datalane.framed_text(after));
 
 -- For verbs that act before a context exists (sign-up); not granted to anyone else.
 CREATE OR REPLACE FUNCTION datalane.audit_for(
     workspace uuid, actor uuid, correlation text, action text, resource_type text, resource_id text,
     before jsonb DEFAULT NULL, after jsonb DEFAULT NULL, now timestamptz DEFAULT NULL)
-RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    id constant uuid := app.uuid7();
+    salt uuid; text_before text; text_after text; digest bytea;
+BEGIN
+    IF before IS NOT NULL OR after IS NOT NULL THEN
+        salt := gen_random_uuid();
+        text_before := datalane.redacted_text(before);
+        text_after := datalane.redacted_text(after);
+        digest := datalane.audit_details_digest(salt, text_before, text_after);
+        INSERT INTO datalane.audit_details (workspace_id, audit_id, salt, before, after)
+        VALUES (workspace, id, salt, text_before::json, text_after::json);
+    END IF;
     INSERT INTO datalane.audit_log (workspace_id, audit_id, occurred_at, actor_id, action, resource_type, resource_id,
-                                    correlation_id, before, after)
-    VALUES (workspace, app.uuid7(), coalesce(now, clock_timestamp()), actor, action, resource_type, resource_id,
-            correlation, before, after)
-    RETURNING audit_id
-$$;
+                                    correlation_id, details_digest)
+    VALUES (workspace, id, coalesce(now, clock_timestamp()), actor, action, resource_type, resource_id, correlation, digest);
+    RETURN id;
+END $$;
 
 -- Leave an audit record of the current context. Answers its id.
 CREATE OR REPLACE FUNCTION datalane.audit(
@@ -63,6 +132,165 @@ BEGIN
     PERFORM datalane.require_rank(1);
     RETURN datalane.audit_for(app.workspace_id(), app.actor_id(), app.correlation_id(), action, resource_type,
                               resource_id, before, after);
+END $$;
+
+-- Seals: the audit log of each workspace as a chain of hashes, in batches.
+--
+-- A row's place is (recorded_xid, audit_id). Rows are taken from below the snapshot's xmin only: every transaction with
+-- a smaller id has ended, so nothing can commit into a place that a seal has passed. Writers know nothing of seals.
+
+CREATE OR REPLACE FUNCTION datalane.audit_row_hash(entry datalane.audit_log)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN sha256(datalane.framed_text('datalane.audit_log.1') || datalane.framed(uuid_send((entry).workspace_id))
+        || datalane.framed(uuid_send((entry).audit_id)) || datalane.framed_moment((entry).occurred_at)
+        || datalane.framed(uuid_send((entry).actor_id)) || datalane.framed_text((entry).action)
+        || datalane.framed_text((entry).resource_type) || datalane.framed_text((entry).resource_id)
+        || datalane.framed_text((entry).correlation_id) || datalane.framed(int8send((entry).recorded_xid))
+        || datalane.framed((entry).details_digest));
+
+-- `manifest` is one row after the other: 16 bytes of its id, 32 of its hash.
+CREATE OR REPLACE FUNCTION datalane.audit_seal_hash(
+    workspace uuid, seal_no bigint, first_position bigint, last_position bigint, last_xid bigint, last_audit_id uuid,
+    manifest bytea, previous_hash bytea, sealed_at timestamptz)
+RETURNS bytea LANGUAGE sql STABLE PARALLEL SAFE
+    RETURN sha256(datalane.framed_text('datalane.audit_seal.1') || datalane.framed(uuid_send(workspace))
+        || datalane.framed(int8send(seal_no)) || datalane.framed(int8send(first_position))
+        || datalane.framed(int8send(last_position)) || datalane.framed(int8send(last_xid))
+        || datalane.framed(uuid_send(last_audit_id)) || datalane.framed(manifest) || datalane.framed(previous_hash)
+        || datalane.framed_moment(sealed_at));
+
+-- Below this id every transaction has ended.
+CREATE OR REPLACE FUNCTION datalane.settled_xid()
+RETURNS bigint LANGUAGE sql STABLE
+    RETURN pg_snapshot_xmin(pg_current_snapshot())::text::bigint;
+
+-- Up to `most` workspaces above `after_workspace` that have rows to seal, in order.
+CREATE OR REPLACE FUNCTION datalane.unsealed_workspaces(after_workspace uuid DEFAULT NULL, most integer DEFAULT 100)
+RETURNS SETOF uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    here uuid; listed integer := 0; sealed_xid bigint; sealed_id uuid;
+BEGIN
+    IF after_workspace IS NULL THEN
+        SELECT a.workspace_id INTO here FROM datalane.audit_log a ORDER BY a.workspace_id LIMIT 1;
+    ELSE
+        SELECT a.workspace_id INTO here FROM datalane.audit_log a
+        WHERE a.workspace_id > after_workspace ORDER BY a.workspace_id LIMIT 1;
+    END IF;
+    WHILE here IS NOT NULL AND listed < most LOOP
+        SELECT s.last_xid, s.last_audit_id INTO sealed_xid, sealed_id FROM datalane.audit_seals s
+        WHERE s.workspace_id = here ORDER BY s.seal_no DESC LIMIT 1;
+        IF EXISTS (
+            SELECT FROM datalane.audit_log a
+            WHERE a.workspace_id = here AND a.recorded_xid < datalane.settled_xid()
+              AND (a.recorded_xid, a.audit_id)
+                  > (coalesce(sealed_xid, 0), coalesce(sealed_id, '00000000-0000-0000-0000-000000000000')))
+        THEN
+            listed := listed + 1;
+            RETURN NEXT here;
+        END IF;
+        SELECT a.workspace_id INTO here FROM datalane.audit_log a
+        WHERE a.workspace_id > here ORDER BY a.workspace_id LIMIT 1;
+    END LOOP;
+END $$;
+
+-- Seal the next `most` rows of a workspace. Answers how many: 0 when there are none, or another sealer was faster.
+CREATE OR REPLACE FUNCTION datalane.seal_audit(workspace uuid, most integer DEFAULT 1000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    last record; batch record; at constant timestamptz := coalesce(now, clock_timestamp());
+BEGIN
+    SELECT coalesce(max(s.seal_no), 0) AS seal_no, coalesce(max(s.last_position), 0) AS position,
+           coalesce(max(s.last_xid), 0) AS xid,
+           coalesce((array_agg(s.last_audit_id))[1], '00000000-0000-0000-0000-000000000000') AS audit_id,
+           coalesce((array_agg(s.seal_hash))[1], decode(repeat('00', 32), 'hex')) AS hash
+    INTO last FROM (SELECT s.seal_no, s.last_position, s.last_xid, s.last_audit_id, s.seal_hash FROM datalane.audit_seals s
+                    WHERE s.workspace_id = workspace ORDER BY s.seal_no DESC LIMIT 1) AS s;
+    SELECT count(*)::integer AS size,
+           string_agg(uuid_send(entry.audit_id) || entry.hash, ''::bytea ORDER BY entry.recorded_xid, entry.audit_id) AS manifest,
+           max(entry.recorded_xid) AS xid,
+           (array_agg(entry.audit_id ORDER BY entry.recorded_xid DESC, entry.audit_id DESC))[1] AS audit_id
+    INTO batch FROM (
+        SELECT a.recorded_xid, a.audit_id, datalane.audit_row_hash(a) AS hash FROM datalane.audit_log a
+        WHERE a.workspace_id = workspace AND a.recorded_xid < datalane.settled_xid()
+          AND (a.recorded_xid, a.audit_id) > (last.xid, last.audit_id)
+        ORDER BY a.recorded_xid, a.audit_id LIMIT most) AS entry;
+    IF batch.size = 0 THEN
+        RETURN 0;
+    END IF;
+    INSERT INTO datalane.audit_seals (workspace_id, seal_no, first_position, last_position, last_xid, last_audit_id, manifest,
+                                      previous_hash, seal_hash, sealed_at)
+    VALUES (workspace, last.seal_no + 1, last.position + 1, last.position + batch.size, batch.xid, batch.audit_id,
+            batch.manifest, last.hash,
+            datalane.audit_seal_hash(workspace, last.seal_no + 1, last.position + 1, last.position + batch.size, batch.xid,
+                                     batch.audit_id, batch.manifest, last.hash, at), at)
+    ON CONFLICT (workspace_id, seal_no) DO NOTHING;
+    RETURN CASE WHEN FOUND THEN batch.size ELSE 0 END;
+END $$;
+
+-- Erasing the values of audit records. The rows stay, so the chain stays whole; a record says which ones lost theirs.
+
+-- Erase the details of up to 1,000 records. Records of erasing keep theirs. Answers how many lost theirs. Not granted:
+-- also for the verb that will erase a whole workspace.
+CREATE OR REPLACE FUNCTION datalane.erase_audit_details_for(
+    workspace uuid, actor uuid, correlation text, audit_ids uuid[], reason text)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    erased uuid[];
+BEGIN
+    IF cardinality(audit_ids) > 1000 THEN
+        RAISE EXCEPTION 'at most 1000 records a call, these are %', cardinality(audit_ids) USING ERRCODE = 'DL413';
+    END IF;
+    IF coalesce(length(reason), 0) NOT BETWEEN 1 AND 200 THEN
+        RAISE EXCEPTION 'erasing takes a reason of 1 to 200 characters' USING ERRCODE = 'DL400';
+    END IF;
+    WITH gone AS (
+        DELETE FROM datalane.audit_details d USING datalane.audit_log a
+        WHERE d.workspace_id = workspace AND d.audit_id = ANY (audit_ids)
+          AND a.workspace_id = workspace AND a.audit_id = d.audit_id AND a.action <> 'audit.details_erased'
+        RETURNING d.audit_id)
+    SELECT array_agg(gone.audit_id ORDER BY gone.audit_id) INTO erased FROM gone;
+    IF erased IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM datalane.audit_for(workspace, actor, correlation, 'audit.details_erased', 'audit', NULL, NULL,
+                               jsonb_build_object('audit_ids', to_jsonb(erased), 'reason', reason));
+    RETURN cardinality(erased);
+END $$;
+
+-- Erase the details of these records of the current workspace.
+CREATE OR REPLACE FUNCTION datalane.erase_audit_details(audit_ids uuid[], reason text)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    PERFORM datalane.require_rank(4);
+    RETURN datalane.erase_audit_details_for(app.workspace_id(), app.actor_id(), app.correlation_id(), audit_ids, reason);
+END $$;
+
+-- Erase the details of every record about a person: those whose resource is the person, and those whose values name
+-- the person's id or one of `mentions` (an address, a name).
+CREATE OR REPLACE FUNCTION datalane.erase_person_from_audit(person uuid, mentions text[], reason text)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    named text[]; batch uuid[]; erased integer := 0;
+BEGIN
+    PERFORM datalane.require_rank(4);
+    IF person IS NULL OR '' = ANY (mentions) THEN
+        RAISE EXCEPTION 'name a person; a mention must not be empty' USING ERRCODE = 'DL400';
+    END IF;
+    SELECT array_agg(substr(to_json(mention)::text, 2, length(to_json(mention)::text) - 2)) INTO named
+    FROM unnest(mentions || person::text) AS mention WHERE mention IS NOT NULL;
+    LOOP
+        SELECT array_agg(found.audit_id) INTO batch FROM (
+            SELECT d.audit_id FROM datalane.audit_details d
+            JOIN datalane.audit_log a ON a.workspace_id = d.workspace_id AND a.audit_id = d.audit_id
+            WHERE d.workspace_id = app.workspace_id() AND a.action <> 'audit.details_erased'
+              AND (a.resource_id = person::text OR EXISTS (
+                  SELECT FROM unnest(named) AS one WHERE strpos(concat(d.before::text, ' ', d.after::text), one) > 0))
+            LIMIT 1000) AS found;
+        EXIT WHEN batch IS NULL;
+        erased := erased + datalane.erase_audit_details_for(
+            app.workspace_id(), app.actor_id(), app.correlation_id(), batch, reason);
+    END LOOP;
+    RETURN erased;
 END $$;
 
 -- Enqueue: jobs in, in the caller's own transaction.
@@ -1097,6 +1325,8 @@ END $$;
 
 GRANT EXECUTE ON FUNCTION
     datalane.audit(text, text, text, jsonb, jsonb),
+    datalane.erase_audit_details(uuid[], text),
+    datalane.erase_person_from_audit(uuid, text[], text),
     datalane.enqueue(text, jsonb, text, integer, timestamptz, text, text, integer),
     datalane.enqueue_batch(text[], jsonb[], text[], integer[], timestamptz[], text[], text[], integer[], uuid, text, uuid, integer, timestamptz),
     datalane.publish(text, jsonb, integer, text, text, text, timestamptz),
@@ -1130,6 +1360,10 @@ GRANT EXECUTE ON FUNCTION
     datalane.next_due()
 TO datalane_worker;
 
-GRANT EXECUTE ON FUNCTION datalane.forget_old_keys(interval, integer, timestamptz) TO datalane_maintenance;
+GRANT EXECUTE ON FUNCTION
+    datalane.forget_old_keys(interval, integer, timestamptz),
+    datalane.unsealed_workspaces(uuid, integer),
+    datalane.seal_audit(uuid, integer, timestamptz)
+TO datalane_maintenance;
 
 SET LOCAL ROLE datalane_owner;
