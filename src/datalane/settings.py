@@ -6,13 +6,15 @@ variable's name and what would be right (`load_settings`).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
+from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from datalane.errors import ConfigurationError
 
@@ -80,10 +82,63 @@ class SessionSettings(BaseModel):
     minimum_password_characters: Count = 10
 
 
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `burst` at once, and one more after each `pause`. Written `10/PT1M` or `10/60`."""
+
+    burst: int
+    pause: timedelta
+
+    @classmethod
+    def read(cls, text: str) -> Rate:
+        burst, _, pause = text.partition("/")
+        rate = cls(int(burst), TypeAdapter(Duration).validate_python(pause))
+        if rate.burst < 1:
+            raise ValueError
+        return rate
+
+    def __str__(self) -> str:
+        return f"{self.burst}/{TypeAdapter(timedelta).dump_python(self.pause, mode='json')}"
+
+
+def _rate(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return Rate.read(value)
+    except ValueError:
+        raise ValueError("must be a count and the seconds until one more is allowed, such as 10/60") from None
+
+
+Attempts = Annotated[Rate, BeforeValidator(_rate), NoDecode]
+
+
+class AttemptSettings(BaseModel):
+    """How often one may try: `sign_in` is one address from one client, `client` all sign-ins from one client."""
+
+    sign_in: Attempts = Rate(10, timedelta(minutes=1))
+    sign_in_address: Attempts = Rate(50, timedelta(seconds=10))
+    client: Attempts = Rate(100, timedelta(seconds=2))
+    sign_up: Attempts = Rate(30, timedelta(minutes=1))
+    refresh: Attempts = Rate(120, timedelta(seconds=1))
+
+
+class IdentitySettings(BaseModel):
+    sign_up: Literal["open", "closed"] = "open"
+
+
 class ApiSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     root_path: str = ""
+    trusted_proxies: str = ""
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for network in filter(None, value.split(",")):
+            ip_network(network.strip())
+        return value
 
 
 class ParsingSettings(BaseModel):
@@ -113,6 +168,8 @@ class Settings(BaseSettings):
     jobs: JobSettings = JobSettings()
     retention: Retention = Retention()
     sessions: SessionSettings = SessionSettings()
+    identity: IdentitySettings = IdentitySettings()
+    attempts: AttemptSettings = AttemptSettings()
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
 

@@ -27,6 +27,7 @@ ORDER BY 1
 """
 GLOBAL = {
     "app.schema_version",
+    "datalane.attempt_buckets",
     "datalane.event_handlers",
     "datalane.event_types",
     "datalane.job_kinds",

@@ -31,6 +31,8 @@ SIGN_IN = {
     "datalane.refresh_session",
     "datalane.sign_up",
     "datalane.start_session",
+    "datalane.take_attempt",
+    "datalane.trust_attempt",
 }
 """What is called before it is known who asks: each takes that as an argument, or takes a secret for it."""
 LOOK_UPS = {"datalane.find_api_key", "datalane.find_session"}

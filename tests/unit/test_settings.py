@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from datalane.errors import ConfigurationError
-from datalane.settings import load_settings
+from datalane.settings import Rate, load_settings
 
 
 @pytest.mark.parametrize("value", ["90", "90.0", "PT90S", "PT1M30S"])
@@ -26,6 +26,11 @@ def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, v
         ("DATALANE_POOL_SIZE", "0"),
         ("DATALANE_LOG_LEVEL", "LOUD"),
         ("DATALANE_DATABASE_URL", "mysql://here"),
+        ("DATALANE_ATTEMPTS__SIGN_IN", "often"),
+        ("DATALANE_ATTEMPTS__SIGN_IN", "0/60"),
+        ("DATALANE_ATTEMPTS__CLIENT", "10/0"),
+        ("DATALANE_IDENTITY__SIGN_UP", "maybe"),
+        ("DATALANE_API__TRUSTED_PROXIES", "*"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_variables_name(
@@ -39,3 +44,9 @@ def test_a_wrong_value_is_refused_by_its_variables_name(
 def test_secrets_are_masked_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATALANE_DATABASE_URL", "postgresql://datalane:hunter2@localhost/lane")
     assert "hunter2" not in repr(load_settings())
+
+
+@pytest.mark.parametrize("value", ["20/90", "20/PT90S"])
+def test_a_rate_is_a_burst_and_a_pause(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("DATALANE_ATTEMPTS__SIGN_IN", value)
+    assert load_settings().attempts.sign_in == Rate(20, timedelta(seconds=90))

@@ -10,30 +10,42 @@ from starlette.requests import Request
 from datalane.api.context import Caller
 from datalane.api.door import HttpDoor
 from datalane.api.trace import trace_of
-from datalane.errors import InvalidInput
+from datalane.errors import Forbidden, InvalidInput
 from datalane.identity import accounts
 from datalane.identity import sessions as families
+from datalane.identity.attempts import AttemptGuard
 from datalane.identity.schemas import Credentials, EndedSessions, Me, NewAccount, Refresh, Session
 
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/auth", tags=["auth"])
-    sessions = door.settings.sessions
+    sessions, identity, attempts = door.settings.sessions, door.settings.identity, door.settings.attempts
+
+    def guard_of(request: Request) -> AttemptGuard:
+        return AttemptGuard(door.lane.database, attempts, request.client.host if request.client else None)
 
     @routes.post("/sign-up", status_code=201)
     async def sign_up(body: NewAccount, request: Request) -> Session:
         """Make an account with a first workspace that it owns, and begin a session."""
+        if identity.sign_up == "closed":
+            raise Forbidden("signing up is closed here (identity.sign_up)", denial="sign_up_closed")
+        await guard_of(request).admit_sign_up()
         correlation_id = trace_of(request.scope).correlation_id
         return await accounts.sign_up(door.lane.database, body, sessions=sessions, correlation_id=correlation_id)
 
     @routes.post("/sign-in")
-    async def sign_in(body: Credentials) -> Session:
+    async def sign_in(body: Credentials, request: Request) -> Session:
         """Begin a session. An unknown address and a wrong password get the same answer."""
-        return await accounts.sign_in(door.lane.database, body, sessions=sessions)
+        guard = guard_of(request)
+        await guard.admit_sign_in(body.email)
+        session = await accounts.sign_in(door.lane.database, body, sessions=sessions)
+        await guard.trust(body.email)
+        return session
 
     @routes.post("/refresh")
     async def refresh(body: Refresh, request: Request) -> Session:
         """Exchange a refresh token for two new tokens. One that was used before ends the session."""
+        await guard_of(request).admit_refresh()
         return await families.refresh_session(
             door.lane.database,
             body.refresh_token,

@@ -52,8 +52,8 @@ def install(app: FastAPI) -> None:
 
 async def _handle(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    if isinstance(error, (Unauthenticated, Forbidden)):
-        denial = error.denial if isinstance(error, Forbidden) else "unauthenticated"
+    if isinstance(error, (Unauthenticated, Forbidden, RateLimited)):
+        denial = error.denial if isinstance(error, Forbidden) else error.code
         log_denial(request, denial, str(error))
     elif problem.status >= 500:
         log_failure(error)

@@ -10,6 +10,8 @@ from typing import Any
 
 import uvicorn
 
+from datalane.settings import ApiSettings
+
 _DRAIN_SECONDS = 10
 _KEEP_ALIVE_SECONDS = 30
 
@@ -31,12 +33,17 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: Any, listener: socket.socket, root_path: str, stop: asyncio.Event, ready: Callable[[], None]
+    app: Any, listener: socket.socket, api: ApiSettings, stop: asyncio.Event, ready: Callable[[], None]
 ) -> None:
-    """Serve `app` until `stop` is set, then let the requests under way end, for at most ten seconds."""
+    """Serve `app` until `stop` is set, then let the requests under way end, for at most ten seconds.
+
+    The client's address is that of the connection, unless a trusted proxy says whom it speaks for.
+    """
     config = uvicorn.Config(
         app,
-        root_path=root_path,
+        root_path=api.root_path,
+        proxy_headers=bool(api.trusted_proxies),
+        forwarded_allow_ips=api.trusted_proxies,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -43,7 +43,7 @@ def api(
     async def work(stop: asyncio.Event) -> None:
         async with open_lane(lane, settings, url, stop) as knowledge:
             domains = [partial(knowledge_routes.router, knowledge=knowledge)]
-            await serve(create_app(lane, domains), listener, settings.api.root_path, stop, announce_ready)
+            await serve(create_app(lane, domains), listener, settings.api, stop, announce_ready)
 
     _run(work, settings)
 

@@ -39,6 +39,7 @@ class Maintained:
     partitions_dropped: int
     keys_forgotten: int
     sessions_forgotten: int
+    attempts_forgotten: int
 
 
 async def run_once(
@@ -73,7 +74,8 @@ async def run_once(
             "SELECT datalane.forget_idempotent_answers($1, $2, $3)", limits.idempotency_window, _BITE, now
         )
         sessions = await connection.fetchval("SELECT datalane.forget_sessions($1, $2)", _BITE, now)
-    return Maintained(added, dropped, forgotten, sessions)
+        attempts = await connection.fetchval("SELECT datalane.forget_attempts($1, $2)", _BITE, now)
+    return Maintained(added, dropped, forgotten, sessions, attempts)
 
 
 async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:

@@ -23,8 +23,8 @@ async def hash_password(password: str) -> str:
 async def verify_password(password: str, stored: str | None) -> bool:
     """Whether `password` matches. Without a stored hash (no such account) it does the same work and says no."""
     loop = asyncio.get_running_loop()
-    known = stored if stored is not None else await loop.run_in_executor(_threads(), _nobodys_hash)
-    matches = await loop.run_in_executor(_threads(), _hasher.verify, password, known)
+    nobodys = await loop.run_in_executor(_threads(), _nobodys_hash)  # made by whoever comes first, known or not
+    matches = await loop.run_in_executor(_threads(), _hasher.verify, password, stored or nobodys)
     return matches and stored is not None
 
 

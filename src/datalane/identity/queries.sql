@@ -26,6 +26,12 @@ SELECT datalane.end_sessions(:user_id, :reason, :session_id, :now);
 -- name: list_sessions(user_id, following, most, now)
 SELECT session_id, created_at, refreshed_at, expires_at FROM datalane.list_sessions(:user_id, :following, :most, :now);
 
+-- name: take_attempt(buckets, bursts, pauses, spared, now)^
+SELECT retry_after, refused_by FROM datalane.take_attempt(:buckets, :bursts, :pauses, :spared, :now);
+
+-- name: trust_attempt(bucket, kept, now)!
+SELECT datalane.trust_attempt(:bucket, :kept, :now);
+
 -- name: find_session(token_hash, workspace_id, now)^
 -- Who a session token stands for, and where.
 SELECT session_id, user_id, expires_at, workspace_id, role

@@ -1,5 +1,8 @@
 SET LOCAL ROLE datalane_definer;
 
+DROP FUNCTION datalane.forget_attempts;
+DROP FUNCTION datalane.trust_attempt;
+DROP FUNCTION datalane.take_attempt;
 DROP FUNCTION datalane.forget_sessions;
 DROP FUNCTION datalane.list_sessions;
 DROP FUNCTION datalane.end_sessions;
@@ -53,6 +56,7 @@ TO datalane_signin;
 
 SET LOCAL ROLE datalane_owner;
 
+DROP TABLE datalane.attempt_buckets;
 REVOKE UPDATE ON datalane.sessions FROM datalane_definer;
 ALTER TABLE datalane.sessions
     DROP COLUMN family_hash,

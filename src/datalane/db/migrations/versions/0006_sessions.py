@@ -1,7 +1,7 @@
-"""Sessions that are refreshed, and end for a reason.
+"""Sessions that are refreshed and end for a reason, and how often somebody may try to begin one.
 
-Intent: keep access tokens short by rotating refresh tokens, notice a stolen one, and end sessions together.
-Rollback: drops the columns; sessions live on until their access token expires.
+Intent: keep access tokens short by rotating refresh tokens, notice a stolen one, end sessions together, slow guessing.
+Rollback: drops the columns and the counters; sessions live on until their access token expires, ended ones do not.
 Consumers: sign-up, sign-in and every authenticated request.
 Risk: low; new columns are null for the sessions of before, which cannot be refreshed.
 """

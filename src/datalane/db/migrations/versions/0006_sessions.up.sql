@@ -16,6 +16,16 @@ ALTER TABLE datalane.sessions
 CREATE INDEX sessions_by_expiry ON datalane.sessions (refresh_expires_at);
 GRANT UPDATE ON datalane.sessions TO datalane_definer;
 
+-- How often somebody may try, for all processes of the lane. A bucket is the digest of what is counted (an address, a
+-- client, both); a row says when it will be full again, so one that is full needs no row and is swept away. A client that
+-- has signed in to an address is trusted with it for a while.
+CREATE TABLE datalane.attempt_buckets (
+    bucket bytea NOT NULL PRIMARY KEY CONSTRAINT bucket_is_sha256 CHECK (octet_length(bucket) = 32),
+    full_at timestamptz NOT NULL,
+    trusted_until timestamptz
+);
+SELECT app.protect('datalane.attempt_buckets', 'global', verbs => 'SELECT, INSERT, UPDATE, DELETE');
+
 SET LOCAL ROLE datalane_definer;
 
 -- A new session; with a refresh token when its two hashes are given. The user's expired ones go at the same time, so
@@ -152,12 +162,77 @@ BEGIN
     RETURN gone;
 END $$;
 
+-- Take one attempt from each bucket, or from none. A bucket holds its burst and gets one back after each pause. The one
+-- at place `spared` is left alone while the first is trusted; 0 spares none. When one of them is empty, the answer is when
+-- to come again and its place; both are null for somebody who may try. What is refused does not count.
+CREATE FUNCTION datalane.take_attempt(
+    buckets bytea[], bursts integer[], pauses interval[], spared integer DEFAULT 0, now timestamptz DEFAULT NULL,
+    OUT retry_after interval, OUT refused_by integer)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp());
+    skipped constant bytea := (SELECT buckets[spared] FROM datalane.attempt_buckets b
+                               WHERE b.bucket = buckets[1] AND b.trusted_until > at);
+BEGIN
+    WITH asked AS (
+        SELECT a.bucket, a.burst, a.pause, a.place
+        FROM unnest(buckets, bursts, pauses) WITH ORDINALITY AS a (bucket, burst, pause, place)
+        WHERE a.bucket IS DISTINCT FROM skipped
+    ), taken AS (
+        INSERT INTO datalane.attempt_buckets AS b (bucket, full_at)
+        SELECT a.bucket, at + a.pause FROM asked a ORDER BY a.bucket
+        ON CONFLICT (bucket) DO UPDATE SET full_at = greatest(b.full_at, at) + (EXCLUDED.full_at - at)
+        RETURNING b.bucket, b.full_at
+    )
+    SELECT t.full_at - a.burst * a.pause - at, a.place INTO retry_after, refused_by
+    FROM taken t JOIN asked a ON a.bucket = t.bucket
+    WHERE t.full_at - a.burst * a.pause > at ORDER BY t.full_at - a.burst * a.pause DESC LIMIT 1;
+    IF FOUND THEN
+        UPDATE datalane.attempt_buckets b SET full_at = b.full_at - a.pause
+        FROM unnest(buckets, pauses) AS a (bucket, pause)
+        WHERE b.bucket = a.bucket AND a.bucket IS DISTINCT FROM skipped;
+        DELETE FROM datalane.attempt_buckets b
+        WHERE b.bucket = ANY (buckets) AND b.full_at <= at AND b.trusted_until IS NULL;
+    END IF;
+END $$;
+
+-- After the right password: the bucket is full, and trusted for a while.
+CREATE FUNCTION datalane.trust_attempt(bucket bytea, kept interval, now timestamptz DEFAULT NULL)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp());
+BEGIN
+    INSERT INTO datalane.attempt_buckets (bucket, full_at, trusted_until) VALUES (trust_attempt.bucket, at, at + kept)
+    ON CONFLICT (bucket) DO UPDATE SET full_at = EXCLUDED.full_at, trusted_until = EXCLUDED.trusted_until;
+END $$;
+
+-- Buckets that are full again, and no longer trusted, are forgotten in bites. Answers how many went.
+CREATE FUNCTION datalane.forget_attempts(most integer DEFAULT 10000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); gone integer;
+BEGIN
+    DELETE FROM datalane.attempt_buckets b WHERE b.bucket IN (
+        SELECT o.bucket FROM datalane.attempt_buckets o
+        WHERE o.full_at <= at AND (o.trusted_until IS NULL OR o.trusted_until <= at)
+        LIMIT most FOR UPDATE SKIP LOCKED);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    RETURN gone;
+END $$;
+
 GRANT EXECUTE ON FUNCTION
     datalane.start_session(uuid, bytea, interval, bytea, bytea, interval, timestamptz),
     datalane.refresh_session(bytea, bytea, bytea, bytea, interval, interval, text, timestamptz),
     datalane.end_sessions(uuid, text, uuid, timestamptz),
-    datalane.list_sessions(uuid, uuid, integer, timestamptz)
+    datalane.list_sessions(uuid, uuid, integer, timestamptz),
+    datalane.take_attempt(bytea[], integer[], interval[], integer, timestamptz),
+    datalane.trust_attempt(bytea, interval, timestamptz)
 TO datalane_signin;
-GRANT EXECUTE ON FUNCTION datalane.forget_sessions(integer, timestamptz) TO datalane_maintenance;
+GRANT EXECUTE ON FUNCTION
+    datalane.forget_sessions(integer, timestamptz),
+    datalane.forget_attempts(integer, timestamptz)
+TO datalane_maintenance;
 
 SET LOCAL ROLE datalane_owner;
