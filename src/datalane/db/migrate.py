@@ -19,42 +19,57 @@ from sqlalchemy import create_engine, pool
 from sqlalchemy.engine import Connection
 
 from datalane.db.reaching import MAINTENANCE_URL, never_prepared, unreachable
+from datalane.db.revision import MIGRATIONS
 from datalane.db.roles import Roles
-from datalane.errors import ConfigurationError
+from datalane.errors import ConfigurationError, DatabaseUnavailable
 
-MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_SCHEMA, VERSION_TABLE = "app", "schema_version"
+LOCK_TIMEOUT = "10s"
+"""How long a statement of a revision waits for a lock: everybody else who needs the table waits behind it."""
 
 
-def configuration(url: str, roles: Roles) -> Config:
+def configuration(url: str, roles: Roles, migrations: Path = MIGRATIONS) -> Config:
     config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("script_location", str(migrations))
     config.attributes["url"] = url
     config.attributes["roles"] = roles
     return config
 
 
-def upgrade(url: str, roles: Roles | None = None, revision: str = "head") -> None:
+def upgrade(url: str, roles: Roles | None = None, revision: str = "head", migrations: Path = MIGRATIONS) -> None:
     """Bring the database at `url` (the maintenance login) to `revision`.
 
-    Raises `DatabaseUnavailable`, and `ConfigurationError` when the database was never prepared.
+    Raises `DatabaseUnavailable`, also when a lock that a revision needs is held too long, and `ConfigurationError` when
+    the database was never prepared.
     """
-    _run(lambda config: command.upgrade(config, revision), url, roles)
+    _run(lambda config: command.upgrade(config, revision), url, roles, migrations)
 
 
-def downgrade(url: str, roles: Roles | None = None, revision: str = "base") -> None:
-    _run(lambda config: command.downgrade(config, revision), url, roles)
+
+def downgrade(url: str, roles: Roles | None = None, revision: str = "base", migrations: Path = MIGRATIONS) -> None:
+    _run(lambda config: command.downgrade(config, revision), url, roles, migrations)
 
 
-def _run(action: Callable[[Config], None], url: str, roles: Roles | None) -> None:
+def _run(action: Callable[[Config], None], url: str, roles: Roles | None, migrations: Path) -> None:
     try:
-        action(configuration(url, roles or Roles()))
+        action(configuration(url, roles or Roles(), migrations))
+    except psycopg.errors.LockNotAvailable as error:
+        raise _lock_is_held() from error
     except sqlalchemy.exc.OperationalError as error:
+        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+            raise _lock_is_held() from error
         raise unreachable(error.orig or error, url, MAINTENANCE_URL) from error
     except sqlalchemy.exc.ProgrammingError as error:
         if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
             raise never_prepared(MAINTENANCE_URL) from error
         raise
+
+
+def _lock_is_held() -> DatabaseUnavailable:
+    return DatabaseUnavailable(
+        f"the migration waited {LOCK_TIMEOUT} for a lock that another transaction holds, and gave up so that others need "
+        "not wait behind it; nothing of this revision was done, run it again"
+    )
 
 
 def newest_revision() -> str:

@@ -10,12 +10,12 @@ from pathlib import Path
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, unreachable
 from datalane.errors import ConfigurationError
 
-_VERSIONS = Path(__file__).parent / "migrations" / "versions"
+MIGRATIONS = Path(__file__).parent / "migrations"
 
 
 def known_revisions() -> list[str]:
     """All revisions of this version of the code, oldest first."""
-    return sorted(path.name[:4] for path in _VERSIONS.glob("[0-9][0-9][0-9][0-9]_*.py"))
+    return sorted(path.name[:4] for path in (MIGRATIONS / "versions").glob("[0-9][0-9][0-9][0-9]_*.py"))
 
 
 def newest_revision() -> str:

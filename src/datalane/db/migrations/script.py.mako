@@ -4,6 +4,7 @@ Intent: what changes and why.
 Rollback: what the down script restores, and what is lost.
 Consumers: who reads or writes what changes.
 Risk: locks taken, rows touched.
+Stories: F1-E2-S1, separated by commas.
 """
 
 from datalane.db.migrate import run_sql

@@ -4,6 +4,7 @@ Intent: the functions every policy calls, and `app.protect`, which gives a table
 Rollback: drops what it made; only an empty lane can go down this far.
 Consumers: every later revision and every connection of the lane.
 Risk: none, the database is new.
+Stories: F2-E3.
 """
 
 from datalane.db.migrate import run_sql

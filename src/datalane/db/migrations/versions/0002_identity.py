@@ -4,6 +4,7 @@ Intent: who may act where, and the verbs that find it out before a context exist
 Rollback: drops the tables with their rows; only an empty lane can go down this far.
 Consumers: authentication of the API, the demo, every membership and API key route.
 Risk: none, the tables are new.
+Stories: F2-E1, F2-E2.
 """
 
 from datalane.db.migrate import run_sql

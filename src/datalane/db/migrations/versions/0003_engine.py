@@ -4,6 +4,7 @@ Intent: the tables of the event log and the job queue, and the first release of 
 Rollback: drops them with their rows.
 Consumers: every domain publishes and enqueues through the verbs; workers claim through them.
 Risk: none, the tables are new.
+Stories: F1-E1-S2, F5-E1, F6-E2.
 """
 
 from datalane.db.migrate import run_sql

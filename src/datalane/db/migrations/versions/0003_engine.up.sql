@@ -2,7 +2,7 @@
 
 CREATE TABLE datalane.event_types (
     event_type text NOT NULL,
-    version integer NOT NULL CHECK (version > 0),
+    version integer NOT NULL CONSTRAINT versions_begin_at_one CHECK (version > 0),
     json_schema jsonb NOT NULL,
     registered_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (event_type, version)

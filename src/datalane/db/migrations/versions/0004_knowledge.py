@@ -4,6 +4,7 @@ Intent: what retrieval reads and what makes an answer checkable.
 Rollback: drops the tables with their rows; the originals stay in the file store.
 Consumers: ingestion, retrieval, citations.
 Risk: none, the tables are new.
+Stories: F5-E1, F5-E2, F5-E3.
 """
 
 from datalane.db.migrate import run_sql

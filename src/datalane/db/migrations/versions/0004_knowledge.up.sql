@@ -82,7 +82,7 @@ CREATE TABLE datalane.document_versions (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     indexed_at timestamptz,
     PRIMARY KEY (workspace_id, version_id),
-    UNIQUE (workspace_id, document_id, ordinal),
+    CONSTRAINT one_version_per_ordinal UNIQUE (workspace_id, document_id, ordinal),
     FOREIGN KEY (workspace_id, document_id) REFERENCES datalane.documents (workspace_id, document_id) ON DELETE CASCADE,
     CONSTRAINT indexed_versions_have_their_text CHECK ((indexed_at IS NULL) = (canonical_text IS NULL)),
     CONSTRAINT an_original_lies_in_its_workspace CHECK (file_key = workspace_id::text || '/' || version_id::text)
@@ -129,7 +129,7 @@ CREATE TABLE datalane.chunks (
     page integer,
     text text NOT NULL,
     PRIMARY KEY (workspace_id, chunk_id),
-    UNIQUE (workspace_id, version_id, ordinal),
+    CONSTRAINT one_chunk_per_ordinal UNIQUE (workspace_id, version_id, ordinal),
     FOREIGN KEY (workspace_id, version_id) REFERENCES datalane.document_versions (workspace_id, version_id) ON DELETE CASCADE,
     CONSTRAINT a_chunk_is_as_long_as_its_text CHECK (
         end_offset - start_offset = char_length(text) AND end_byte - start_byte = octet_length(text)
@@ -177,7 +177,7 @@ CREATE TABLE datalane.response_segments (
     end_offset integer NOT NULL,
     text text NOT NULL,
     PRIMARY KEY (workspace_id, response_segment_id),
-    UNIQUE (workspace_id, response_id, ordinal),
+    CONSTRAINT one_segment_per_ordinal UNIQUE (workspace_id, response_id, ordinal),
     FOREIGN KEY (workspace_id, response_id) REFERENCES datalane.responses (workspace_id, response_id),
     CONSTRAINT a_segment_is_as_long_as_its_text CHECK (end_offset - start_offset = char_length(text))
 );

@@ -4,6 +4,7 @@ Intent: keep role x action x resource where every program can read it.
 Rollback: drops the table; the service holds the matrix itself and registers it again.
 Consumers: `datalane authz matrix`, operators.
 Risk: none, the table is new.
+Stories: F2-E3.
 """
 
 from datalane.db.migrate import run_sql
