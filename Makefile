@@ -22,6 +22,7 @@ check: $(STAMP)
 	$(BIN)/ruff check src tests bench
 	$(BIN)/mypy src tests
 	$(BIN)/lint-imports
+	$(BIN)/datalane guard --files-only
 
 format: $(STAMP)
 	$(BIN)/ruff format src tests bench

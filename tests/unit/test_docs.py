@@ -29,6 +29,7 @@ from datalane.engine.states import JOB
 from datalane.identity.permissions import LEAVE
 from datalane.knowledge import routes as knowledge_routes
 from datalane.lane import Lane
+from datalane.ops.guard import run as guard
 from datalane.settings import Settings
 
 ROOT = Path(__file__).parents[2]
@@ -81,6 +82,8 @@ def commands(command: Any, path: str = "datalane") -> Iterator[tuple[str, set[st
     if inner is None:
         yield path, {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
         return
+    if command.invoke_without_command:
+        yield path, {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
     for name, each in inner.items():
         yield from commands(each, f"{path} {name}")
 
@@ -181,6 +184,16 @@ def test_every_error_of_a_verb_is_in_the_reference() -> None:
     documented = {row[0].strip("`"): row[2].strip("`") for row in table_rows(page("reference/sql-verbs.md")) if row[2:]}
     assert {state: documented.get(state) for state in VERB_ERRORS} == {
         state: error.__name__ for state, error in VERB_ERRORS.items()
+    }
+
+
+# Guard ------------------------------------------------------------------------------------------------------------
+
+
+def test_every_rule_of_the_guard_is_in_the_reference_with_its_story() -> None:
+    documented = {row[0].strip("`"): row[1:4] for row in table_rows(page("reference/guard.md"))}
+    assert documented == {
+        name: [rule.holds, rule.story, "yes" if rule.waivable else "no"] for name, rule in guard.rule_book().items()
     }
 
 

@@ -14,6 +14,7 @@ from datalane.cli.authz import authz
 from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
 from datalane.cli.files import files
+from datalane.cli.guard import guard
 from datalane.cli.init import init
 from datalane.cli.jobs import jobs
 from datalane.cli.migrate import migrate
@@ -39,6 +40,7 @@ app.add_typer(jobs, name="jobs")
 app.add_typer(authz, name="authz")
 app.add_typer(files, name="files")
 app.add_typer(audit, name="audit")
+app.add_typer(guard, name="guard")
 
 
 def main() -> None:

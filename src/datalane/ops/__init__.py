@@ -1,0 +1,1 @@
+"""What keeps the lane sound: proofs and checks over the domains and the database."""

@@ -1,0 +1,1 @@
+"""Rules on the catalog of a live database."""

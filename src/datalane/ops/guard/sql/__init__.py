@@ -1,0 +1,1 @@
+"""Rules on the SQL of revisions, read as parse trees of PostgreSQL's own grammar."""
