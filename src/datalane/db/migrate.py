@@ -45,7 +45,6 @@ def upgrade(url: str, roles: Roles | None = None, revision: str = "head", migrat
     _run(lambda config: command.upgrade(config, revision), url, roles, migrations)
 
 
-
 def downgrade(url: str, roles: Roles | None = None, revision: str = "base", migrations: Path = MIGRATIONS) -> None:
     _run(lambda config: command.downgrade(config, revision), url, roles, migrations)
 
@@ -67,8 +66,8 @@ def _run(action: Callable[[Config], None], url: str, roles: Roles | None, migrat
 
 def _lock_is_held() -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"the migration waited {LOCK_TIMEOUT} for a lock that another transaction holds, and gave up so that others need "
-        "not wait behind it; nothing of this revision was done, run it again"
+        f"the migration waited {LOCK_TIMEOUT} for a lock that another transaction holds, and gave up so that others "
+        "need not wait behind it; nothing of this revision was done, run it again"
     )
 
 

@@ -75,14 +75,17 @@ def rule_book() -> dict[str, Rule]:
 
 
 def check_sources(migrations: Path = MIGRATIONS, package: Path = PACKAGE) -> list[Finding]:
-    """Every rule that reads files only: headers, chain, checksums, SQL, locks."""
-    revisions = read_revisions(migrations / "versions")
+    """Every rule that reads files only: headers, chain, checksums, SQL, locks.
+
+    Locks are those of the revisions still to be released: a released one has run, and cannot change.
+    """
+    revisions, released = read_revisions(migrations / "versions"), read_released(migrations)
     history = History(revisions)
     return [
         *findings("revision", revisions),
-        *findings("release", revisions, read_released(migrations)),
+        *findings("release", revisions, released),
         *findings("sql", revisions, history),
-        *find_locks(revisions),
+        *find_locks([each for each in revisions if each.number not in released]),
         *findings("source", package),
     ]
 

@@ -4,6 +4,7 @@ Intent: keep access tokens short by rotating refresh tokens, notice a stolen one
 Rollback: drops the columns and the counters; sessions live on until their access token expires, ended ones do not.
 Consumers: sign-up, sign-in and every authenticated request.
 Risk: low; new columns are null for the sessions of before, which cannot be refreshed.
+Stories: F2-E1.
 """
 
 from datalane.db.migrate import run_sql
