@@ -23,6 +23,7 @@ check: $(STAMP)
 	$(BIN)/mypy src tests
 	$(BIN)/lint-imports
 	$(BIN)/datalane guard --files-only
+	$(BIN)/datalane contracts check
 
 format: $(STAMP)
 	$(BIN)/ruff format src tests bench

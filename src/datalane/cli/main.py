@@ -11,6 +11,7 @@ import typer
 
 from datalane.cli.audit import audit
 from datalane.cli.authz import authz
+from datalane.cli.contracts import contracts
 from datalane.cli.demo import demo
 from datalane.cli.doctor import doctor
 from datalane.cli.files import files
@@ -41,6 +42,7 @@ app.add_typer(authz, name="authz")
 app.add_typer(files, name="files")
 app.add_typer(audit, name="audit")
 app.add_typer(guard, name="guard")
+app.add_typer(contracts, name="contracts")
 
 
 def main() -> None:

@@ -57,7 +57,7 @@ def component_uses(document: Document) -> dict[str, Use]:
 
 def operations(document: Document) -> dict[str, Document]:
     """By `METHOD /path`, with the parameters of the path among those of the operation."""
-    found = {}
+    found: dict[str, Document] = {}
     for path, item in document.get("paths", {}).items():
         for method in METHODS:
             if method in item:

@@ -113,7 +113,7 @@ def _of_events(exported: Contracts, current: Contracts) -> Iterator[tuple[str, D
         elif old is None:
             told = _since_last_version(current, name, version)
             yield contract, Direction.EVENT, Difference("$", "version_added", False, None, told)
-        else:
+        elif old != new:
             for each in compare(old, new, Direction.EVENT):
                 yield contract, Direction.EVENT, each
 
@@ -128,7 +128,7 @@ def _since_last_version(current: Contracts, name: str, version: int) -> list[str
 
 
 def _of_http(exported: Contracts, current: Contracts) -> Iterator[tuple[str, Direction, Difference]]:
-    if exported.openapi and current.openapi:
+    if exported.openapi and exported.openapi != current.openapi:
         for each in compare_http(exported.openapi, current.openapi):
             yield each.contract, each.direction, each.difference
 

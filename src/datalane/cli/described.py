@@ -1,0 +1,37 @@
+"""The contracts of the code, without a database: the application is built to be described, not to be run."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any, cast
+
+from datalane.api.app import create_app
+from datalane.contracts.exports import Contracts, describe_contracts
+from datalane.contracts.registry import EVENTS
+from datalane.db.database import Database
+from datalane.errors import ConfigurationError
+from datalane.knowledge import routes as knowledge_routes
+from datalane.knowledge.runtime import Knowledge
+from datalane.settings import Settings
+
+
+class ClosedLane:
+    """What the HTTP face needs to say what it offers: the default settings, and no database."""
+
+    settings = Settings.model_construct()
+
+    @property
+    def database(self) -> Database:
+        raise ConfigurationError("this lane was made to describe its routes; it has no database")
+
+
+def describe_code() -> Contracts:
+    """Import the application first, so that its event types are registered."""
+    return describe_contracts(EVENTS, describe_http())
+
+
+@cache
+def describe_http() -> dict[str, Any]:
+    """The OpenAPI document of every route; settings of the environment do not show in it."""
+    domains = [partial(knowledge_routes.router, knowledge=cast("Knowledge", None))]
+    return create_app(ClosedLane(), domains).openapi()
