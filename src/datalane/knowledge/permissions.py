@@ -12,7 +12,15 @@ ADD_DOCUMENTS = MATRIX.allow(
     Role.MEMBER, "document.create", needs=["datalane.documents:insert", "datalane.document_versions:insert"]
 )
 DELETE_DOCUMENTS = MATRIX.allow(Role.ADMIN, "document.delete", needs=["datalane.documents:delete"])
-INDEX_CHUNKS = MATRIX.allow(Role.MEMBER, "retrieval.index", needs=[f"datalane.{table}:insert" for table in _INDEX])
+# A member who may write the index may also replace what is in it.
+INDEX_CHUNKS = MATRIX.allow(
+    Role.MEMBER,
+    "retrieval.index",
+    needs=[
+        *(f"datalane.{table}:insert" for table in _INDEX),
+        *(f"datalane.{table}:delete" for table in ("chunk_vectors", "search_postings", "search_entries")),
+    ],
+)
 QUERY = MATRIX.allow(Role.VIEWER, "retrieval.query", needs=[f"datalane.{table}:select" for table in _INDEX])
 CITE = MATRIX.allow(
     Role.MEMBER,

@@ -1,1 +1,1 @@
-"""What keeps the lane sound: proofs and checks over the domains and the database."""
+"""What an operator proves and guards about a lane: above the domains, below the faces."""

@@ -1,0 +1,310 @@
+"""What the database says of itself: tables, views, verbs and roles, as values."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+from datalane.db.roles import Roles
+from datalane.ops.isolation.session import Session, name, quoted
+
+WORKSPACE = "workspace_id"
+CLASS_COMMENT = "policy class: "
+
+
+@dataclass(frozen=True)
+class Column:
+    name: str
+    type: str
+    required: bool
+    filled: bool
+    """Whether the database has a value when none is given."""
+    generated: bool
+
+
+@dataclass(frozen=True)
+class Check:
+    name: str
+    says: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Key:
+    """An index. A column that is an expression is None."""
+
+    name: str
+    columns: tuple[str | None, ...]
+    primary: bool
+    unique: bool
+    where: str | None
+
+    @property
+    def beyond_workspace(self) -> tuple[str, ...]:
+        return tuple(column for column in self.columns if column and column != WORKSPACE)
+
+
+@dataclass(frozen=True)
+class Link:
+    """A foreign key."""
+
+    name: str
+    columns: tuple[str, ...]
+    target: str
+    target_columns: tuple[str, ...]
+
+    @property
+    def beyond_workspace(self) -> dict[str, str]:
+        """The columns that name a row inside a workspace, and those they point at."""
+        pairs = dict(zip(self.columns, self.target_columns, strict=True))
+        return {mine: theirs for mine, theirs in pairs.items() if theirs != WORKSPACE}
+
+
+@dataclass(frozen=True)
+class Policy:
+    name: str
+    command: str
+    roles: tuple[str, ...]
+    permissive: bool
+    using: str | None
+    check: str | None
+
+
+@dataclass(frozen=True)
+class Grant:
+    role: str
+    privilege: str
+    column: str | None = None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table, a partition (`parent` is set) or a view (`reads` names what it selects from)."""
+
+    oid: int
+    schema: str
+    short_name: str
+    kind: str
+    comment: str
+    owner: str
+    secured: bool
+    forced: bool
+    parent: str | None
+    options: tuple[str, ...]
+    columns: tuple[Column, ...]
+    checks: tuple[Check, ...]
+    keys: tuple[Key, ...]
+    links: tuple[Link, ...]
+    policies: tuple[Policy, ...]
+    grants: frozenset[Grant]
+    triggers: tuple[str, ...]
+    reads: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return f"{self.schema}.{self.short_name}"
+
+    @property
+    def sql(self) -> str:
+        return f"{name(self.schema)}.{name(self.short_name)}"
+
+    @property
+    def policy_class(self) -> str | None:
+        """As declared with app.protect, None when it was not."""
+        return self.comment.removeprefix(CLASS_COMMENT) if self.comment.startswith(CLASS_COMMENT) else None
+
+    @property
+    def is_view(self) -> bool:
+        return self.kind in {"v", "m"}
+
+    @cached_property
+    def column_names(self) -> frozenset[str]:
+        return frozenset(column.name for column in self.columns)
+
+    @property
+    def has_workspace(self) -> bool:
+        return WORKSPACE in self.column_names
+
+    @property
+    def primary_key(self) -> Key | None:
+        return next((key for key in self.keys if key.primary), None)
+
+    def granted(self, role: str) -> frozenset[str]:
+        """Privileges on the whole table."""
+        return frozenset(one.privilege for one in self.grants if one.role == role and one.column is None)
+
+
+@dataclass(frozen=True)
+class Argument:
+    name: str
+    type: str
+    optional: bool
+
+
+@dataclass(frozen=True)
+class Verb:
+    oid: int
+    schema: str
+    short_name: str
+    signature: str
+    definer: bool
+    owner: str
+    settings: tuple[str, ...]
+    language: str
+    source: str
+    definition: str
+    arguments: tuple[Argument, ...]
+    callers: frozenset[str]
+
+    @property
+    def name(self) -> str:
+        return f"{self.schema}.{self.short_name}"
+
+    @cached_property
+    def code(self) -> str:
+        """The source without its comments."""
+        return re.sub(r"--[^\n]*", "", self.source)
+
+    @cached_property
+    def mentions(self) -> frozenset[str]:
+        """Every `schema.name` in the source: tables and other verbs."""
+        return frozenset(re.findall(r"\b([a-z_]\w*\.[a-z_]\w*)\b", self.code))
+
+
+@dataclass(frozen=True)
+class Membership:
+    role: str
+    inherits: bool
+    administers: bool
+
+
+@dataclass(frozen=True)
+class DatabaseRole:
+    name: str
+    superuser: bool
+    bypasses: bool
+    inherits: bool
+    logs_in: bool
+    makes_roles: bool
+    makes_databases: bool
+    member_of: tuple[Membership, ...]
+    creates_in: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """A picture of the whole database."""
+
+    roles: Roles
+    relations: Mapping[str, Table]
+    verbs: tuple[Verb, ...]
+    database_roles: tuple[DatabaseRole, ...] = field(default=())
+
+    @cached_property
+    def tables(self) -> list[Table]:
+        """Tables proper: no partitions, no views."""
+        return [one for one in self.relations.values() if one.parent is None and not one.is_view]
+
+    @cached_property
+    def views(self) -> list[Table]:
+        return [one for one in self.relations.values() if one.is_view]
+
+    def partitions(self, table: Table) -> list[Table]:
+        return [one for one in self.relations.values() if one.parent == table.name]
+
+    def views_of(self, table: Table) -> list[Table]:
+        return [view for view in self.views if table.name in view.reads]
+
+    @cached_property
+    def reach(self) -> Mapping[int, frozenset[str]]:
+        """By verb: every table and verb that it names, itself or through the verbs it calls."""
+        by_name: dict[str, list[Verb]] = {}
+        for verb in self.verbs:
+            by_name.setdefault(verb.name, []).append(verb)
+
+        @cache
+        def reached(verb_name: str) -> frozenset[str]:
+            found, waiting = set[str](), [verb_name]
+            while waiting:
+                for verb in by_name.get(waiting.pop(), ()):
+                    waiting += [one for one in verb.mentions - found if one in by_name]
+                    found |= verb.mentions
+            return frozenset(found)
+
+        return {verb.oid: reached(verb.name) for verb in self.verbs}
+
+
+def read_catalog(session: Session, roles: Roles) -> Catalog:
+    return Catalog(
+        roles,
+        {table.name: table for table in read_tables(session)},
+        tuple(read_verbs(session)),
+        tuple(read_roles(session, roles)),
+    )
+
+
+def read_tables(session: Session, only: Iterable[int] | None = None) -> list[Table]:
+    """Tables, partitions and views; all of them, or those with these oids."""
+    return [_table(row) for row in session.read(_queries()["tables"].replace(":only", _only("c", only)))]
+
+
+def read_verbs(session: Session, only: Iterable[int] | None = None) -> list[Verb]:
+    rows = session.read(_queries()["verbs"].replace(":only", _only("p", only)))
+    return [
+        Verb(
+            short_name=row.pop("name"),
+            settings=tuple(row.pop("settings")),
+            arguments=tuple(Argument(**one) for one in row.pop("arguments")),
+            callers=frozenset(row.pop("callers")),
+            **row,
+        )
+        for row in rows
+    ]
+
+
+def read_roles(session: Session, roles: Roles) -> list[DatabaseRole]:
+    rows = session.read(_queries()["roles"].replace(":names", ", ".join(map(quoted, roles.all))))
+    return [
+        DatabaseRole(
+            member_of=tuple(Membership(**one) for one in row.pop("member_of")),
+            creates_in=tuple(row.pop("creates_in")),
+            **row,
+        )
+        for row in rows
+    ]
+
+
+def _only(alias: str, oids: Iterable[int] | None) -> str:
+    return "true" if oids is None else f"{alias}.oid IN ({', '.join(map(str, oids)) or '0'})"
+
+
+def _table(row: dict[str, Any]) -> Table:
+    def tuples(key: str, kind: type[Any], *lists: str) -> tuple[Any, ...]:
+        return tuple(kind(**{**one, **{each: tuple(one[each] or ()) for each in lists}}) for one in row.pop(key))
+
+    keys = [{each: one[each] for each in one if each != "valid"} for one in row["keys"] if one["valid"]]
+    row["keys"] = keys
+    return Table(
+        short_name=row.pop("name"),
+        comment=row.pop("comment") or "",
+        options=tuple(row.pop("options")),
+        columns=tuples("columns", Column),
+        checks=tuples("checks", Check, "columns"),
+        keys=tuples("keys", Key, "columns"),
+        links=tuples("links", Link, "columns", "target_columns"),
+        policies=tuples("policies", Policy, "roles"),
+        grants=frozenset(Grant(**one) for one in row.pop("grants")),
+        triggers=tuple(row.pop("triggers")),
+        reads=tuple(row.pop("reads")),
+        **row,
+    )
+
+
+@cache
+def _queries() -> Mapping[str, str]:
+    parts = re.split(r"^-- name: (\w+)\n", (Path(__file__).parent / "catalog.sql").read_text(), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
