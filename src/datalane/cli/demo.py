@@ -36,7 +36,8 @@ def demo(
 
     With DATALANE_DATABASE_URL it works in that database and leaves its two workspaces there.
     """
-    from datalane.cli.demo_report import print_report, steps
+    from datalane.cli.demo_report import print_report
+    from datalane.cli.progress import steps
     from datalane.demo.corpus import open_corpus
     from datalane.demo.scratch import open_place
     from datalane.kit.logs import configure_logging

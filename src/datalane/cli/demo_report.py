@@ -1,34 +1,13 @@
-"""What people see of the demo: a progress bar while it runs, tables at its end."""
+"""What people see of the demo at its end: tables."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from datalane.demo.run import Report, Step
-
-
-@contextmanager
-def steps() -> Iterator[Step]:
-    """Progress on stderr, nothing when that is no terminal."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), disable=not sys.stderr.isatty()) as bars:
-
-        @contextmanager
-        def step(description: str) -> Iterator[Any]:
-            bar = bars.add_task(description, total=None)
-            yield lambda done, total: bars.update(bar, completed=done, total=total)
-            task = next(one for one in bars.tasks if one.id == bar)
-            total = task.total or 1
-            bars.update(bar, total=total, completed=total)
-
-        yield step
+from datalane.demo.run import Report
 
 
 def print_report(report: Report) -> None:

@@ -17,6 +17,7 @@ from datalane.cli.doctor import doctor
 from datalane.cli.files import files
 from datalane.cli.guard import guard
 from datalane.cli.init import init
+from datalane.cli.isolation import isolation
 from datalane.cli.jobs import jobs
 from datalane.cli.migrate import migrate
 from datalane.cli.output import EXPECTED_FAULT, print_fault
@@ -43,6 +44,7 @@ app.add_typer(files, name="files")
 app.add_typer(audit, name="audit")
 app.add_typer(guard, name="guard")
 app.add_typer(contracts, name="contracts")
+app.add_typer(isolation, name="isolation")
 
 
 def main() -> None:

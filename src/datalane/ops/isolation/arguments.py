@@ -103,7 +103,7 @@ def take_stock(session: Session, catalog: Catalog, seeds: Seeds) -> Stock:
         columns: dict[tuple[str, str], list[str]] = {}
         ids: dict[str, set[str]] = {}
         for table in catalog.tables:
-            rows = seeds.rows[table.name][side]
+            rows = seeds.rows.get(table.name, {}).get(side, [])
             if table.has_workspace:
                 rows = session.read(
                     f"SELECT coalesce(json_agg(t ORDER BY t::text), '[]') FROM {table.sql} AS t "

@@ -213,6 +213,11 @@ class Catalog:
     def views(self) -> list[Table]:
         return [one for one in self.relations.values() if one.is_view]
 
+    def is_classed(self, subject: str) -> bool:
+        """False for a table that declares no policy class, so that nothing says what should happen to it."""
+        table = self.relations.get(subject)
+        return table is None or table.is_view or table.parent is not None or table.policy_class is not None
+
     def partitions(self, table: Table) -> list[Table]:
         return [one for one in self.relations.values() if one.parent == table.name]
 

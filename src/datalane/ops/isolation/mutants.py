@@ -203,11 +203,12 @@ def _of_keys(table: Table) -> Iterator[Mutant]:
         if key.unique and key.columns[:1] == (WORKSPACE,) and key.beyond_workspace:
             columns = ", ".join(map(name, key.beyond_workspace))
             where = f" WHERE {key.where}" if key.where else ""
+            made = f"CREATE UNIQUE INDEX mutant_key ON {table.sql} ({columns}){where}"
             yield Mutant(
                 "key",
                 table.name,
                 f"the key {key.name} without the workspace",
-                f"{_without_shared(table, key.beyond_workspace)}; CREATE UNIQUE INDEX mutant_key ON {table.sql} ({columns}){where}",
+                f"{_without_shared(table, key.beyond_workspace)}; {made}",
                 (table.name,),
                 ("unique key",),
             )

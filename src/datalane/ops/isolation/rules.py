@@ -1,4 +1,4 @@
-"""What can be read off the catalog without trying: the shape that a policy class gives a table, and the roles' rights."""
+"""What can be read off the catalog without trying: the shape that a class gives a table, and the roles' rights."""
 
 from __future__ import annotations
 

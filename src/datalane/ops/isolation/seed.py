@@ -1,8 +1,8 @@
 """Two workspaces with rows in every table, made from the catalog alone.
 
-A row fills what must not be empty and whatever a check speaks of; Postgres itself finds the combinations that satisfy the
-checks. Rows of one table differ in the words of its checks, so that there are jobs in every status and members of every
-role. They are written by the superuser, past the policies, but not past keys and checks.
+A row fills what must not be empty and whatever a check speaks of; Postgres itself finds the combinations that satisfy
+the checks. Rows of one table differ in the words of its checks, so that there are jobs in every status and members of
+every role. They are written by the superuser, past the policies, but not past keys and checks.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from datalane.ops.isolation.values import ACTOR, MINE, SIDES, THEIRS, Place, Val
 
 Row = Mapping[str, str | None]
 ROWS = 18
-"""Rows that are tried per table and workspace; keys may leave fewer. Every other one fills what may be empty, too."""
+"""Rows to try for a table and workspace; keys may leave fewer. Every other one also fills what may be empty."""
 _MOST_COMBINATIONS = 100_000
 _EQUATION = re.compile(r"\((\w+) = (.+)\)", re.DOTALL)
 
 
 @dataclass
 class Seeds:
-    """What was written. `rows[table][side]` begins with the most ordinary row; `fresh` rows are not in the table yet."""
+    """What was written. `rows[table][side]` begins with the most ordinary row; `fresh` rows are not in the table."""
 
     values: Values
     rows: dict[str, dict[str, list[Row]]] = field(default_factory=dict)
@@ -37,6 +37,8 @@ class Seeds:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)
     own: dict[str, int] = field(default_factory=dict)
     """Rows of the first workspace that belong to its actor, where a table says whose they are."""
+    unfilled: dict[str, str] = field(default_factory=dict)
+    """Tables that no row fits into, and why."""
 
     def workspace(self, side: str) -> UUID:
         return self.values.workspace(side)
@@ -46,18 +48,19 @@ class Seeds:
 
 
 def seed(session: Session, catalog: Catalog, moment: datetime) -> Seeds:
-    """Write the rows and commit. Raises `ConfigurationError` naming a table that no row fits into."""
+    """Write the rows and commit. What no row fits into is told in `unfilled`."""
     seeds = Seeds(Values(catalog, moment))
     session.run("BEGIN; SET CONSTRAINTS ALL DEFERRED")
     waiting = dict.fromkeys((table.name for table in catalog.tables), "")
     while waiting:
         left = {each: why for each in waiting if (why := _fill(session, catalog, seeds, each))}
         if len(left) == len(waiting):
-            told = "; ".join(f"{table}: {why}" for table, why in left.items())
-            raise ConfigurationError(f"the isolation proof cannot make rows for {told}")
+            seeds.unfilled = left
+            break
         waiting = left
-    for table in catalog.tables:
-        seeds.fresh[table.name] = {side: _fresh(session, seeds, table, side) for side in SIDES}
+    for each in seeds.rows:
+        table = catalog.relations[each]
+        seeds.fresh[each] = {side: _fresh(session, seeds, table, side) for side in SIDES}
     session.run("COMMIT")
     _count(session, catalog, seeds)
     return seeds
@@ -81,16 +84,18 @@ def _fill(session: Session, catalog: Catalog, seeds: Seeds, table_name: str) -> 
     """Rows for both workspaces. Answers why none fits, or nothing."""
     table = catalog.relations[table_name]
     made: dict[str, list[Row]] = {side: [] for side in SIDES}
+    session.run("SAVEPOINT filling")
     for side in SIDES:
-        why = ""
+        why = "no row could be made"
         for number in range(ROWS):
             for links in (number, 0):
                 row, said = _add(session, seeds, table, Place(side, number, links))
                 if row is not None:
                     made[side].append(row)
                     break
-                why = why or str(said)
+                why = str(said)
         if not made[side]:
+            session.run("ROLLBACK TO SAVEPOINT filling")
             return why
     seeds.rows[table_name] = made
     return ""
@@ -98,7 +103,11 @@ def _fill(session: Session, catalog: Catalog, seeds: Seeds, table_name: str) -> 
 
 def _add(session: Session, seeds: Seeds, table: Table, place: Place) -> tuple[Row | None, Outcome | str]:
     said: Outcome | str = "no combination of values satisfies its checks"
-    for row in islice(_turned(_combinations(session, seeds.values, table, place), place.number // 2), 12):
+    try:
+        rows = _combinations(session, seeds.values, table, place)
+    except ConfigurationError as error:
+        return None, str(error)
+    for row in islice(_turned(rows, place.number // 2), 12):
         said = session.try_(f"SAVEPOINT seeding; {insert(table, row)}; RELEASE SAVEPOINT seeding")
         if said.worked:
             return row, said
@@ -133,8 +142,7 @@ def _combinations(session: Session, values: Values, table: Table, place: Place) 
         if not column.generated
         and (
             column.name in open_columns | linked | {WORKSPACE}
-            or not column.filled
-            and (column.required or place.number % 2 == 1)
+            or (not column.filled and (column.required or place.number % 2 == 1))
         )
     ]
     equations = dict(_equations(table))
@@ -197,7 +205,7 @@ def _covering(rows: Sequence[Row], listed: Sequence[str]) -> list[Row]:
 
 
 def _count(session: Session, catalog: Catalog, seeds: Seeds) -> None:
-    for table in [*catalog.tables, *catalog.views]:
+    for table in [*(catalog.relations[each] for each in seeds.rows), *catalog.views]:
         if not table.has_workspace:
             seeds.counts[table.name] = {MINE: int(session.read(f"SELECT count(*) FROM {table.sql}")), THEIRS: 0}
             continue

@@ -16,9 +16,9 @@ from datalane.ops.isolation.values import ACTOR, MINE, THEIRS
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One statement. `needs` are the commands that its actor must be allowed (empty: nobody is) on its own rows, `rows`
-    what it then gives. `loud`: who is not allowed must be refused, not just get no row. `also_fine`: states that say the
-    policies let it through and a key stopped it, which is as good. `instead`: states that should stop who is allowed.
+    """One statement. `needs` are the commands that its actor must be allowed on its own rows (empty: nobody is), `rows`
+    what it then gives. `loud`: who is not allowed must be refused, not just get no row. `also_fine`: states that say
+    the policies let it through and a key stopped it, which is as good. `instead`: what should stop who is allowed.
     """
 
     sql: str
@@ -142,11 +142,13 @@ def _foreign_key(table: Table, bench: Bench, actor: Actor) -> Steps:
     side, other = actor.goes_for, THEIRS if actor.goes_for == MINE else MINE
     steps = []
     for link in links:
+        if link.target in bench.seeds.unfilled:
+            continue
         row = bench.seeds.rows[link.target][other][0]
         named = {mine: row.get(theirs) for mine, theirs in link.beyond_workspace.items()}
         sql = insert(table, bench.seeds.fresh[table.name][side], named)
         steps.append(Step(sql, ("insert",), 0, True, instead=frozenset({_LINK})))
-    return steps
+    return steps or "what its foreign keys point at has no rows"
 
 
 def _leads_elsewhere(catalog: Catalog, link: Link) -> bool:
@@ -226,8 +228,8 @@ PROBES: Mapping[str, Callable[[Table, Bench, Actor], Steps]] = {
 def try_table(
     stage: Stage, bench: Bench, table: Table, actors: Iterable[Actor], probes: Iterable[str] = PROBES
 ) -> Iterator[Cell]:
-    """Every cell of the table, as it becomes known. A table without a policy class has none."""
-    if table.policy_class is None:
+    """Every cell of the table, as it becomes known. None without a policy class, which says what to expect, or rows."""
+    if table.policy_class is None or table.name in bench.seeds.unfilled:
         return
     for actor in actors:
         with stage.acting(actor):

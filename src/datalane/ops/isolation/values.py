@@ -1,7 +1,7 @@
 """Values for rows that the catalog describes: by type, told apart by workspace and number.
 
-A value depends on its column's name, not on its table, so that columns of one name fit together as they do in real data,
-and foreign keys tie together columns of different names. So a job's `kind` and a pause's `kind` are the same word.
+A value depends on its column's name, not on its table, so that columns of one name fit together as they do in real
+data; foreign keys tie together columns of different names. A job's `kind` and a pause's `kind` are the same word.
 """
 
 from __future__ import annotations
@@ -79,6 +79,8 @@ class Values:
             if self._tells_rows_apart(table, column.name):
                 found = [str(2 * number + SIDES.index(place.side) + 1)]
             found += self._lengths(table, column.name, place)
+        if column.type == "bytea":
+            found += self._sized(table, column.name, label, place.side, number)
         return found if column.required else [*found, None]
 
     def by_name(self, label: str, type_name: str, side: str, number: int) -> str:
@@ -129,6 +131,13 @@ class Values:
                     if other.name in check.columns and other.type == "text":
                         for text in self.candidates(table, other, place):
                             yield str(len(text or ""))
+
+    def _sized(self, table: Table, column: str, label: str, side: str, number: int) -> Iterator[str]:
+        """Bytes as many as a check asks for."""
+        for check in table.checks:
+            if column in check.columns and "octet_length(" in check.says:
+                for size in map(int, re.findall(r"\b\d{1,4}\b", check.says)):
+                    yield "\\x" + hashlib.shake_128(f"{label}-{side}{number}".encode()).hexdigest(size)
 
     def _typed(self, type_name: str, label: str, side: str, number: int) -> Iterator[str]:
         text = f"{label.replace('_', '-')}-{side}{number}"

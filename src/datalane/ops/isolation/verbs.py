@@ -10,7 +10,7 @@ from itertools import islice
 
 from datalane.ops.isolation.actors import NO_CONTEXT, Actor, Stage
 from datalane.ops.isolation.arguments import Stock
-from datalane.ops.isolation.catalog import Catalog, Verb
+from datalane.ops.isolation.catalog import Catalog, Table, Verb
 from datalane.ops.isolation.cells import Cell, Cells, Verdict
 from datalane.ops.isolation.oracle import LOGIN_LOOKS_UP, Oracle
 from datalane.ops.isolation.session import Outcome
@@ -81,17 +81,14 @@ def _not_for_tenants(stage: Stage, bench: VerbBench, verb: Verb, actor: Actor) -
     if actor.closed and (actor.door in verb.callers or verb.name in LOGIN_LOOKS_UP):
         return Verdict.NOT_APPLICABLE, f"it is a verb of {actor.door}, which acts for no tenant"
     got = stage.attempt(next(bench.stock.calls(verb, MINE)).sql)
-    if got.is_refused and "permission denied for function" in got.message:
+    if _is_closed(got):
         return Verdict.HOLDS, str(got)
     return Verdict.LEAK, f"no line of the role matrix names it, yet {actor.door} may call it: {got}"
 
 
 def _without_context(stage: Stage, bench: VerbBench, verb: Verb, actor: Actor) -> tuple[Verdict, str]:
     got = stage.attempt(next(bench.stock.calls(verb, MINE)).sql)
-    if actor.closed:
-        holds = got.is_refused and "permission denied for function" in got.message
-    else:
-        holds = got.state == _RANK
+    holds = _is_closed(got) if actor.closed else got.state == _RANK
     return (Verdict.HOLDS, str(got)) if holds else (Verdict.LEAK, f"called as {actor.door} without a door: {got}")
 
 
@@ -105,7 +102,7 @@ def _in_context(
     let_through, twins = 0, dict[str, tuple[str, str]]()
     for number, call in enumerate(calls):
         got = stage.keep(call.sql)
-        if got.is_refused and "permission denied for function" in got.message:
+        if _is_closed(got):
             return _expected(actor, needed, False), f"{actor.door} may not call it"
         let_through += got.state != _RANK
         if actor.rank < needed and got.state != _RANK:
@@ -129,6 +126,11 @@ def _in_context(
     return _expected(actor, needed, bool(let_through)), f"{len(calls)} calls, {let_through} let through"
 
 
+def _is_closed(got: Outcome) -> bool:
+    """Whether the verb could not even be called."""
+    return got.is_refused and "permission denied for function" in got.message
+
+
 def _told(got: Outcome) -> tuple[str, str]:
     """What an answer tells apart from its rows: its state and message, ids left out."""
     return got.state, _ID.sub("…", got.message)
@@ -140,19 +142,22 @@ def _expected(actor: Actor, needed: int, let_through: bool) -> Verdict:
     return Verdict.LEAK if let_through else Verdict.HOLDS
 
 
-def cells_of_tables(catalog: Catalog, verbs: Cells, oracle: Oracle, actors: Iterable[str]) -> Iterator[Cell]:
+def cells_of_tables(
+    catalog: Catalog, tables: Iterable[Table], verbs: Cells, oracle: Oracle, actors: Iterable[str]
+) -> Iterator[Cell]:
     """For each table the gravest outcome of the verbs that reach it."""
-    for table in catalog.tables:
+    actors = list(actors)
+    for table in tables:
         if table.policy_class is None:
             continue
         reaching = sorted(
             {verb.name for verb in catalog.verbs if oracle.least_caller(verb) and table.name in catalog.reach[verb.oid]}
         )
         for actor in actors:
-            if not reaching:
+            found = [cell for name in reaching if (cell := verbs.get((name, PROBE, actor)))]
+            if not found:
                 yield Cell(table.name, PROBE, actor, Verdict.NOT_APPLICABLE, "no verb of tenants reaches it")
                 continue
-            found = [cell for name in reaching if (cell := verbs.get((name, PROBE, actor)))]
             worst = max(found, key=lambda cell: list(Verdict).index(cell.verdict))
             detail = f"{worst.subject}: {worst.detail}" if worst.is_fault else f"by {len(found)} verbs"
             yield Cell(table.name, PROBE, actor, worst.verdict, detail)

@@ -1,0 +1,58 @@
+"""`datalane isolation`: the proof that no workspace reaches another's rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datalane.cli.output import AsJson, print_json
+
+if TYPE_CHECKING:
+    from datalane.ops.isolation.prove import RouteProof
+
+isolation = typer.Typer(help="The wall between workspaces, proved.", no_args_is_help=True)
+_FAULTS_FOUND = 1
+
+
+@isolation.callback()
+def _group() -> None:
+    """The wall between workspaces, proved."""
+
+
+@isolation.command()
+def prove(
+    tables_file: Annotated[
+        Path | None,
+        typer.Option("--with", help="SQL file with tables of your own, run as the schema's owner and proved as well."),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this table, as schema.table, and the verbs that reach it. Can be given several times."),
+    ] = None,
+    mutants: Annotated[
+        int | None, typer.Option(min=0, help="Try so many mutants, spread over all of them. [default: all]")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Try every table, verb and role of a scratch database, then faults in it that must be noticed."""
+    from datalane.cli.isolation_report import print_report
+    from datalane.cli.progress import steps
+    from datalane.ops.isolation.prove import Selection
+    from datalane.ops.isolation.prove import prove as prove_wall
+    from datalane.ops.isolation.scratch import open_scratch
+
+    selection = Selection(frozenset(table or ()), mutants)
+    with steps() as step, open_scratch(tables_file) as scratch:
+        report = prove_wall(scratch, selection, step, _route_proof())
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        print_report(report)
+    raise typer.Exit(0 if report.holds else _FAULTS_FOUND)
+
+
+def _route_proof() -> RouteProof | None:
+    """The proof of the HTTP routes, which takes its place beside that of the database."""
+    return None
