@@ -50,6 +50,8 @@ class HttpDoor:
     `account` and `account_writer` give a `Caller`; the writer's has an open transaction.
     """
 
+    route_class: ClassVar[type[DoorRoute]]
+
     def __init__(self, lane: OpenLane) -> None:
         self.lane = lane
         self.account = _dependency(Access(None, opens=False))
@@ -75,7 +77,7 @@ class HttpDoor:
         return self.lane.settings
 
     def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
-        route_class = type("DoorRoute", (DoorRoute,), {"lane": self.lane})
+        route_class = type("DoorRoute", (self.route_class,), {"lane": self.lane})
         return APIRouter(prefix=prefix, tags=list(tags), route_class=route_class)
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
@@ -138,8 +140,7 @@ class DoorRoute(APIRoute):
     async def _answer_checked(
         self, checked: CheckedRequest, access: Access, handle: Handle, secrets: frozenset[str]
     ) -> Response:
-        caller = await authenticate_request(self.lane.database, checked)
-        context = context_in_workspace(caller, access.permission) if access.permission else caller.context
+        caller, context = await self.admit(checked, access)
         if access.uploads:
             meter_of(checked.scope).allow(self.lane.settings.limits.upload, "upload")
         asked = await self._read(checked, access)
@@ -155,6 +156,11 @@ class DoorRoute(APIRoute):
         async with self.lane.database.transaction(context) as tx:
             checked.scope[_GIVEN] = tx if access.permission else replace(caller, transaction=tx)
             return await self._answer_once(tx, checked, asked, handle, secrets)
+
+    async def admit(self, request: CheckedRequest, access: Access) -> tuple[Caller, Context | None]:
+        """Who asks, and where they act. Raises what keeps a request out."""
+        caller = await authenticate_request(self.lane.database, request)
+        return caller, context_in_workspace(caller, access.permission) if access.permission else caller.context
 
     async def _read(self, request: CheckedRequest, access: Access) -> KeyedRequest | None:
         """Read the body, and what identifies the request when it carries a key."""
@@ -191,3 +197,6 @@ class DoorRoute(APIRoute):
         async with self.lane.database.sign_in_door() as tx:
             request.scope[_GIVEN] = replace(caller, transaction=tx)
             return await handle(request)
+
+
+HttpDoor.route_class = DoorRoute

@@ -1,0 +1,159 @@
+"""All rows of the database: what changed since a moment, and back to that moment.
+
+A transaction that wrote anything took a transaction id, so when no id was taken nothing needs to be looked at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from uuid import UUID
+
+import asyncpg
+
+_TABLES = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name,
+       (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = '') AS columns,
+       ARRAY(SELECT quote_ident(a.attname) FROM pg_attribute a
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.atttypid = 'uuid'::regtype) AS ids,
+       EXISTS (SELECT FROM pg_attribute a
+               WHERE a.attrelid = c.oid AND a.attname = 'workspace_id' AND NOT a.attisdropped) AS tenant
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'proof') AND n.nspname !~ '^pg_'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+_GRANTED = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relrowsecurity AND NOT c.relispartition AND EXISTS (
+    SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attname = 'workspace_id' AND NOT a.attisdropped)
+  AND has_table_privilege($1, c.oid, 'SELECT')
+ORDER BY 1
+"""
+_RELATIONS = """
+SELECT format('%I.%I', n.nspname, c.relname) AS name
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id' AND NOT a.attisdropped
+WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'proof')
+"""
+_MOMENT = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Rows of `table` came, went or changed; `workspace_id` says whose, None in a table without workspaces."""
+
+    table: str
+    workspace_id: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    name: str
+    columns: str
+    ids: Sequence[str]
+    tenant: bool
+    kept: str
+
+
+@dataclass
+class Ledger:
+    """Reads and writes as the superuser of a scratch cluster, past every policy."""
+
+    connection: asyncpg.Connection
+    tables: Sequence[_Table] = ()
+    _digests: dict[Change, str] = field(default_factory=dict)
+    _moment: str = ""
+
+    @classmethod
+    @asynccontextmanager
+    async def opened(cls, superuser_url: str) -> AsyncIterator[Ledger]:
+        connection = await asyncpg.connect(superuser_url)
+        try:
+            yield cls(connection)
+        finally:
+            await connection.close()
+
+    async def keep(self) -> None:
+        """From now on `changes` compares with this moment, and `restore` returns to it."""
+        rows = await self.connection.fetch(_TABLES)
+        self.tables = [
+            _Table(row["name"], row["columns"], row["ids"], row["tenant"], f"proof.kept_{number}")
+            for number, row in enumerate(rows)
+        ]
+        await self.connection.execute("DROP SCHEMA IF EXISTS proof CASCADE; CREATE SCHEMA proof")
+        for table in self.tables:
+            await self.connection.execute(f"CREATE TABLE {table.kept} AS SELECT {table.columns} FROM {table.name}")
+        self._digests = await self._digest()
+        self._moment = await self.connection.fetchval(_MOMENT)
+
+    async def forget(self) -> None:
+        await self.connection.execute("DROP SCHEMA IF EXISTS proof CASCADE")
+
+    async def changes(self) -> frozenset[Change]:
+        """What differs from the kept moment."""
+        moment = await self.connection.fetchval(_MOMENT)
+        if moment == self._moment:
+            return frozenset()
+        found = await self._digest()
+        known = self._digests
+        changed = frozenset(key for key in found.keys() | known.keys() if found.get(key) != known.get(key))
+        if not changed:
+            self._moment = moment
+        return changed
+
+    async def restore(self, changes: Iterable[Change]) -> None:
+        """Put the tables of `changes` back as they were."""
+        named = {change.table for change in changes}
+        if not named:
+            return
+        tables = [table for table in self.tables if table.name in named]
+        async with self.connection.transaction():
+            await self.connection.execute("SET LOCAL session_replication_role = replica")
+            for table in tables:
+                await self.connection.execute(
+                    f"DELETE FROM {table.name}; INSERT INTO {table.name} ({table.columns}) OVERRIDING SYSTEM VALUE "
+                    f"SELECT {table.columns} FROM {table.kept}"
+                )
+        self._moment = await self.connection.fetchval(_MOMENT)
+
+    async def ids_of(self, workspace_id: UUID) -> frozenset[str]:
+        """Every id in the rows of a workspace, its own included."""
+        tables = [table for table in self.tables if table.tenant]
+        parts = [
+            f"SELECT unnest(ARRAY[{', '.join(table.ids)}]) FROM {table.name} WHERE workspace_id = $1"  # noqa: S608
+            for table in tables
+        ]
+        rows = await self.connection.fetch(" UNION ".join(parts), workspace_id)
+        return frozenset(str(row[0]) for row in rows if row[0] is not None)
+
+    async def relations(self) -> frozenset[str]:
+        """Tables and views with a column `workspace_id`."""
+        return frozenset(row["name"] for row in await self.connection.fetch(_RELATIONS))
+
+    @asynccontextmanager
+    async def policies_opened(self, role: str, tables: Iterable[str] | None = None) -> AsyncIterator[None]:
+        """For the time of the block, rows of these tables (of all that `role` may read) are held by no policy."""
+        known = [row["name"] for row in await self.connection.fetch(_GRANTED, role)]
+        opened = [name for name in known if tables is None or name in set(tables)]
+        for name in opened:
+            await self.connection.execute(
+                f"CREATE POLICY proof_opened ON {name} TO {role} USING (true) WITH CHECK (true)"
+            )
+        try:
+            yield
+        finally:
+            for name in opened:
+                await self.connection.execute(f"DROP POLICY proof_opened ON {name}")
+
+    async def _digest(self) -> dict[Change, str]:
+        parts = [
+            f"SELECT '{table.name}' AS name, {'workspace_id' if table.tenant else 'NULL::uuid'} AS workspace_id, "  # noqa: S608
+            f"md5(string_agg(md5(t::text), '' ORDER BY md5(t::text))) AS digest FROM {table.name} t GROUP BY 2"
+            for table in self.tables
+        ]
+        rows = await self.connection.fetch(" UNION ALL ".join(parts))
+        return {Change(row["name"], row["workspace_id"]): row["digest"] for row in rows}

@@ -1,0 +1,112 @@
+"""One valid request or more for every route: what its parameters are called says what to send.
+
+A route that takes something of another name needs a line here, else it is uncovered and the proof fails.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from datalane.contracts.context import Role
+from datalane.errors import ConfigurationError
+from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal, options
+from datalane.ops.isolation.route_world import HOME, SHARED_FILE, Actor, World
+
+Build = Callable[[World, Actor], Call]
+
+
+@dataclass(frozen=True)
+class Seed:
+    """A way to call a route. `permission` is narrower than the route's own where a service asks for more. `keys` says
+    how an API key fares: as its role, refused whatever its role, or not tried because another seed tries it."""
+
+    build: Build
+    name: str = "request"
+    permission: str | None = None
+    keys: Literal["by role", "refused", "elsewhere"] = "by role"
+
+
+def _leave(world: World, actor: Actor) -> Call:
+    """Everybody may leave but the owner, who removes somebody instead."""
+    leaves = actor.person is not None and actor.role is not Role.OWNER
+    return Call(
+        body={"user_id": str(actor.person.user_id) if leaves and actor.person else world.home.things["user_id"]}
+    )
+
+
+def _cite(world: World, actor: Actor) -> Call:
+    citation = {"chunk_id": world.home.things["chunk_id"], "confidence_score": 0.9}
+    return Call(body={"segments": [{"text": f"Herons of {HOME}.", "citations": [citation]}]})
+
+
+SEEDS: Mapping[str, Sequence[Seed]] = {
+    "POST /auth/sign-up": [
+        Seed(
+            lambda world, actor: Call(
+                body={"email": "new@example.com", "password": "long enough to be good", "name": "New"}
+            )
+        )
+    ],
+    "POST /auth/sign-in": [
+        Seed(
+            lambda world, actor: Call(
+                body={"email": world.people["spare"].email, "password": world.people["spare"].password}
+            )
+        )
+    ],
+    "POST /auth/sign-out": [Seed(lambda world, actor: Call(), keys="refused")],
+    "POST /workspaces/create": [Seed(lambda world, actor: Call(body={"name": HOME}), keys="refused")],
+    "POST /workspaces/members/add": [
+        Seed(lambda world, actor: Call(body={"email": world.people["spare"].email, "role": "viewer"}))
+    ],
+    "POST /workspaces/members/change": [
+        Seed(lambda world, actor: Call(body={"user_id": world.home.things["user_id"], "role": "member"}))
+    ],
+    "POST /workspaces/members/remove": [
+        Seed(_leave, "leaving", keys="elsewhere"),
+        Seed(
+            lambda world, actor: Call(body={"user_id": world.home.things["user_id"]}),
+            "removing another",
+            permission="membership.remove",
+        ),
+    ],
+    "POST /documents/upload": [Seed(lambda world, actor: Call(form={"title": HOME}, file=SHARED_FILE))],
+    "POST /retrieval/citations": [Seed(_cite)],
+    "GET /retrieval/citations": [
+        Seed(lambda world, actor: Call(query={"response_id": world.home.things["response_id"]}), "of a response"),
+        Seed(lambda world, actor: Call(query={"citation_id": world.home.things["citation_id"]}), "one"),
+    ],
+}
+TEXTS: Mapping[str, str] = {
+    "name": f"Something of {HOME}",
+    "text": f"Something else of {HOME}, for the first time.",
+    "query": "herons and lighthouses",
+    "role": "viewer",
+}
+"""Values of required texts by the name of their field."""
+
+
+def seeds_of(route: Route) -> Sequence[Seed]:
+    return SEEDS.get(route.name) or [Seed(lambda world, actor: from_schema(route, world))]
+
+
+def from_schema(route: Route, world: World) -> Call:
+    """A request with what is required and nothing else. Raises `ConfigurationError` naming what has no value."""
+    known: dict[str, Any] = {**TEXTS, **world.home.things}
+    taken: dict[Where, dict[str, str]] = {Where.PATH: {}, Where.QUERY: {}}
+    for parameter in route.parameters:
+        if parameter.get("required"):
+            name = parameter["name"]
+            value = minimal(parameter.get("schema", {}), known, f"{parameter['in']} {name}", name)
+            taken[Where(parameter["in"])][name] = str(value)
+    body = minimal(route.body, known) if route.body is not None else None
+    if route.form is not None:
+        raise ConfigurationError(f"no seed says what to send as {FORM}")
+    return Call(path=taken[Where.PATH], query=taken[Where.QUERY], body=body)
+
+
+def takes_file(route: Route) -> bool:
+    shape = next(options(route.form or {}), {})
+    return any("contentMediaType" in one for one in shape.get("properties", {}).values())

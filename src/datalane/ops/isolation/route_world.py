@@ -1,0 +1,282 @@
+"""Two workspaces with something of every kind in each, and everybody who may knock at the first one's door."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+from uuid import UUID, uuid4
+
+from datalane.contracts.context import Context, Role
+from datalane.db.database import Database
+from datalane.errors import DatalaneError
+from datalane.identity.accounts import sign_up
+from datalane.identity.schemas import NewAccount
+from datalane.kit.ids import new_correlation_id
+from datalane.ops.isolation.asking import Answer, Asker
+from datalane.ops.isolation.route_table import Access, Call, Route
+from datalane.settings import Settings
+
+MEMBER_ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN)
+HOME, OTHER = "homeland", "elsewhere"
+"""Words that stand in every text of the one workspace, and in none of the other's."""
+SHARED_FILE = b"The same bytes in both workspaces."
+
+
+@dataclass(frozen=True)
+class Person:
+    user_id: UUID
+    email: str
+    password: str
+    token: str
+    workspace_id: UUID
+
+    def headers(self, workspace_id: UUID | str | None = None) -> dict[str, str]:
+        within = {} if workspace_id is None else {"X-Workspace-Id": str(workspace_id)}
+        return {"Authorization": f"Bearer {self.token}", **within}
+
+
+@dataclass
+class Space:
+    """`things` are ids by the name under which routes take them, `ids` all that its rows hold."""
+
+    workspace_id: UUID
+    owner: Person
+    word: str
+    things: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
+    cursors: dict[str, str] = field(default_factory=dict)
+    ids: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Actor:
+    """Somebody who asks, in the first workspace or from outside of it.
+
+    `role` is what they hold there, None for who holds nothing: without `known` they are nobody to the lane at all.
+    """
+
+    name: str
+    headers: Mapping[str, str]
+    role: Role | None = None
+    known: bool = True
+    by_key: bool = False
+    person: Person | None = None
+    closed_to: frozenset[str] = frozenset({HOME, OTHER})
+    """The words of the workspaces of which this actor must see nothing."""
+
+    def within(self, workspace_id: UUID | str) -> dict[str, str]:
+        return {**self.headers, "X-Workspace-Id": str(workspace_id)}
+
+
+@dataclass
+class World:
+    home: Space
+    other: Space
+    people: dict[str, Person]
+    expired_token: str
+    app_role: str
+    relations: frozenset[str] = frozenset()
+    """Tables and views whose rows belong to workspaces."""
+
+    def seen_from_other(self) -> World:
+        """The same with the other workspace's things in the place of the first one's."""
+        return replace(self, home=replace(self.home, things=self.other.things))
+
+    def roles(self) -> Iterator[Actor]:
+        """Members of the first workspace, and keys of it, one for each role."""
+        within, inside = str(self.home.workspace_id), frozenset({OTHER})
+        for role in (*MEMBER_ROLES, Role.OWNER):
+            person = self.people[role.value]
+            yield Actor(role.value, person.headers(within), role, person=person, closed_to=inside)
+        for role in (*MEMBER_ROLES, Role.OWNER):
+            yield Actor(f"{role.value} key", _bearer(self.home.keys[role.value]), role, by_key=True, closed_to=inside)
+
+    def nobodies(self) -> Iterator[Actor]:
+        """Who shows no credential that is good."""
+        yield Actor("no credential", {}, known=False)
+        yield Actor("malformed token", _bearer("not-a-token"), known=False)
+        yield Actor("made-up token", _bearer(secrets.token_urlsafe(32)), known=False)
+        yield Actor("expired session", _bearer(self.expired_token), known=False)
+        yield Actor("revoked key", _bearer(self.home.keys["revoked"]), known=False)
+        yield Actor("expired key", _bearer(self.home.keys["expired"]), known=False)
+
+    def outsiders(self) -> Iterator[Actor]:
+        """Who is known to the lane but holds nothing in the first workspace. Each names it in `X-Workspace-Id`."""
+        within, outside = self.home.workspace_id, frozenset({HOME})
+        yield Actor("suspended member", self.people["suspended"].headers(within))
+        yield Actor("removed member", self.people["removed"].headers(within))
+        yield Actor("owner of another workspace", self.other.owner.headers(within), closed_to=outside)
+        key = {**_bearer(self.other.keys["owner"]), "X-Workspace-Id": str(within)}
+        yield Actor("key of another workspace", key, closed_to=outside)
+
+    @property
+    def owner(self) -> Actor:
+        return next(actor for actor in self.roles() if actor.name == Role.OWNER.value)
+
+    def actor(self, name: str) -> Actor:
+        return next(one for one in (*self.roles(), *self.nobodies(), *self.outsiders()) if one.name == name)
+
+
+async def make_world(asker: Asker, routes: Sequence[Route], database: Database, settings: Settings) -> World:
+    """Make it through the application itself, and keep the moment. Raises `DatalaneError` when that fails."""
+    people = await _people(database, settings)
+    home = Space(people["owner"].workspace_id, people["owner"], HOME)
+    other = Space(people["stranger"].workspace_id, people["stranger"], OTHER)
+    maker = _Maker(asker, {route.name: route for route in routes})
+    world = World(home, other, people, await maker.expired_session(people["owner"]), database.roles.app)
+    await maker.join(home, people)
+    await maker.join(other, {"member": people["neighbour"]})
+    home.things["user_id"] = str(people["target"].user_id)
+    other.things["user_id"] = str(people["neighbour"].user_id)
+    for space in (home, other):
+        await maker.fill(space, with_shared_file=space is other)
+        await maker.page(space)
+    for space in (home, other):
+        space.ids = (await maker.ids(space)) - {str(UUID(int=0))}
+    world.relations = await asker.ledger.relations()
+    await asker.ledger.keep()
+    return world
+
+
+def twin(value: str) -> str:
+    """An id that names nothing, of the same moment as `value`."""
+    return value[:24] + uuid4().hex[:12]
+
+
+def owners_context(space: Space) -> Context:
+    return Context(space.workspace_id, space.owner.user_id, Role.OWNER)
+
+
+async def _people(database: Database, settings: Settings) -> dict[str, Person]:
+    """Everybody gets an account with a workspace of their own."""
+
+    async def make(name: str) -> Person:
+        word = OTHER if name in {"stranger", "neighbour"} else HOME
+        account = NewAccount(
+            email=f"{name}.{word}@example.com", password=secrets.token_urlsafe(24), name=f"{name} of {word}"
+        )
+        made = await sign_up(database, account, sessions=settings.sessions, correlation_id=new_correlation_id())
+        assert made.workspace_id is not None
+        return Person(made.user_id, account.email, account.password, made.token, made.workspace_id)
+
+    names = ["owner", *MEMBER_ROLES, "suspended", "removed", "target", "spare", "stranger", "neighbour"]
+    return dict(zip(map(str, names), await asyncio.gather(*map(make, names)), strict=True))
+
+
+@dataclass
+class _Maker:
+    asker: Asker
+    routes: Mapping[str, Route]
+
+    async def make(self, space: Space, route: str, call: Call) -> Any:
+        if route not in self.routes:
+            return None
+        answer = await self.asker.send(self.routes[route], call, space.owner.headers(space.workspace_id))
+        return _made(route, answer)
+
+    async def join(self, space: Space, people: Mapping[str, Person]) -> None:
+        """Memberships, written as they would stand after somebody was invited, suspended or removed."""
+        standings = {
+            "suspended": ("member", "suspended"),
+            "removed": ("member", "removed"),
+            "target": ("viewer", "active"),
+        }
+        for name, person in people.items():
+            role, status = standings.get(name, (name, "active"))
+            if role in set(MEMBER_ROLES):
+                await self.asker.ledger.connection.execute(
+                    "INSERT INTO datalane.memberships (workspace_id, user_id, role, status, created_at, updated_at) "
+                    "VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp())",
+                    *(space.workspace_id, person.user_id, role, status),
+                )
+
+    async def fill(self, space: Space, *, with_shared_file: bool) -> None:
+        things = space.things
+        things["workspace_id"] = str(space.workspace_id)
+        texts = [f"Herons of {space.word} stand in the reeds.", f"Lighthouses of {space.word} shine far."]
+        for text in texts:
+            call = Call(body={"text": text, "source_title": f"About {space.word}"})
+            things.update(_ids(await self.make(space, "POST /retrieval/index-chunks", call)))
+        files = [f"A file of {space.word}.".encode(), *([SHARED_FILE] if with_shared_file else [])]
+        for data in files:
+            title = {"title": f"Upload of {space.word}"}
+            uploaded = await self.make(space, "POST /documents/upload", Call(form=title, file=data))
+            things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
+        await self._cite(space)
+        await self._keys(space)
+
+    async def _cite(self, space: Space) -> None:
+        asked = Call(body={"query": f"herons of {space.word}"})
+        found = await self.make(space, "POST /retrieval/query", asked)
+        if not found:
+            return
+        space.things["chunk_id"] = found["data"][0]["chunk_id"]
+        citation = {"chunk_id": space.things["chunk_id"], "confidence_score": 0.9}
+        segment = {"text": f"Herons of {space.word}.", "citations": [citation]}
+        made = await self.make(space, "POST /retrieval/citations", Call(body={"segments": [segment]}))
+        space.things.update(_ids(made and made["citations"][0]))
+
+    async def _keys(self, space: Space) -> None:
+        """One of each role, one that is revoked and one that has expired."""
+        for name in (*map(str, MEMBER_ROLES), "owner", "revoked", "expired", "spare"):
+            role = name if name in set(Role) else "admin"
+            made = await self.make(
+                space, "POST /api-keys/create", Call(body={"name": f"{name} {space.word}", "role": role})
+            )
+            space.keys[name], space.things["key_id"] = made["key"], made["key_id"]
+            if name == "revoked":
+                await self.make(space, "POST /api-keys/revoke", Call(body={"key_id": made["key_id"]}))
+            if name == "expired":
+                await self._age("api_keys", "key_id", made["key_id"])
+        await self.asker.ledger.connection.execute(
+            # Fresh enough that using a key writes nothing for as long as the proof runs.
+            "UPDATE datalane.api_keys SET last_used_at = clock_timestamp() + interval '1 day'"
+        )
+
+    async def page(self, space: Space) -> None:
+        """The cursor after the first row of every list."""
+        for route in self.routes.values():
+            if route.access is Access.PERMISSION and any(place.is_cursor for place in route.places()):
+                found = await self.make(space, route.name, Call(query={"page_size": "1"}))
+                if found.get("next_cursor"):
+                    space.cursors[route.name] = found["next_cursor"]
+
+    async def expired_session(self, person: Person) -> str:
+        route = self.routes["POST /auth/sign-in"]
+        credentials = {"email": person.email, "password": person.password}
+        made = _made(route.name, await self.asker.send(route, Call(body=credentials), {}))
+        await self._age("sessions", "session_id", made["session_id"])
+        return str(made["token"])
+
+    async def _age(self, table: str, column: str, key: str) -> None:
+        past = "clock_timestamp() - interval"
+        await self.asker.ledger.connection.execute(
+            f"UPDATE datalane.{table} SET created_at = {past} '2 days', expires_at = {past} '1 day' "  # noqa: S608
+            f"WHERE {column} = $1",
+            UUID(key),
+        )
+
+    async def ids(self, space: Space) -> frozenset[str]:
+        ledger = self.asker.ledger
+        if not ledger.tables:
+            await ledger.keep()
+        return await ledger.ids_of(space.workspace_id)
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _ids(made: Mapping[str, Any] | None) -> dict[str, str]:
+    """The ids in an answer, by name."""
+    return {name: value for name, value in (made or {}).items() if name.endswith("_id") and isinstance(value, str)}
+
+
+def _made(route: str, answer: Answer) -> Any:
+    if not answer.worked:
+        raise DatalaneError(f"the isolation proof could not make its world: {route} answered {answer}")
+    return json.loads(answer.text)
