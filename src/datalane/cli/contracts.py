@@ -162,7 +162,7 @@ def _baseline(folder: Path, against: str | None) -> Contracts:
 def _check_stored(database_url: str | None, workspaces: list[str], last: int) -> StoredReport:
     from pydantic import SecretStr
 
-    from datalane.cli.job_operations import parse_id
+    from datalane.cli.office import parse_id
     from datalane.cli.stored_events import check_stored_events
     from datalane.contracts.registry import EVENTS
 

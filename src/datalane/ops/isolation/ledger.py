@@ -124,7 +124,7 @@ class Ledger:
         """Every id in the rows of a workspace, its own included."""
         tables = [table for table in self.tables if table.tenant]
         parts = [
-            f"SELECT unnest(ARRAY[{', '.join(table.ids)}]) FROM {table.name} WHERE workspace_id = $1"  # noqa: S608
+            f"SELECT unnest(ARRAY[{', '.join(table.ids)}]) FROM {table.name} WHERE workspace_id = $1"
             for table in tables
         ]
         rows = await self.connection.fetch(" UNION ".join(parts), workspace_id)
@@ -151,7 +151,7 @@ class Ledger:
 
     async def _digest(self) -> dict[Change, str]:
         parts = [
-            f"SELECT '{table.name}' AS name, {'workspace_id' if table.tenant else 'NULL::uuid'} AS workspace_id, "  # noqa: S608
+            f"SELECT '{table.name}' AS name, {'workspace_id' if table.tenant else 'NULL::uuid'} AS workspace_id, "
             f"md5(string_agg(md5(t::text), '' ORDER BY md5(t::text))) AS digest FROM {table.name} t GROUP BY 2"
             for table in self.tables
         ]

@@ -255,7 +255,7 @@ class _Maker:
     async def _age(self, table: str, column: str, key: str) -> None:
         past = "clock_timestamp() - interval"
         await self.asker.ledger.connection.execute(
-            f"UPDATE datalane.{table} SET created_at = {past} '2 days', expires_at = {past} '1 day' "  # noqa: S608
+            f"UPDATE datalane.{table} SET created_at = {past} '2 days', expires_at = {past} '1 day' "
             f"WHERE {column} = $1",
             UUID(key),
         )
