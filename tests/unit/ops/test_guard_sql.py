@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from tests.unit.ops.revision_folder import TABLE, Folder
 
+from datalane.ops.guard.released import freeze
+from datalane.ops.guard.revisions import read_revisions
 from datalane.ops.guard.rules import RULES, findings
 
 PLPGSQL = "CREATE FUNCTION shop.verb() RETURNS void LANGUAGE plpgsql AS $$ BEGIN {} END $$;"
@@ -267,6 +269,17 @@ def test_a_lock_on_a_table_in_use_is_named(folder: Folder, rule: str, up: str) -
 
 def test_every_rule_on_locks_has_a_fault_here() -> None:
     assert {f"lock-{rule}" for rule, _ in LOCKS} == {name for name in RULES if name.startswith("lock-")}
+
+
+def test_a_table_is_in_use_from_its_release_on(whole_folder: Folder) -> None:
+    whole_folder.add("CREATE INDEX by_title ON datalane.documents (workspace_id, title);")
+    assert whole_folder.findings() == []
+    freeze(whole_folder.path, read_revisions(whole_folder.versions)[:-1])
+    assert [(one.rule, one.target) for one in whole_folder.findings()] == [
+        ("lock-require-concurrent-index-creation", "datalane.documents")
+    ]
+    freeze(whole_folder.path, read_revisions(whole_folder.versions))
+    assert whole_folder.findings() == []
 
 
 def test_a_new_table_of_the_same_revision_may_be_locked(folder: Folder) -> None:

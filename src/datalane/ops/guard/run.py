@@ -75,17 +75,14 @@ def rule_book() -> dict[str, Rule]:
 
 
 def check_sources(migrations: Path = MIGRATIONS, package: Path = PACKAGE) -> list[Finding]:
-    """Every rule that reads files only: headers, chain, checksums, SQL, locks.
-
-    Locks are those of the revisions still to be released: a released one has run, and cannot change.
-    """
-    revisions, released = read_revisions(migrations / "versions"), read_released(migrations)
-    history = History(revisions)
+    """Every rule that reads files only: headers, chain, checksums, SQL, locks."""
+    revisions = read_revisions(migrations / "versions")
+    history, released = History(revisions), read_released(migrations)
     return [
         *findings("revision", revisions),
         *findings("release", revisions, released),
         *findings("sql", revisions, history),
-        *find_locks([each for each in revisions if each.number not in released]),
+        *find_locks(revisions, released),
         *findings("source", package),
     ]
 

@@ -1,7 +1,7 @@
 """Rules on locks that a change of an existing table takes, as squawk finds them.
 
-A table that the same revision makes is exempt: nobody uses it yet. Timeouts are not asked of the scripts, because every
-migration runs with a lock timeout. Each revision is read at once, all its up scripts in a row.
+Only revisions that are not released are read, all of them in a row: a table that one of them makes is exempt, because
+nobody uses it yet. Timeouts are not asked of the scripts, because every migration runs with a lock timeout.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from pathlib import Path
 import orjson
 
 from datalane.errors import ConfigurationError
+from datalane.ops.guard.released import Released
 from datalane.ops.guard.revisions import Revision
 from datalane.ops.guard.rules import Fault, Finding, Rule, declare, finding, rule
 from datalane.ops.guard.sql.script import Script, nodes
@@ -88,18 +89,18 @@ def check_concurrently(revisions: Sequence[Revision], history: object) -> Iterat
                     yield Fault(_target(script, statement.line), "CONCURRENTLY in a transaction", statement.place)
 
 
-def find_locks(revisions: Sequence[Revision]) -> list[Finding]:
+def find_locks(revisions: Sequence[Revision], released: Released) -> list[Finding]:
     """What squawk says of the up scripts. Raises `ConfigurationError` when it is not installed or cannot run."""
-    program = _find_program()
-    return [found for each in revisions for found in _read(program, each)]
+    fresh = [each for each in revisions if each.number not in released]
+    scripts = [script for each in fresh for script in each.up if script.error is None]
+    return _read(_find_program(), scripts) if scripts else []
 
 
-def _read(program: str, revision: Revision) -> list[Finding]:
-    scripts = [script for script in revision.up if script.error is None]
+def _read(program: str, scripts: Sequence[Script]) -> list[Finding]:
     done = subprocess.run(
         [
             *(program, "--reporter", "json", "--assume-in-transaction", "--pg-version", _OLDEST_SERVER),
-            *("--stdin-filepath", f"{revision.name}.sql"),
+            *("--stdin-filepath", "revisions.sql"),
         ],
         input="\n".join(script.text for script in scripts),
         capture_output=True,
@@ -110,7 +111,7 @@ def _read(program: str, revision: Revision) -> list[Finding]:
     try:
         reported = orjson.loads(done.stdout)
     except orjson.JSONDecodeError:
-        raise ConfigurationError(f"squawk did not read {revision.name}: {done.stderr.strip()[-300:]}") from None
+        raise ConfigurationError(f"squawk did not read the revisions: {done.stderr.strip()[-300:]}") from None
     found = []
     for one in reported:
         if known := LOCK_RULES.get(one["rule_name"]):
