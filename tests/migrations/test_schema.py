@@ -24,6 +24,7 @@ from datalane.db.provision import Access, Prepared, prepare
 from datalane.db.roles import Roles
 from datalane.engine import verbs
 from datalane.engine.events import publish
+from datalane.errors import DatabaseUnavailable
 from datalane.kit.ids import uuid7
 from datalane.ops.guard.drift import describe
 from datalane.ops.guard.rules import findings
@@ -75,6 +76,18 @@ def test_up_down_and_up_again_give_the_same_schema(urls: Prepared) -> None:
     assert {table for _, table, *_ in shape(urls.maintenance_url)["columns"]} <= {"schema_version"}
     upgrade(urls.maintenance_url)
     assert shape(urls.maintenance_url) == before
+
+
+def test_a_migration_gives_up_waiting_for_a_lock_and_says_so(urls: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datalane.db.migrate.LOCK_TIMEOUT", "50ms")
+    with psycopg.connect(urls.maintenance_url) as other:
+        other.execute("SET LOCAL ROLE datalane_owner")
+        other.execute("LOCK TABLE datalane.documents")
+        with pytest.raises(DatabaseUnavailable, match="waited 50ms for a lock"):
+            downgrade(urls.maintenance_url, revision="0003")
+    assert current_revision(urls.maintenance_url) == "0004"
+    downgrade(urls.maintenance_url, revision="0003")
+    assert current_revision(urls.maintenance_url) == "0003"
 
 
 def test_the_frozen_release_is_what_the_sources_say() -> None:
