@@ -70,7 +70,7 @@ def worker(app: App = None) -> None:
 
 
 def maintenance() -> None:
-    """Keep partitions ahead of time and apply retention. Runs as the maintenance login, once per lane."""
+    """Keep partitions ahead, apply retention, seal the audit log. Runs as the maintenance login, once per lane."""
     from datalane.engine.maintenance import run_maintenance
 
     settings = load_settings()

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
+from pydantic import SecretStr
+from tests.integration.engine.lab import eventually
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
+from datalane.engine.audit import record
 from datalane.engine.events import publish
-from datalane.engine.maintenance import run_once
+from datalane.engine.maintenance import run_maintenance, run_once
 from datalane.kit.clock import utc_now
-from datalane.settings import Limits, Retention
+from datalane.settings import Limits, Retention, Settings
 
 MONTHS = "SELECT right(inhrelid::regclass::text, 6) FROM pg_inherits WHERE inhparent = 'datalane.events'::regclass"
 
@@ -83,3 +87,22 @@ async def test_a_job_older_than_every_month_kept_can_still_end(
     await desk.close()
     async with database.transaction(context) as tx:
         assert (await get_job(tx, old.job_id)).status == "completed"
+
+
+async def test_the_process_seals_the_audit_log_until_it_is_stopped(
+    urls: Prepared, database: Database, context: Context
+) -> None:
+    async with database.transaction(context) as tx:
+        await record(tx, "thing.done", "thing", "1")
+    stop, ready = asyncio.Event(), asyncio.Event()
+    settings = Settings(maintenance_url=SecretStr(urls.maintenance_url))
+    process = asyncio.create_task(run_maintenance(settings, stop, ready))
+
+    async def sealed() -> bool:
+        async with database.transaction(context) as tx:
+            return bool(await tx.fetchval("SELECT count(*) FROM datalane.audit_seals"))
+
+    await eventually(sealed)
+    await ready.wait()
+    stop.set()
+    await process
