@@ -15,7 +15,7 @@ from uuid import UUID
 
 import jsonschema_rs
 
-from datalane.cli.job_operations import JobsOffice
+from datalane.cli.office import Office
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EventType
 from datalane.db.database import Database
@@ -24,6 +24,10 @@ from datalane.settings import Settings
 
 _AT_ONCE = 500
 _queries = load_queries(__file__, "stored_events.sql")
+
+
+class ContractsOffice(Office):
+    name = "datalane contracts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +63,7 @@ async def check_stored_events(
     """
     known = {(each.name, each.version): each for each in types}
     validators = {key: jsonschema_rs.validator_for(dict(each.schema), mask="…") for key, each in known.items()}
-    office, report = JobsOffice(settings), StoredReport()
+    office, report = ContractsOffice(settings), StoredReport()
     async with office.database() as database:
         places = _named(database, workspaces, known, last) if workspaces else _found(office, known, last)
         async for workspace_id, event_ids in places:
@@ -70,9 +74,7 @@ async def check_stored_events(
     return report
 
 
-async def _found(
-    office: JobsOffice, known: Iterable[tuple[str, int]], last: int
-) -> AsyncIterator[tuple[UUID, list[UUID]]]:
+async def _found(office: Office, known: Iterable[tuple[str, int]], last: int) -> AsyncIterator[tuple[UUID, list[UUID]]]:
     names, versions = _columns(known)
     async with office.operator() as connection:
         rows = await _queries.find_last_events(connection, event_types=names, versions=versions, most=last)
