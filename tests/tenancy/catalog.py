@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID, uuid5
+from datetime import UTC, datetime
+from uuid import UUID
 
 import asyncpg
-from tests.integration.engine.lab import START, Lab, ranked
 
 from datalane.contracts.context import Context, Role
-from datalane.db.database import Database
-from datalane.engine.audit import record
-from datalane.engine.events import publish
-from datalane.engine.jobs import pause
-from datalane.identity import accounts
-from datalane.identity.schemas import NewAccount
-from datalane.settings import SessionSettings
+from datalane.db.roles import Roles
+from datalane.ops.isolation.catalog import read_catalog
+from datalane.ops.isolation.seed import seed
+from datalane.ops.isolation.session import Session
+from datalane.ops.isolation.values import SIDES
 
 TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name, obj_description(c.oid, 'pg_class') AS comment,
@@ -91,87 +88,13 @@ async def tables(connection: asyncpg.Connection) -> list[Table]:
     return found
 
 
-async def a_workspace(lab: Lab, email: str) -> Context:
-    """A workspace with at least one row in every table that its members may see."""
-    session = await accounts.sign_up(
-        lab.database,
-        NewAccount(email=email, password="correct horse battery", name="Ada", workspace_name="Engines"),
-        sessions=SessionSettings(),
-        correlation_id="seeding",
-    )
-    assert session.workspace_id is not None
-    owner = Context(session.workspace_id, session.user_id, Role.OWNER)
-    await _use_the_engine(lab, owner)
-    await _fill_the_rest(lab.database, owner)
-    return owner
-
-
-async def _use_the_engine(lab: Lab, owner: Context) -> None:
-    async with lab.database.transaction(owner) as tx:
-        await publish(tx, "thing.happened", {}, source_event_id="a")
-        await record(tx, "thing.done", "thing", "1", after={"done": True})
-    await lab.enqueue(owner, 3)
-    done, failing, *_ = [job for job in await lab.claim() if job.workspace_id == owner.workspace_id]
-    await lab.finish(done)
-    await lab.fail(failing)
-    async with lab.database.transaction(ranked(owner, Role.ADMIN)) as tx:
-        await pause(tx, "paused")
-
-
-async def _fill_the_rest(database: Database, owner: Context) -> None:
-    """Raw rows in the tables that members write themselves: whatever the catalog says must not be null."""
-    async with database.transaction(owner) as tx:
-        writable = [one.name for one in await tables(tx.connection) if one.policy_class in {"tenant", "append", "self"}]
-        waiting = [name for name in writable if not await tx.fetchval(f"SELECT count(*) FROM {name}")]
-        for _ in range(len(waiting)):
-            for name in list(waiting):
-                try:
-                    async with tx.savepoint():
-                        await _add_row(tx.connection, name, owner)
-                except asyncpg.ForeignKeyViolationError:
-                    continue
-                waiting.remove(name)
-    assert waiting == [], f"no row could be made for {waiting}"
-
-
-async def _add_row(connection: asyncpg.Connection, table: str, owner: Context) -> None:
-    columns = await connection.fetch(
-        """SELECT a.attname AS name, format_type(a.atttypid, NULL) AS type
-           FROM pg_attribute a
-           WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND a.attnotnull AND NOT a.atthasdef
-             AND NOT a.attisdropped""",
-        table,
-    )
-    values = {column["name"]: _value(column["name"], column["type"], owner) for column in columns}
-    slots = ", ".join(f"${place}" for place, _ in enumerate(values, 1))
-    await connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({slots})", *values.values())
-
-
-def _value(name: str, type_name: str, owner: Context) -> Any:
-    """A value that fits the type, and by its name the foreign keys and checks."""
-    known: dict[str, Any] = {
-        "workspace_id": owner.workspace_id,
-        "actor_id": owner.actor_id,
-        "evidence_type": "direct",
-        "confidence_band": "high",
-        "confidence_score": 0.5,
-        "file_key": f"{owner.workspace_id}/{uuid5(owner.workspace_id, 'version_id')}",
-        "embedding": b"\x00\x01\x00\x00\x3f\x80\x00\x00",
-    }
-    if name in known:
-        return known[name]
-    if type_name == "uuid":
-        return uuid5(owner.workspace_id, name)
-    if type_name in {"integer", "bigint", "smallint"}:
-        return 0 if "start" in name else 1
-    by_type: dict[str, Any] = {
-        "text": "x",
-        "bytea": bytes(32),
-        "jsonb": {},
-        "boolean": False,
-        "timestamp with time zone": START,
-    }
-    return [] if type_name.endswith("[]") else by_type[type_name]
+def two_workspaces(superuser_url: str) -> tuple[Context, Context]:
+    """The owners of two workspaces that have rows in every table, as the isolation proof makes them."""
+    with Session.opened(superuser_url) as session:
+        seeds = seed(session, read_catalog(session, Roles()), datetime.now(UTC))
+    assert seeds.unfilled == {}
+    one, two = (Context(seeds.workspace(side), seeds.actor(side), Role.OWNER) for side in SIDES)
+    return one, two
 
 
 async def counted(connection: asyncpg.Connection, table: str, workspace_id: UUID | None = None) -> int:

@@ -8,12 +8,10 @@ from contextlib import suppress
 import asyncpg
 import pytest
 from tests.integration.engine.lab import Lab, ranked
-from tests.integration.engine.sealing import SealBench
-from tests.tenancy.catalog import GLOBAL, VISIBLE, Table, a_workspace, counted, tables
+from tests.tenancy.catalog import GLOBAL, VISIBLE, Table, counted, tables
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
-from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
 from datalane.errors import Forbidden
 
@@ -38,16 +36,6 @@ async def lab(database: Database) -> AsyncIterator[Lab]:
     async with Lab.opened(database) as opened:
         await opened.register()
         yield opened
-
-
-@pytest.fixture
-async def both(lab: Lab, database: Database, urls: Prepared, cluster: EmbeddedPostgres) -> tuple[Context, Context]:
-    """Two workspaces with rows in every table, their audit rows sealed."""
-    one, two = await a_workspace(lab, "ada@example.com"), await a_workspace(lab, "bob@example.com")
-    async with SealBench.opened(database, urls, cluster) as bench:
-        await bench.seal_all(one)
-        await bench.seal_all(two)
-    return one, two
 
 
 async def test_every_table_declares_its_class_and_only_the_allow_list_is_global(known: list[Table]) -> None:
@@ -109,8 +97,10 @@ async def test_no_statement_of_one_workspace_touches_anothers_rows(
                 assert await counted(tx.connection, table.name) > 0
 
 
-async def test_no_row_can_be_moved_or_put_into_another_workspace(known: list[Table], lab: Lab) -> None:
-    one, two = await a_workspace(lab, "ada@example.com"), await a_workspace(lab, "bob@example.com")
+async def test_no_row_can_be_moved_or_put_into_another_workspace(
+    known: list[Table], lab: Lab, both: tuple[Context, Context]
+) -> None:
+    one, two = both
     for table in known:
         if table.policy_class in {"tenant", "self"}:
             with pytest.raises(Forbidden, match="row-level security"):
@@ -119,9 +109,10 @@ async def test_no_row_can_be_moved_or_put_into_another_workspace(known: list[Tab
 
 
 @pytest.mark.parametrize("role", [Role.VIEWER])
-async def test_a_viewer_writes_nothing_with_raw_sql(known: list[Table], lab: Lab, role: Role) -> None:
-    owner = await a_workspace(lab, "ada@example.com")
-    viewer = ranked(owner, role)
+async def test_a_viewer_writes_nothing_with_raw_sql(
+    known: list[Table], lab: Lab, both: tuple[Context, Context], role: Role
+) -> None:
+    viewer = ranked(both[0], role)
     for table in known:
         if table.policy_class == "tenant":
             async with lab.database.transaction(viewer) as tx:
@@ -134,8 +125,8 @@ async def test_a_viewer_writes_nothing_with_raw_sql(known: list[Table], lab: Lab
                     await tx.execute(f"INSERT INTO {table.name} {columns}")
 
 
-async def test_logs_are_not_writable_at_all(known: list[Table], lab: Lab) -> None:
-    owner = await a_workspace(lab, "ada@example.com")
+async def test_logs_are_not_writable_at_all(known: list[Table], lab: Lab, both: tuple[Context, Context]) -> None:
+    owner, _ = both
     for table in known:
         if table.policy_class in {"log", "system", "global"}:
             column = await lab.worker.fetchval(

@@ -24,8 +24,14 @@ async def least_role(connection: asyncpg.Connection, need: str) -> Role | None:
     """The lowest role that the database lets do `need`, None when it lets nobody."""
     name, _, command = need.partition(":")
     if command:
-        classes = {table.name: table.policy_class for table in await tables(connection)}
-        return CLASS_RULES[classes[name]].get(command)
+        said = await connection.fetch(
+            "SELECT concat(qual, with_check) FROM pg_policies WHERE format('%s.%s', schemaname, tablename) = $1 "
+            "AND 'datalane_app' = ANY (roles) AND cmd IN (upper($2), 'ALL')",
+            name,
+            command,
+        )
+        ranks = {int(found[1]) if (found := re.search(r"actor_rank\(\) >= (\d)", each)) else 1 for (each,) in said}
+        return MEMBER_ROLES[min(ranks) - 1] if ranks else None
     bodies = await connection.fetch(
         "SELECT prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
         "WHERE format('%s.%s', n.nspname, p.proname) = $1",

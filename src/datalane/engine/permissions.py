@@ -4,13 +4,13 @@ from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 
 PUBLISH = MATRIX.allow(
-    Role.MEMBER, "event.publish", needs=["datalane.publish", "datalane.publish_batch", "datalane.record_rejection"]
+    Role.MEMBER, "event.publish", needs=["datalane.publish_batch", "datalane.record_rejection"]
 )
 READ_EVENTS = MATRIX.allow(
     Role.VIEWER, "event.read", needs=["datalane.events:select", "datalane.event_ingestion:select"]
 )
 SUBSCRIBE = MATRIX.allow(Role.MEMBER, "subscription.change", needs=["datalane.subscriptions:update"])
-ENQUEUE = MATRIX.allow(Role.MEMBER, "job.enqueue", needs=["datalane.enqueue", "datalane.enqueue_batch"])
+ENQUEUE = MATRIX.allow(Role.MEMBER, "job.enqueue", needs=["datalane.enqueue_batch"])
 FINISH_JOBS = MATRIX.allow(Role.MEMBER, "job.finish", needs=["datalane.complete_jobs", "datalane.fail_job_here"])
 READ_JOBS = MATRIX.allow(
     Role.VIEWER,

@@ -33,7 +33,7 @@ class Stock:
     seeds: Seeds
     columns: dict[str, dict[tuple[str, str], list[str]]] = field(default_factory=dict)
     ids: dict[str, dict[str, set[str]]] = field(default_factory=dict)
-    """The tables that each id was found in."""
+    """The tables in whose keys each id was found."""
     reach: Mapping[int, frozenset[str]] = field(default_factory=dict)
     marks: frozenset[str] = frozenset()
 
@@ -109,6 +109,7 @@ def take_stock(session: Session, catalog: Catalog, seeds: Seeds) -> Stock:
                     f"SELECT coalesce(json_agg(t ORDER BY t::text), '[]') FROM {table.sql} AS t "
                     f"WHERE workspace_id = '{seeds.workspace(side)}'"
                 )
+            named = {each for key in table.keys if key.unique for each in key.columns}
             for column in table.columns:
                 values = [_text(row[column.name]) for row in rows if row.get(column.name) is not None]
                 if column.name == WORKSPACE or not values:
@@ -118,7 +119,7 @@ def take_stock(session: Session, catalog: Catalog, seeds: Seeds) -> Stock:
                     everybodys.update(values)
                 else:
                     marks.update(value for value in values if len(value) >= _SHORT and _TOKEN.fullmatch(value))
-                if column.type == "uuid" and table.has_workspace:
+                if column.name in named and column.type == "uuid" and table.has_workspace:
                     for value in values:
                         ids.setdefault(value, set()).add(table.name)
         ids.pop(str(seeds.actor(MINE)), None)

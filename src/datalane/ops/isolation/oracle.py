@@ -51,7 +51,11 @@ class Oracle:
         return least is not None and rank >= least.rank
 
     def least_caller(self, verb: Verb) -> Role | None:
-        return _lowest(self._lines_of(verb.name))
+        """By the verb's own line, or by that of the verb to which it hands everything."""
+        stands_for = [verb.name]
+        if verb.language == "sql" and len(verb.mentions) == 1:
+            stands_for += verb.mentions
+        return _lowest([role for each in stands_for for role in self._lines_of(each)])
 
     def _lines_of(self, need: str) -> list[Role]:
         return [line.least for line in self._lines.get(need, ())]
