@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from datalane.contracts.authorization import MEMBER_ROLES, RoleMatrix
@@ -62,3 +64,38 @@ def test_nothing_is_for_the_system_alone() -> None:
 def test_an_unknown_line_is_said_to_be_unknown() -> None:
     with pytest.raises(InvalidInput, match=r"no permission thing\.sell"):
         RoleMatrix()["thing.sell"]
+
+
+@pytest.mark.parametrize("scopes", [["thing.change"], ["thing.*"], ["other.read", "thing.change"], None])
+def test_a_scope_lets_its_line_or_its_whole_resource_through(scopes: list[str] | None) -> None:
+    granted = None if scopes is None else frozenset(scopes)
+    RoleMatrix().allow(Role.MEMBER, "thing.change").check(replace(a_member(Role.MEMBER), scopes=granted))
+
+
+@pytest.mark.parametrize("scopes", [[], ["thing.read"], ["thing"], ["*"], ["thing.change.*"], ["things.*"]])
+@pytest.mark.parametrize("role", [*MEMBER_ROLES, Role.SYSTEM])
+def test_what_the_scopes_leave_out_no_role_may(scopes: list[str], role: Role) -> None:
+    line = RoleMatrix().allow(Role.VIEWER, "thing.change")
+    with pytest.raises(Forbidden, match="scopes leave this out") as refused:
+        line.check(replace(a_member(role), scopes=frozenset(scopes)))
+    assert (refused.value.denial, refused.value.target) == ("scope", "thing.change")
+
+
+def test_scopes_give_nothing_that_the_role_may_not() -> None:
+    with pytest.raises(Forbidden, match="takes admin or above"):
+        RoleMatrix().allow(Role.ADMIN, "thing.change").check(
+            replace(a_member(Role.MEMBER), scopes=frozenset({"thing.change"}))
+        )
+
+
+def test_a_scope_that_names_no_line_is_refused_by_name() -> None:
+    matrix = RoleMatrix()
+    matrix.allow(Role.MEMBER, "thing.change")
+    matrix.check_scopes(["thing.change", "thing.*"])
+    with pytest.raises(InvalidInput) as refused:
+        matrix.check_scopes(["thing.change", "thing.sell", "*", "thing"])
+    assert [fault["message"] for fault in refused.value.errors] == [
+        "there is no permission *",
+        "there is no permission thing",
+        "there is no permission thing.sell",
+    ]

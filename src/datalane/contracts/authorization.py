@@ -13,7 +13,7 @@ three.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -63,11 +63,21 @@ class Permission:
     def allows(self, role: Role) -> bool:
         return role.rank >= self.least.rank
 
+    def covered_by(self, scopes: Collection[str] | None) -> bool:
+        """Whether scopes name this line or all of its resource (`document.*`); None covers everything."""
+        return scopes is None or self.name in scopes or f"{self.resource}.*" in scopes
+
     def check(self, context: Context) -> None:
-        """Raises `Forbidden` naming this line when the context's role ranks too low."""
+        """Raises `Forbidden` naming this line when the context's role ranks too low or its scopes leave it out."""
         if not self.allows(context.role):
             raise Forbidden(
                 f"the role {context.role} may not do this ({self.name}); it takes {self.least} or above",
+                target=self.name,
+            )
+        if not self.covered_by(context.scopes):
+            raise Forbidden(
+                f"the API key's scopes leave this out ({self.name}); it takes a key with that scope",
+                denial="scope",
                 target=self.name,
             )
 
@@ -92,6 +102,19 @@ class RoleMatrix:
         if known != line:
             raise InvalidInput(f"permission {name} is stated twice, and differently")
         return known
+
+    def check_scopes(self, scopes: Collection[str]) -> None:
+        """Raises `InvalidInput` for a scope that is neither a line's name nor `resource.*` of a line."""
+        known = {line.name for line in self} | {f"{line.resource}.*" for line in self}
+        unknown = sorted(set(scopes) - known)
+        if unknown:
+            raise InvalidInput(
+                "a scope is the name of a permission or a resource with .*, such as document.read or document.*",
+                [
+                    {"field": "body.scopes", "message": f"there is no permission {one}", "code": "unknown_scope"}
+                    for one in unknown
+                ],
+            )
 
     def __iter__(self) -> Iterator[Permission]:
         return iter(sorted(self._lines.values(), key=lambda line: line.name))

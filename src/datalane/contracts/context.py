@@ -35,7 +35,8 @@ class Context:
     """The authenticated context of one request or job.
 
     `workspace_id` always comes from authentication, never from a request body. `correlation_id` ties a request to
-    everything it caused; `causation_id` is the event that caused this work and `causation_depth` its depth.
+    everything it caused; `causation_id` is the event that caused this work and `causation_depth` its depth. `scopes`
+    narrow what an API key may do (`document.read`, `document.*`); None is all that the role may.
     Raises `InvalidInput` for a malformed correlation id.
     """
 
@@ -48,6 +49,7 @@ class Context:
     request_timestamp: datetime = field(default_factory=utc_now)
     causation_id: UUID | None = None
     causation_depth: int = 0
+    scopes: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.workspace_id, UUID) or not isinstance(self.actor_id, UUID):
