@@ -19,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from datalane.errors import (
+    Conflict,
     DatabaseUnavailable,
     DatalaneError,
     Forbidden,
@@ -97,6 +98,8 @@ def problem_of(error: Exception) -> Problem:
         return _http(error)
     if isinstance(error, asyncpg.PostgresError) and error.sqlstate in _NOT_STORABLE:
         return Problem(422, InvalidInput.code, "the request holds characters that cannot be stored, such as U+0000")
+    if isinstance(error, asyncpg.DeadlockDetectedError | asyncpg.SerializationError):
+        return Problem(409, Conflict.code, "another change came in between and nothing was stored; try again")
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return Problem(507, "storage_full", "the lane's disk is full; nothing was stored")
     return Problem(500, DatalaneError.code, "something failed inside; the log has it under the correlation id")
