@@ -127,6 +127,10 @@ class IdentitySettings(BaseModel):
     sign_up: Literal["open", "closed"] = "open"
 
 
+class InviteSettings(BaseModel):
+    lifetime: Duration = timedelta(days=7)
+
+
 class ApiSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
@@ -170,6 +174,7 @@ class Settings(BaseSettings):
     sessions: SessionSettings = SessionSettings()
     identity: IdentitySettings = IdentitySettings()
     attempts: AttemptSettings = AttemptSettings()
+    invites: InviteSettings = InviteSettings()
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
 

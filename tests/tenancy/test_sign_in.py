@@ -20,6 +20,7 @@ from datalane.identity.schemas import NewAccount, Session
 from datalane.settings import SessionSettings
 
 SIGN_IN = {
+    "datalane.accept_invite",
     "datalane.create_workspace_for",
     "datalane.end_sessions",
     "datalane.find_api_key",

@@ -26,7 +26,7 @@ from datalane.contracts.registry import BUILT_IN
 from datalane.db.access import Prepared
 from datalane.db.faults import VERB_ERRORS
 from datalane.engine.states import JOB
-from datalane.identity.permissions import LEAVE
+from datalane.identity.states import INVITE, MEMBERSHIP
 from datalane.knowledge import routes as knowledge_routes
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
@@ -101,6 +101,14 @@ def test_every_command_and_option_is_in_the_reference() -> None:
 # Routes -----------------------------------------------------------------------------------------------------------
 
 
+FOR_ROLE = {
+    Role.VIEWER: "For viewers and above",
+    Role.MEMBER: "For members and above",
+    Role.ADMIN: "For admins and above",
+    Role.OWNER: "For the owner",
+}
+
+
 async def test_every_route_is_in_the_reference_under_its_role(urls: Prepared, tmp_path: Path) -> None:
     lane = Lane()
     async with open_lane(lane, Settings(home=tmp_path), urls.database_url, asyncio.Event()) as knowledge:
@@ -111,11 +119,10 @@ async def test_every_route_is_in_the_reference_under_its_role(urls: Prepared, tm
             continue
         if access is None:
             known[f"{method} {path}"] = "Public"
-        elif access.permission in {None, LEAVE}:
+        elif access.permission is None:
             known[f"{method} {path}"] = "For anybody signed in"
         else:
-            titles = {Role.VIEWER: "For viewers and above", Role.MEMBER: "For members and above"}
-            known[f"{method} {path}"] = titles.get(access.permission.least, "For admins and above")
+            known[f"{method} {path}"] = FOR_ROLE[access.permission.least]
     documented: dict[str, str] = {}
     for section in page("reference/http.md").split("\n## ")[1:]:
         title, _, body = section.partition("\n")
@@ -204,6 +211,12 @@ def test_the_state_diagram_is_the_lifecycle() -> None:
     assert code_blocks(page("concepts/jobs.md"), "mermaid") == [JOB.mermaid() + "\n"]
     described = {row[0].strip("`") for row in table_rows(page("concepts/jobs.md"))}
     assert described == set(JOB.states)
+
+
+def test_the_diagrams_of_memberships_and_invites_are_their_lifecycles() -> None:
+    text = page("concepts/membership.md")
+    assert code_blocks(text, "mermaid") == [MEMBERSHIP.mermaid() + "\n", INVITE.mermaid() + "\n"]
+    assert {row[0].strip("`") for row in table_rows(text)} >= {*MEMBERSHIP.states, *INVITE.states}
 
 
 def test_the_built_in_event_types_are_named() -> None:

@@ -17,12 +17,14 @@ from datalane.kit.logs import bind_context, clear_context, configure_logging, ge
 from datalane.kit.redaction import MASK, is_secret_name, redact, redact_text
 
 KEY = f"dl_{'a' * 32}_{'b' * 32}_{'S' * 43}"
+INVITE = f"dli_{'a' * 32}_{'b' * 32}_{'S' * 43}"
 
 
 @pytest.mark.parametrize(
     ("text", "cleaned"),
     [
         (f"key {KEY} used", f"key dl_{'a' * 32}_{'b' * 32}_{MASK} used"),
+        (f"accept {INVITE}", f"accept dli_{'a' * 32}_{'b' * 32}_{MASK}"),
         ("Authorization: Bearer abc.def-ghi", f"Authorization: Bearer {MASK}"),
         ("postgresql://datalane:s3cret@host:5432/x", f"postgresql://datalane:{MASK}@host:5432/x"),
         ("password=hunter2 host=x", f"password={MASK} host=x"),

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from datalane.identity.tokens import ApiKeyToken, digest, is_session_token, new_secret, parse_api_key
+from datalane.identity.tokens import (
+    ApiKeyToken,
+    InviteToken,
+    digest,
+    is_session_token,
+    new_secret,
+    parse_api_key,
+    parse_invite,
+)
 
 
 def test_an_api_key_says_where_it_belongs() -> None:
@@ -23,6 +31,15 @@ def test_session_tokens_and_api_keys_cannot_be_taken_for_each_other() -> None:
     assert is_session_token(session)
     assert parse_api_key(session) is None
     assert not is_session_token(key)
+
+
+def test_an_invite_says_where_it_leads_and_is_taken_for_nothing_else() -> None:
+    invite, key = InviteToken(uuid4(), uuid4(), new_secret()), ApiKeyToken(uuid4(), uuid4(), new_secret())
+    assert parse_invite(str(invite)) == invite
+    assert invite.secret not in repr(invite)
+    assert parse_api_key(str(invite)) is None
+    assert parse_invite(str(key)) is None
+    assert not is_session_token(str(invite))
 
 
 def test_tokens_with_something_added_are_not_tokens() -> None:

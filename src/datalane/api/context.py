@@ -53,6 +53,7 @@ async def authenticate_request(database: Database, request: Request) -> Caller:
             correlation_id,
             identity.session_id,
             identity.auth_method,
+            scopes=identity.scopes,
         )
     return Caller(identity, token, correlation_id, context)
 

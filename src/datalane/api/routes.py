@@ -6,7 +6,14 @@ from collections.abc import Callable, Sequence
 
 from fastapi import APIRouter
 
-from datalane.api import api_key_routes, auth_routes, session_routes, workspace_routes
+from datalane.api import (
+    api_key_routes,
+    auth_routes,
+    invite_routes,
+    member_routes,
+    session_routes,
+    workspace_routes,
+)
 from datalane.api.door import HttpDoor
 from datalane.contracts.http import Door
 
@@ -22,6 +29,8 @@ def routers(door: HttpDoor, domains: Sequence[MakeRouter] = ()) -> list[APIRoute
         auth_routes.router(door),
         session_routes.router(door),
         workspace_routes.router(door),
+        member_routes.router(door),
+        invite_routes.router(door),
         api_key_routes.router(door),
         *(make(door) for make in domains),
     ]

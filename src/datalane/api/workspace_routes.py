@@ -1,31 +1,28 @@
-"""Workspaces and their members."""
+"""Workspaces and who owns them."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from datalane.api.context import Caller
 from datalane.api.door import HttpDoor
 from datalane.db.transaction import Transaction
 from datalane.errors import DatalaneError, Forbidden
-from datalane.identity import workspaces
-from datalane.identity.permissions import ADD_MEMBER, CHANGE_MEMBER, LEAVE, READ_MEMBERS
+from datalane.identity import ownership, workspaces
+from datalane.identity.permissions import READ_WORKSPACE, RENAME_WORKSPACE, TRANSFER_OWNERSHIP
 from datalane.identity.schemas import (
-    MemberChange,
-    MemberRemoval,
-    Members,
-    Membership,
-    NewMember,
     NewWorkspace,
+    OwnedWorkspace,
+    Ownership,
+    OwnershipTransfer,
     Workspace,
+    WorkspaceName,
     Workspaces,
 )
 
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/workspaces", tags=["workspaces"])
-    most = door.settings.limits.page_size
-    size = Query(min(25, most), ge=1, le=most)
 
     @routes.post("/create", status_code=201)
     async def create(body: NewWorkspace, caller: Caller = door.account_writer) -> Workspace:
@@ -43,6 +40,8 @@ def router(door: HttpDoor) -> APIRouter:
     @routes.get("/list")
     async def list_workspaces(caller: Caller = door.account) -> Workspaces:
         """The workspaces in which the caller is active; of an API key, its own."""
+        if caller.identity.auth_method == "api_key" and caller.context is not None:
+            READ_WORKSPACE.check(caller.context)
         async with door.lane.database.sign_in_door() as tx:
             found = await workspaces.list_workspaces(tx, caller.identity.user_id)
         if caller.identity.auth_method == "api_key":
@@ -52,29 +51,22 @@ def router(door: HttpDoor) -> APIRouter:
             ]
         return Workspaces(data=found)
 
-    _member_routes(routes, door, size)
+    _one_workspace(routes, door)
     return routes
 
 
-def _member_routes(routes: APIRouter, door: HttpDoor, size: int) -> None:
-    @routes.get("/members/list")
-    async def list_members(
-        tx: Transaction = door.reader(READ_MEMBERS), page_size: int = size, cursor: str | None = None
-    ) -> Members:
-        """Members of the workspace, removed ones left out. `cursor` is the `next_cursor` of the page before."""
-        return await workspaces.list_members(tx, cursor=cursor, page_size=page_size)
+def _one_workspace(routes: APIRouter, door: HttpDoor) -> None:
+    @routes.get("/get")
+    async def get(tx: Transaction = door.reader(READ_WORKSPACE)) -> OwnedWorkspace:
+        """The workspace of this request, who owns it, and the caller's role in it."""
+        return await workspaces.get_workspace(tx)
 
-    @routes.post("/members/add", status_code=201)
-    async def add_member(body: NewMember, tx: Transaction = door.writer(ADD_MEMBER)) -> Membership:
-        """Add someone who has an account."""
-        return await workspaces.add_member(tx, body)
+    @routes.post("/rename")
+    async def rename(body: WorkspaceName, tx: Transaction = door.writer(RENAME_WORKSPACE)) -> OwnedWorkspace:
+        """Give the workspace of this request another name."""
+        return await workspaces.rename_workspace(tx, body.name)
 
-    @routes.post("/members/change")
-    async def change_member(body: MemberChange, tx: Transaction = door.writer(CHANGE_MEMBER)) -> Membership:
-        """Change a member's role, or suspend and reactivate."""
-        return await workspaces.change_member(tx, body.user_id, role=body.role, status=body.status)
-
-    @routes.post("/members/remove")
-    async def remove_member(body: MemberRemoval, tx: Transaction = door.writer(LEAVE)) -> Membership:
-        """End a membership and the API keys its holder created. To leave is free, to remove others takes an admin."""
-        return await workspaces.remove_member(tx, body.user_id)
+    @routes.post("/ownership/transfer")
+    async def transfer(body: OwnershipTransfer, tx: Transaction = door.writer(TRANSFER_OWNERSHIP)) -> Ownership:
+        """Hand the workspace to another active member. The former owner becomes an admin."""
+        return await ownership.transfer_ownership(tx, body.user_id)

@@ -31,7 +31,7 @@ _FIND_API_KEY: str = queries.find_api_key.sql
 class Identity:
     """Who is calling and the workspace it acts in; `workspace_id` and `role` are None for a user without any.
 
-    `actor_id` is the user, or the key; `user_id` is the user, or who created the key.
+    `actor_id` is the user, or the key; `user_id` is the user, or who created the key. `scopes` are a key's.
     """
 
     actor_id: UUID
@@ -41,6 +41,7 @@ class Identity:
     workspace_id: UUID | None
     role: Role | None
     expires_at: datetime | None
+    scopes: frozenset[str] | None = None
 
 
 async def sign_up(
@@ -121,6 +122,7 @@ async def describe(database: Database, identity: Identity) -> Me:
         name=person["name"],
         workspace_id=identity.workspace_id,
         role=identity.role,
+        scopes=None if identity.scopes is None else sorted(identity.scopes),
         expires_at=identity.expires_at,
     )
 
@@ -144,4 +146,5 @@ async def _authenticate_key(
         workspace_id=key.workspace_id,
         role=Role(row["role"]),
         expires_at=row["expires_at"],
+        scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
     )

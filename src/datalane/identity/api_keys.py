@@ -1,10 +1,15 @@
-"""API keys: made by admins, for one workspace, never above their creator's role; only a hash is stored."""
+"""API keys: made by admins, for one workspace, never above their creator's role; only a hash is stored.
+
+Scopes narrow what a key may do. They are checked wherever a line of the role matrix is, that is by routes and services;
+the policies of the database know the role alone.
+"""
 
 from __future__ import annotations
 
 from datetime import datetime
 from uuid import UUID
 
+from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 from datalane.db.transaction import Transaction
 from datalane.errors import Forbidden
@@ -17,8 +22,14 @@ from datalane.kit.ids import uuid7
 
 
 async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None = None) -> CreatedApiKey:
-    """A key whose printed form is in the answer and nowhere else. Raises `Forbidden` for a role above one's own."""
+    """A key whose printed form is in the answer and nowhere else.
+
+    Raises `Forbidden` for a role above one's own, and when a key would make one that may do more or lives longer than
+    itself; `InvalidInput` for a scope that is no permission.
+    """
     CREATE_KEY.check(tx.context)
+    scopes = None if new.scopes is None else sorted(set(new.scopes))
+    MATRIX.check_scopes(scopes or ())
     role = Role(new.role)
     if role.rank > tx.context.role.rank:
         raise Forbidden(f"an API key cannot hold a role above its creator's ({tx.context.role})")
@@ -30,6 +41,7 @@ async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None =
         name=new.name,
         role=new.role,
         expires_at=new.expires_at,
+        scopes=scopes,
         now=now,
     )
     return CreatedApiKey(
@@ -37,6 +49,7 @@ async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None =
         key_id=token.key_id,
         name=new.name,
         role=role,
+        scopes=scopes,
         created_at=created_at,
         expires_at=new.expires_at,
     )

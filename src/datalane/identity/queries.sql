@@ -39,7 +39,7 @@ FROM datalane.find_session(:token_hash, :workspace_id, :now);
 
 -- name: find_api_key(workspace_id, key_id, secret_hash, now)^
 -- Who an API key stands for.
-SELECT key_id, created_by, expires_at, role
+SELECT key_id, created_by, expires_at, role, scopes
 FROM datalane.find_api_key(:workspace_id, :key_id, :secret_hash, :now);
 
 -- name: my_account(user_id)^
@@ -70,20 +70,43 @@ SELECT count(*) FROM datalane.memberships WHERE workspace_id = :workspace_id AND
 SELECT workspace_id, user_id, role, status, created_at, updated_at
 FROM datalane.memberships WHERE workspace_id = :workspace_id AND user_id = :user_id;
 
--- name: add_member(email, role, now)$
-SELECT datalane.add_member(:email, :role, :now);
-
 -- name: change_member(user_id, role, status, now)$
 SELECT datalane.change_member(:user_id, :role, :status, :now);
 
 -- name: remove_member(user_id, now)$
 SELECT datalane.remove_member(:user_id, :now);
 
--- name: create_api_key(key_id, secret_hash, name, role, expires_at, now)$
-SELECT datalane.create_api_key(:key_id, :secret_hash, :name, :role, :expires_at, :now);
+-- name: leave_workspace(now)$
+SELECT datalane.leave_workspace(:now);
+
+-- name: rename_workspace(name, now)$
+SELECT datalane.rename_workspace(:name, :now);
+
+-- name: transfer_ownership(new_owner, now)^
+SELECT former_owner_id, transferred_at FROM datalane.transfer_ownership(:new_owner, :now);
+
+-- name: create_invite(invite_id, secret_hash, email, role, lifetime, now)^
+SELECT created_at, expires_at, invited_by
+FROM datalane.create_invite(:invite_id, :secret_hash, :email, :role, :lifetime, :now);
+
+-- name: list_invites(following, most, invite_id, now)
+-- A page of the workspace's invites, or the one named.
+SELECT invite_id, email, role, status, invited_by, created_at, expires_at, accepted_at, accepted_by, revoked_at
+FROM datalane.list_invites(:following, :most, :invite_id, :now);
+
+-- name: revoke_invite(invite_id, now)$
+SELECT datalane.revoke_invite(:invite_id, :now);
+
+-- name: accept_invite(session_hash, workspace_id, invite_id, secret_hash, correlation_id, now)^
+-- Join by an invite; the session says who does.
+SELECT workspace_id, user_id, role, status, created_at, updated_at
+FROM datalane.accept_invite(:session_hash, :workspace_id, :invite_id, :secret_hash, :correlation_id, :now);
+
+-- name: create_api_key(key_id, secret_hash, name, role, expires_at, scopes, now)$
+SELECT datalane.create_api_key(:key_id, :secret_hash, :name, :role, :expires_at, :scopes, :now);
 
 -- name: list_api_keys(following, most)
-SELECT key_id, name, role, created_by, created_at, expires_at, revoked_at, last_used_at
+SELECT key_id, name, role, scopes, created_by, created_at, expires_at, revoked_at, last_used_at
 FROM datalane.list_api_keys(:following, :most);
 
 -- name: revoke_api_key(key_id, now)$

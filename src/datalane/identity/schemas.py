@@ -25,6 +25,8 @@ Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Password = Annotated[str, StringConstraints(min_length=1, max_length=1_000)]
 AssignableRole = Literal["viewer", "member", "admin", "owner"]
 MembershipStatus = Literal["invited", "active", "suspended", "removed"]
+InviteStatus = Literal["open", "accepted", "revoked", "expired"]
+Scope = Annotated[str, StringConstraints(max_length=100, pattern=r"^[a-z_]+(\.[a-z_]+)*\.([a-z_]+|\*)$")]
 
 
 class Body(BaseModel):
@@ -90,7 +92,7 @@ class EndedSessions(BaseModel):
 
 
 class Me(BaseModel):
-    """Who the caller is, and what it may do in the workspace it acts in."""
+    """Who the caller is, and what it may do in the workspace it acts in. `scopes` narrow an API key; null does not."""
 
     actor_id: UUID
     auth_method: Literal["session", "api_key"]
@@ -99,6 +101,7 @@ class Me(BaseModel):
     name: str
     workspace_id: UUID | None
     role: Role | None
+    scopes: list[str] | None
     expires_at: datetime | None
 
 
@@ -114,13 +117,31 @@ class Workspace(BaseModel):
     created_at: datetime
 
 
+class OwnedWorkspace(Workspace):
+    """`role` is the caller's."""
+
+    owner_id: UUID
+
+
 class Workspaces(BaseModel):
     data: list[Workspace]
 
 
-class NewMember(Body):
-    email: Email
-    role: AssignableRole
+class WorkspaceName(Body):
+    name: Name
+
+
+class OwnershipTransfer(Body):
+    user_id: UUID
+
+
+class Ownership(BaseModel):
+    """Who owns the workspace from now on; the former owner is an admin."""
+
+    workspace_id: UUID
+    owner_id: UUID
+    former_owner_id: UUID
+    transferred_at: datetime
 
 
 class MemberChange(Body):
@@ -160,9 +181,55 @@ class Members(BaseModel):
     next_cursor: str | None
 
 
+class NewInvite(Body):
+    email: Email
+    role: AssignableRole
+
+
+class Invite(BaseModel):
+    """An address that was offered a role. Whether it has an account is not known here before it accepts."""
+
+    invite_id: UUID
+    email: str
+    role: Role
+    status: InviteStatus
+    invited_by: UUID
+    created_at: datetime
+    expires_at: datetime
+    accepted_at: datetime | None = None
+    accepted_by: UUID | None = None
+    revoked_at: datetime | None = None
+
+
+class CreatedInvite(Invite):
+    """A new invite. `token` is shown this once; it is null when an idempotent answer is repeated."""
+
+    token: str | None = Field(json_schema_extra=ONE_TIME_SECRET, repr=False)
+
+
+class Invites(BaseModel):
+    data: list[Invite]
+    page_size: int
+    next_cursor: str | None
+
+
+class InviteRevocation(Body):
+    invite_id: UUID
+
+
+class InviteAcceptance(Body):
+    token: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(repr=False)
+
+
+Scopes = Annotated[list[Scope], Field(min_length=1, max_length=100)]
+
+
 class NewApiKey(Body):
+    """`scopes` are names of permissions (`document.read`) or a resource with `.*`; null is all that the role may."""
+
     name: Name
     role: AssignableRole = "member"
+    scopes: Scopes | None = None
     expires_at: AwareDatetime | None = None
 
 
@@ -170,6 +237,7 @@ class ApiKey(BaseModel):
     key_id: UUID
     name: str
     role: Role
+    scopes: list[str] | None
     created_by: UUID
     created_at: datetime
     expires_at: datetime | None
@@ -184,6 +252,7 @@ class CreatedApiKey(BaseModel):
     key_id: UUID
     name: str
     role: Role
+    scopes: list[str] | None
     created_at: datetime
     expires_at: datetime | None
 

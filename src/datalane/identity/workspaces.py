@@ -1,4 +1,4 @@
-"""Workspaces and memberships. The verbs in the database check the role again and leave audit record and event."""
+"""Workspaces. The verbs in the database check the role again and leave audit record and event."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from uuid import UUID
 from datalane.contracts.context import Role
 from datalane.db.transaction import Transaction
 from datalane.errors import NotFound
-from datalane.identity.permissions import ADD_MEMBER, CHANGE_MEMBER, REMOVE_MEMBER
+from datalane.identity.permissions import READ_WORKSPACE, RENAME_WORKSPACE
 from datalane.identity.queries import queries
-from datalane.identity.schemas import Member, Members, Membership, NewMember, Workspace
-from datalane.kit.cursors import make_cursor, read_cursor
+from datalane.identity.schemas import OwnedWorkspace, Workspace
 
 
 async def create_workspace(tx: Transaction, name: str, now: datetime | None = None) -> Workspace:
@@ -35,53 +34,17 @@ async def list_workspaces(tx: Transaction, user_id: UUID) -> list[Workspace]:
     return [Workspace.model_validate(dict(row)) async for row in queries.my_workspaces(tx.connection, user_id=user_id)]
 
 
-async def list_members(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> Members:
-    """Members that are not removed, in the order their accounts were made.
-
-    Raises `InvalidInput` for a cursor that is not this list's.
-    """
-    after = read_cursor("members", tx.workspace_id, cursor)
-    rows = [row async for row in queries.list_members(tx.connection, following=after, most=page_size + 1)]
-    page = [Member.model_validate(dict(row)) for row in rows[:page_size]]
-    return Members(
-        data=page,
-        total_count=await queries.count_members(tx.connection, workspace_id=tx.workspace_id),
-        page_size=page_size,
-        next_cursor=make_cursor("members", tx.workspace_id, page[-1].user_id) if len(rows) > page_size else None,
-    )
-
-
-async def add_member(tx: Transaction, new: NewMember, now: datetime | None = None) -> Membership:
-    """Raises `NotFound` without such an account, `Conflict` when it is a member already or the role is owner."""
-    ADD_MEMBER.check(tx.context)
-    user_id = await queries.add_member(tx.connection, email=new.email, role=new.role, now=now)
-    return await get_membership(tx, user_id)
-
-
-async def change_member(
-    tx: Transaction,
-    user_id: UUID,
-    *,
-    role: str | None = None,
-    status: str | None = None,
-    now: datetime | None = None,
-) -> Membership:
-    """Change role, status (`active`, `suspended`) or both. Raises `NotFound`, and `Conflict` for the owner."""
-    CHANGE_MEMBER.check(tx.context)
-    await queries.change_member(tx.connection, user_id=user_id, role=role, status=status, now=now)
-    return await get_membership(tx, user_id)
-
-
-async def remove_member(tx: Transaction, user_id: UUID, now: datetime | None = None) -> Membership:
-    """End a membership and the API keys its holder created. Anybody may leave; the owner may not."""
-    if user_id != tx.context.actor_id:
-        REMOVE_MEMBER.check(tx.context)
-    await queries.remove_member(tx.connection, user_id=user_id, now=now)
-    return await get_membership(tx, user_id)
-
-
-async def get_membership(tx: Transaction, user_id: UUID) -> Membership:
-    row = await queries.get_member(tx.connection, workspace_id=tx.workspace_id, user_id=user_id)
+async def get_workspace(tx: Transaction) -> OwnedWorkspace:
+    """The workspace of `tx`, with the role that acts there. Raises `NotFound` for one that was never founded."""
+    READ_WORKSPACE.check(tx.context)
+    row = await queries.get_workspace(tx.connection, workspace_id=tx.workspace_id)
     if row is None:
-        raise NotFound("no such member")
-    return Membership.model_validate(dict(row))
+        raise NotFound("no such workspace")
+    return OwnedWorkspace(role=tx.context.role, **row)
+
+
+async def rename_workspace(tx: Transaction, name: str, now: datetime | None = None) -> OwnedWorkspace:
+    """Give the workspace another name."""
+    RENAME_WORKSPACE.check(tx.context)
+    await queries.rename_workspace(tx.connection, name=name, now=now)
+    return await get_workspace(tx)

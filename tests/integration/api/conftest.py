@@ -93,9 +93,12 @@ Join = Callable[[Person, Person, str], Awaitable[dict[str, str]]]
 def join(client: httpx.AsyncClient) -> Join:
     async def join(owner: Person, person: Person, role: str) -> dict[str, str]:
         """`person` joins `owner`'s workspace; the headers with which they act there."""
-        member = {"email": person.email, "role": role}
-        answer = await client.post("/workspaces/members/add", json=member, headers=owner.headers)
-        assert answer.status_code == 201, answer.text
+        offer = {"email": person.email, "role": role}
+        invite = await client.post("/workspaces/invites/create", json=offer, headers=owner.headers)
+        assert invite.status_code == 201, invite.text
+        token = {"token": invite.json()["token"]}
+        joined = await client.post("/workspaces/invites/accept", json=token, headers=person.headers)
+        assert (joined.status_code, joined.json().get("role")) == (200, role), joined.text
         return person.within(owner.workspace_id)
 
     return join

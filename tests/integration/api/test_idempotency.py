@@ -59,10 +59,10 @@ async def test_a_key_belongs_to_its_actor_and_its_route(
 async def test_a_failed_request_stores_nothing_and_may_be_tried_again(
     client: httpx.AsyncClient, ada: Person, bob: Person
 ) -> None:
-    early = {"email": "cem@example.com", "role": "viewer"}
-    assert (await client.post("/workspaces/members/add", json=early, headers=keyed(ada))).status_code == 404
+    wrong = {"email": ada.email, "role": "viewer"}
+    assert (await client.post("/workspaces/invites/create", json=wrong, headers=keyed(ada))).status_code == 409
     right = {"email": bob.email, "role": "viewer"}
-    assert (await client.post("/workspaces/members/add", json=right, headers=keyed(ada))).status_code == 201
+    assert (await client.post("/workspaces/invites/create", json=right, headers=keyed(ada))).status_code == 201
 
 
 async def test_a_secret_shown_once_is_not_in_the_stored_answer(
@@ -77,6 +77,26 @@ async def test_a_secret_shown_once_is_not_in_the_stored_answer(
         stored = connection.execute("SELECT convert_from(body, 'UTF8') FROM datalane.idempotency_keys").fetchall()
     assert len(stored) == 1
     assert first["key"].rsplit("_", 1)[1] not in stored[0][0]
+
+
+async def test_the_token_of_an_invite_is_not_in_the_stored_answer_and_no_second_one_is_made(
+    client: httpx.AsyncClient, ada: Person, bob: Person, urls: Prepared, database: Database
+) -> None:
+    offer = {"email": bob.email, "role": "viewer"}
+    first = (await client.post("/workspaces/invites/create", json=offer, headers=keyed(ada))).json()
+    second = (await client.post("/workspaces/invites/create", json=offer, headers=keyed(ada))).json()
+    assert second == {**first, "token": None}
+    with psycopg.connect(urls.maintenance_url) as connection:
+        connection.execute("SET ROLE datalane_definer")
+        bodies = connection.execute("SELECT convert_from(body, 'UTF8') FROM datalane.idempotency_keys").fetchall()
+        kept = connection.execute("SELECT i::text FROM datalane.invites i").fetchall()
+    async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
+        recorded = [tuple(row) for row in await tx.fetch("SELECT a::text FROM datalane.audit_log a")]
+    secret = first["token"].rsplit("_", 1)[1]
+    assert len(bodies) == len(kept) == 1
+    assert not [row for row in (*bodies, *kept, *recorded) if secret in row[0]]
+    accepted = await client.post("/workspaces/invites/accept", json={"token": first["token"]}, headers=bob.headers)
+    assert accepted.status_code == 200
 
 
 @pytest.mark.parametrize("key", ["", "with space", "x" * 256, "ü"])

@@ -26,16 +26,12 @@ async def test_a_user_makes_and_lists_workspaces(client: httpx.AsyncClient, ada:
 
 
 async def test_a_user_who_is_in_no_workspace_makes_one(
-    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, urls: Prepared
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join
 ) -> None:
     await join(ada, bob, "admin")
-    with psycopg.connect(urls.maintenance_url) as connection:
-        connection.execute("SET ROLE datalane_definer")
-        member = "UPDATE datalane.memberships SET role = %s, status = %s WHERE workspace_id = %s AND user_id = %s"
-        connection.execute(member, ["viewer", "removed", ada.workspace_id, ada.user_id])
-        connection.execute(member, ["owner", "active", ada.workspace_id, bob.user_id])
-        owner = "UPDATE datalane.workspaces SET owner_id = %s WHERE workspace_id = %s"
-        connection.execute(owner, [bob.user_id, ada.workspace_id])
+    taker = {"user_id": str(bob.user_id)}
+    assert (await client.post("/workspaces/ownership/transfer", json=taker, headers=ada.headers)).status_code == 200
+    assert (await client.post("/workspaces/members/leave", headers=ada.headers)).status_code == 200
     assert (await client.get("/auth/me", headers=ada.headers)).json()["workspace_id"] is None
     made = await client.post("/workspaces/create", json={"name": "Anew"}, headers=ada.headers)
     assert (made.status_code, made.json()["name"], made.json()["role"]) == (201, "Anew", "owner")
@@ -58,7 +54,7 @@ async def test_only_the_person_at_the_door_owns_a_workspace_made_with_sql(
     assert owner == ada.user_id
 
 
-async def test_a_member_is_added_changed_suspended_and_removed(
+async def test_a_member_joins_is_changed_suspended_and_removed(
     client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, database: Database
 ) -> None:
     there = await join(ada, bob, "viewer")
@@ -101,16 +97,6 @@ async def test_a_removed_member_comes_back_with_a_new_role(
     assert (await client.get("/auth/me", headers=there)).json()["role"] == "viewer"
 
 
-async def test_somebody_who_is_a_member_or_has_no_account_cannot_be_added(
-    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join
-) -> None:
-    await join(ada, bob, "viewer")
-    again = {"email": bob.email, "role": "admin"}
-    assert (await client.post("/workspaces/members/add", json=again, headers=ada.headers)).status_code == 409
-    nobody = {"email": "nobody@example.com", "role": "admin"}
-    assert (await client.post("/workspaces/members/add", json=nobody, headers=ada.headers)).status_code == 404
-
-
 @pytest.mark.parametrize(
     ("path", "body"),
     [
@@ -129,8 +115,8 @@ async def test_the_owner_cannot_be_demoted_suspended_or_removed(
 
 
 async def test_ownership_is_not_granted(client: httpx.AsyncClient, ada: Person, bob: Person, join: Join) -> None:
-    added = {"email": bob.email, "role": "owner"}
-    assert (await client.post("/workspaces/members/add", json=added, headers=ada.headers)).status_code == 409
+    offer = {"email": bob.email, "role": "owner"}
+    assert (await client.post("/workspaces/invites/create", json=offer, headers=ada.headers)).status_code == 409
     await join(ada, bob, "member")
     promoted = {"user_id": str(bob.user_id), "role": "owner"}
     assert (await client.post("/workspaces/members/change", json=promoted, headers=ada.headers)).status_code == 409
@@ -142,7 +128,10 @@ async def test_below_admin_nobody_manages_members_or_keys(
 ) -> None:
     there = await join(ada, bob, role)
     attempts = {
-        "/workspaces/members/add": {"email": ada.email, "role": "viewer"},
+        "/workspaces/invites/create": {"email": "cem@example.com", "role": "viewer"},
+        "/workspaces/invites/revoke": {"invite_id": str(uuid4())},
+        "/workspaces/ownership/transfer": {"user_id": str(bob.user_id)},
+        "/workspaces/rename": {"name": "Mine"},
         "/workspaces/members/change": {"user_id": str(ada.user_id), "role": "viewer"},
         "/workspaces/members/remove": {"user_id": str(ada.user_id)},
         "/api-keys/create": {"name": "mine"},
@@ -152,13 +141,19 @@ async def test_below_admin_nobody_manages_members_or_keys(
         answer = await client.post(path, json=body, headers=there)
         assert (answer.status_code, answer.json()["code"]) == (403, "forbidden"), path
     assert (await client.get("/api-keys/list", headers=there)).status_code == 403
+    assert (await client.get("/workspaces/invites/list", headers=there)).status_code == 403
     assert (await client.get("/workspaces/members/list", headers=there)).status_code == 200
 
 
 @pytest.mark.parametrize(
     "statement",
     [
-        "SELECT datalane.add_member('ada@example.com', 'admin')",
+        "SELECT datalane.create_invite(app.uuid7(), sha256('x'), 'eve@example.com', 'admin', '1 day')",
+        "SELECT datalane.revoke_invite(app.uuid7())",
+        "SELECT FROM datalane.list_invites()",
+        "SELECT FROM datalane.invites",
+        "SELECT datalane.transfer_ownership(app.actor_id())",
+        "SELECT datalane.rename_workspace('mine now')",
         "SELECT datalane.change_member('{ada}', 'viewer')",
         "SELECT datalane.remove_member('{ada}')",
         "SELECT datalane.create_api_key(app.uuid7(), sha256('x'), 'k', 'viewer', NULL)",
@@ -181,8 +176,63 @@ async def test_the_database_refuses_a_viewer_too(
 
 async def test_everybody_may_leave(client: httpx.AsyncClient, ada: Person, bob: Person, join: Join) -> None:
     there = await join(ada, bob, "viewer")
-    left = await client.post("/workspaces/members/remove", json={"user_id": str(bob.user_id)}, headers=there)
-    assert (left.status_code, left.json()["status"]) == (200, "removed")
+    left = await client.post("/workspaces/members/leave", headers=there)
+    assert (left.status_code, left.json()["user_id"], left.json()["status"]) == (200, str(bob.user_id), "removed")
+    assert (await client.get("/auth/me", headers=there)).status_code == 404
+
+
+async def test_the_owner_cannot_leave_and_a_key_leaves_for_nobody(client: httpx.AsyncClient, ada: Person) -> None:
+    answer = await client.post("/workspaces/members/leave", headers=ada.headers)
+    assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+    key = (await client.post("/api-keys/create", json={"name": "k", "role": "admin"}, headers=ada.headers)).json()
+    answer = await client.post("/workspaces/members/leave", headers={"Authorization": f"Bearer {key['key']}"})
+    assert (answer.status_code, answer.json()["code"]) == (403, "forbidden")
+
+
+async def test_a_workspace_is_shown_and_renamed(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, database: Database
+) -> None:
+    there = await join(ada, bob, "admin")
+    renamed = await client.post("/workspaces/rename", json={"name": " Looms "}, headers=there)
+    assert (renamed.status_code, renamed.json()["name"], renamed.json()["role"]) == (200, "Looms", "admin")
+    shown = (await client.get("/workspaces/get", headers=ada.headers)).json()
+    assert shown == {**renamed.json(), "role": "owner"}
+    assert (shown["workspace_id"], shown["owner_id"]) == (str(ada.workspace_id), str(ada.user_id))
+    assert (await client.get("/workspaces/get", headers=bob.headers)).json()["name"] == "bob's workspace"
+    async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
+        audit = await tx.fetch(
+            "SELECT actor_id, before, after FROM datalane.audit_log WHERE action = 'workspace.renamed'"
+        )
+    assert [tuple(row) for row in audit] == [(bob.user_id, {"name": "ada's workspace"}, {"name": "Looms"})]
+    for name in ("", "x" * 201):
+        assert (await client.post("/workspaces/rename", json={"name": name}, headers=there)).status_code == 422
+
+
+async def test_an_admin_stands_not_above_another_and_nobody_changes_the_owner(
+    client: httpx.AsyncClient, ada: Person, bob: Person, sign_up: SignUp, join: Join
+) -> None:
+    cem = await sign_up("cem")
+    there, _ = await join(ada, bob, "admin"), await join(ada, cem, "admin")
+    for body in ({"user_id": str(cem.user_id), "role": "owner"}, {"user_id": str(bob.user_id), "role": "owner"}):
+        assert (await client.post("/workspaces/members/change", json=body, headers=there)).status_code == 409
+    demoted = {"user_id": str(cem.user_id), "role": "member"}
+    assert (await client.post("/workspaces/members/change", json=demoted, headers=there)).status_code == 200
+    members = (await client.get("/workspaces/members/list", headers=ada.headers)).json()["data"]
+    assert {member["email"]: member["role"] for member in members} == {
+        ada.email: "owner",
+        bob.email: "admin",
+        cem.email: "member",
+    }
+
+
+async def test_a_change_that_changes_nothing_leaves_no_record(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join, database: Database
+) -> None:
+    await join(ada, bob, "viewer")
+    same = {"user_id": str(bob.user_id), "role": "viewer", "status": "active"}
+    assert (await client.post("/workspaces/members/change", json=same, headers=ada.headers)).status_code == 200
+    async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
+        assert await tx.fetchval("SELECT count(*) FROM datalane.audit_log WHERE action = 'membership.changed'") == 0
 
 
 async def test_a_member_of_another_workspace_is_like_one_that_does_not_exist(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from datetime import timedelta
 from typing import Any
@@ -14,6 +15,7 @@ from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import BUILT_IN, EVENTS
 from datalane.db.database import Database
 from datalane.errors import SchemaViolation
+from datalane.kit.ids import uuid7
 
 VERBS = """
 SELECT p.proname, pg_get_functiondef(p.oid) AS definition, EXISTS (
@@ -88,10 +90,42 @@ async def live_together(story: Story) -> Context:
     async with story.lab.database.transaction(ada) as tx:
         third: UUID = await tx.fetchval("SELECT workspace_id FROM datalane.create_workspace('Third')")
     await story.check("create_workspace", Context(third, ada.actor_id, Role.OWNER))
-    await story.as_admin(ada, "add_member", "bob@example.com", "viewer")
+    await join(story, ada, bob)
     await story.as_admin(ada, "change_member", bob.actor_id, "member", "suspended")
     await story.as_admin(ada, "remove_member", bob.actor_id)
+    invite = await come_back(story, ada)
+    await story.as_admin(ada, "revoke_invite", invite)
+    await join(story, ada, bob)
+    there = Context(ada.workspace_id, bob.actor_id, Role.MEMBER)
+    async with story.lab.database.transaction(there) as tx:
+        await tx.execute("SELECT datalane.leave_workspace()")
+    await story.check("leave_workspace", ada)
+    await join(story, ada, bob)
+    async with story.lab.database.transaction(ada) as tx:
+        await tx.execute("SELECT datalane.transfer_ownership($1)", bob.actor_id)
+    await story.check("transfer_ownership", ada)
     return ada
+
+
+async def come_back(story: Story, home: Context) -> UUID:
+    """An invite to bob, with a secret that is known here."""
+    invite = uuid7()
+    secret = hashlib.sha256(b"invited").digest()
+    async with story.lab.database.transaction(home) as tx:
+        await tx.execute("SELECT datalane.create_invite($1, $2, 'bob@example.com', 'viewer', '7 days')", invite, secret)
+    await story.check("create_invite", home)
+    return invite
+
+
+async def join(story: Story, home: Context, person: Context) -> None:
+    invite, session = await come_back(story, home), uuid7().bytes * 2
+    async with story.lab.database.sign_in_door() as tx:
+        await tx.execute("SELECT datalane.start_session($1, $2, interval '1 hour')", person.actor_id, session)
+        await tx.execute(
+            "SELECT datalane.accept_invite($1, $2, $3, $4, 'c')",
+            *(session, home.workspace_id, invite, hashlib.sha256(b"invited").digest()),
+        )
+    await story.check("accept_invite", home)
 
 
 async def reuse_a_refresh_token(story: Story, home: Context) -> None:
@@ -140,9 +174,13 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
         "sign_up": {"workspace.created", "membership.added"},
         "create_workspace": {"workspace.created", "membership.added"},
         "create_workspace_for": {"workspace.created", "membership.added"},
-        "add_member": {"membership.added"},
+        "create_invite": {"membership.changed"},
+        "accept_invite": {"membership.added"},
+        "revoke_invite": {"membership.removed"},
         "change_member": {"membership.changed"},
         "remove_member": {"membership.removed"},
+        "leave_workspace": {"membership.removed"},
+        "transfer_ownership": {"membership.changed"},
         "refresh_session": {"security.anomaly"},
         **{verb: {"job.dead_lettered"} for verb in BURYING},
     }

@@ -38,9 +38,11 @@ class Site:
             person = await sign_up(self.client, who)
             self.headers[who] = {"Authorization": f"Bearer {person['token']}"}
             if who != "stranger":
-                member = {"email": f"{who}@example.com", "role": who}
-                added = await self.client.post("/workspaces/members/add", json=member, headers=self.headers["owner"])
-                assert added.status_code == 201, added.text
+                offer = {"email": f"{who}@example.com", "role": who}
+                invite = await self.client.post("/workspaces/invites/create", json=offer, headers=self.headers["owner"])
+                token = {"token": invite.json()["token"]}
+                joined = await self.client.post("/workspaces/invites/accept", json=token, headers=self.headers[who])
+                assert joined.status_code == 200, joined.text
                 self.headers[who]["X-Workspace-Id"] = str(self.workspace_id)
         return self.headers[who]
 

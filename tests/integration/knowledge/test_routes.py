@@ -196,7 +196,13 @@ async def fill(site: Site) -> dict[str, str]:
     for number in range(3):
         await site.bring_in(f"Page {number}".encode(), name=f"{number}.txt")
         await site.post("/api-keys/create", json={"name": f"key {number}"})
-    return {"/documents/list": "document_id", "/workspaces/members/list": "user_id", "/api-keys/list": "key_id"}
+    await site.post("/workspaces/invites/create", json={"email": "late@example.com", "role": "viewer"})
+    return {
+        "/documents/list": "document_id",
+        "/workspaces/members/list": "user_id",
+        "/workspaces/invites/list": "invite_id",
+        "/api-keys/list": "key_id",
+    }
 
 
 async def test_every_list_in_pages_is_walked_by_its_cursor_and_refuses_any_other(site: Site) -> None:

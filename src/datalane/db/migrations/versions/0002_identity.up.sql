@@ -60,6 +60,7 @@ CREATE TABLE datalane.api_keys (
     name text NOT NULL CONSTRAINT name_is_short CHECK (length(name) <= 200),
     secret_hash bytea NOT NULL CONSTRAINT secret_hash_is_sha256 CHECK (octet_length(secret_hash) = 32),
     role text NOT NULL CONSTRAINT role_is_known CHECK (role IN ('viewer', 'member', 'admin', 'owner')),
+    scopes text[] CONSTRAINT scopes_are_few CHECK (cardinality(scopes) BETWEEN 1 AND 100),
     created_by uuid NOT NULL,
     created_at timestamptz NOT NULL,
     expires_at timestamptz,
@@ -188,18 +189,19 @@ BEGIN
 END $$;
 
 -- Who an API key stands for. Its role is never above what its creator holds now, and it stops with its creator's
--- membership. The time of use is kept to the minute, so that a busy key is not a hot row.
+-- membership. Scopes narrow the role further; the caller holds it to them, null is all that the role may. The time of use is kept to the minute, so that a busy key is not a hot row.
 CREATE FUNCTION datalane.find_api_key(
     workspace uuid, key uuid, secret_hash bytea, now timestamptz DEFAULT NULL)
-RETURNS TABLE (key_id uuid, created_by uuid, expires_at timestamptz, role text)
+RETURNS TABLE (key_id uuid, created_by uuid, expires_at timestamptz, role text, scopes text[])
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
     at constant timestamptz := coalesce(find_api_key.now, clock_timestamp()); used timestamptz;
 BEGIN
     SELECT k.key_id, k.created_by, k.expires_at, k.last_used_at,
-           CASE WHEN datalane.role_rank(k.role) <= datalane.role_rank(m.role) THEN k.role ELSE m.role END
-    INTO find_api_key.key_id, find_api_key.created_by, find_api_key.expires_at, used, find_api_key.role
+           CASE WHEN datalane.role_rank(k.role) <= datalane.role_rank(m.role) THEN k.role ELSE m.role END, k.scopes
+    INTO find_api_key.key_id, find_api_key.created_by, find_api_key.expires_at, used, find_api_key.role,
+         find_api_key.scopes
     FROM datalane.api_keys k
     JOIN datalane.memberships m ON m.workspace_id = k.workspace_id AND m.user_id = k.created_by AND m.status = 'active'
     WHERE k.workspace_id = workspace AND k.key_id = key AND k.secret_hash = find_api_key.secret_hash
@@ -278,110 +280,51 @@ BEGIN
         ORDER BY m.user_id LIMIT most;
 END $$;
 
--- The role someone may hold by grant: not the owner's, which changes hands by transfer only.
-CREATE FUNCTION datalane.require_grantable(role text)
-RETURNS void LANGUAGE plpgsql STABLE SET search_path = '' AS $$
-BEGIN
-    IF role = 'owner' THEN
-        RAISE EXCEPTION 'a workspace has exactly one owner; ownership is transferred, not granted' USING ERRCODE = 'DL409';
-    ELSIF datalane.role_rank(role) = 0 THEN
-        RAISE EXCEPTION 'the role must be viewer, member or admin' USING ERRCODE = 'DL400';
-    END IF;
-END $$;
-
--- Add someone who has an account; a removed member comes back with the new role. Answers the user's id.
-CREATE FUNCTION datalane.add_member(email text, role text, now timestamptz DEFAULT NULL)
-RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
-DECLARE
-    at constant timestamptz := coalesce(now, clock_timestamp()); member uuid;
-BEGIN
-    PERFORM datalane.require_rank(3);
-    PERFORM datalane.require_grantable(add_member.role);
-    SELECT u.user_id INTO member FROM datalane.users u WHERE u.email = lower(add_member.email);
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'nobody with this e-mail address has an account; they sign up first' USING ERRCODE = 'DL404';
-    END IF;
-    INSERT INTO datalane.memberships AS m (workspace_id, user_id, role, status, created_at, updated_at)
-    VALUES (app.workspace_id(), member, add_member.role, 'active', at, at)
-    ON CONFLICT (workspace_id, user_id) DO UPDATE
-        SET role = EXCLUDED.role, status = 'active', updated_at = EXCLUDED.updated_at WHERE m.status = 'removed';
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'this person is a member already; change the membership instead' USING ERRCODE = 'DL409';
-    END IF;
-    PERFORM datalane.record_change(
-        app.workspace_id(), app.actor_id(), app.correlation_id(), 'membership.added', 'membership', member::text, NULL,
-        datalane.membership_json(app.workspace_id(), member, add_member.role, 'active'), at);
-    RETURN member;
-END $$;
-
--- A member of the context's workspace, locked for a change. The owner's membership is not changed this way.
-CREATE FUNCTION datalane.lock_member(member uuid)
-RETURNS datalane.memberships LANGUAGE plpgsql SET search_path = '' AS $$
-DECLARE
-    seen datalane.memberships;
-BEGIN
-    SELECT m.* INTO seen FROM datalane.memberships m
-    WHERE m.workspace_id = app.workspace_id() AND m.user_id = member AND m.status <> 'removed' FOR UPDATE;
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'no such member' USING ERRCODE = 'DL404';
-    ELSIF seen.role = 'owner' THEN
-        RAISE EXCEPTION 'the owner cannot be changed, suspended or removed; transfer the ownership first'
-            USING ERRCODE = 'DL409';
-    END IF;
-    RETURN seen;
-END $$;
-
--- Change the role, the status (`active` or `suspended`), or both.
-CREATE FUNCTION datalane.change_member(
-    member uuid, new_role text DEFAULT NULL, new_status text DEFAULT NULL, now timestamptz DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
-DECLARE
-    at constant timestamptz := coalesce(now, clock_timestamp()); seen datalane.memberships;
-BEGIN
-    PERFORM datalane.require_rank(3);
-    IF new_role IS NOT NULL THEN
-        PERFORM datalane.require_grantable(new_role);
-    END IF;
-    IF new_status NOT IN ('active', 'suspended') THEN
-        RAISE EXCEPTION 'the status must be active or suspended' USING ERRCODE = 'DL400';
-    END IF;
-    seen := datalane.lock_member(member);
-    UPDATE datalane.memberships m
-    SET role = coalesce(new_role, m.role), status = coalesce(new_status, m.status), updated_at = at
-    WHERE m.workspace_id = app.workspace_id() AND m.user_id = member;
-    PERFORM datalane.record_change(
-        app.workspace_id(), app.actor_id(), app.correlation_id(), 'membership.changed', 'membership', member::text,
-        datalane.membership_json(seen.workspace_id, member, seen.role, seen.status),
-        datalane.membership_json(seen.workspace_id, member, coalesce(new_role, seen.role), coalesce(new_status, seen.status)),
-        at);
-END $$;
-
--- End a membership, and the API keys that person created. Everybody may leave; to remove others takes an admin.
-CREATE FUNCTION datalane.remove_member(member uuid, now timestamptz DEFAULT NULL)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
-DECLARE
-    at constant timestamptz := coalesce(now, clock_timestamp()); seen datalane.memberships; key uuid;
-BEGIN
-    PERFORM datalane.require_rank(CASE WHEN member = app.actor_id() THEN 1 ELSE 3 END);
-    seen := datalane.lock_member(member);
-    UPDATE datalane.memberships m SET status = 'removed', updated_at = at
-    WHERE m.workspace_id = app.workspace_id() AND m.user_id = member;
-    FOR key IN
-        UPDATE datalane.api_keys k SET revoked_at = at
-        WHERE k.workspace_id = app.workspace_id() AND k.created_by = member AND k.revoked_at IS NULL RETURNING k.key_id
-    LOOP
-        PERFORM datalane.audit('api_key.revoked', 'api_key', key::text);
-    END LOOP;
-    PERFORM datalane.record_change(
-        app.workspace_id(), app.actor_id(), app.correlation_id(), 'membership.removed', 'membership', member::text,
-        datalane.membership_json(seen.workspace_id, member, seen.role, seen.status),
-        datalane.membership_json(seen.workspace_id, member, seen.role, 'removed'), at);
-END $$;
-
 -- API keys. A key made by a key belongs to the person behind the first one.
 
+-- The active member who acts: the person at the door, or whoever created the key at the door. The membership is held as
+-- it is until the transaction ends, so that what its holder makes here cannot escape a removal at the same time.
+CREATE FUNCTION datalane.acting_member()
+RETURNS uuid LANGUAGE plpgsql SET search_path = '' AS $$
+DECLARE
+    person uuid;
+BEGIN
+    SELECT m.user_id INTO person FROM datalane.memberships m
+    WHERE m.workspace_id = app.workspace_id() AND m.status = 'active' AND m.user_id = coalesce(
+        (SELECT k.created_by FROM datalane.api_keys k
+         WHERE k.workspace_id = app.workspace_id() AND k.key_id = app.actor_id()), app.actor_id())
+    FOR SHARE OF m;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'only an active member may do this' USING ERRCODE = 'DL403';
+    END IF;
+    RETURN person;
+END $$;
+
+-- Raises when a key that is made by a key would be more than that one: in what it may do, or in how long it lives.
+CREATE FUNCTION datalane.require_no_more_than_the_key_at_the_door(scopes text[], expires_at timestamptz)
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+DECLARE
+    own record;
+BEGIN
+    SELECT k.scopes, k.expires_at INTO own FROM datalane.api_keys k
+    WHERE k.workspace_id = app.workspace_id() AND k.key_id = app.actor_id();
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    IF own.scopes IS NOT NULL AND (scopes IS NULL OR EXISTS (
+        SELECT FROM unnest(scopes) AS s (wanted)
+        WHERE s.wanted <> ALL (own.scopes) AND regexp_replace(s.wanted, '[^.]+$', '*') <> ALL (own.scopes))) THEN
+        RAISE EXCEPTION 'an API key cannot make one with scopes that it lacks' USING ERRCODE = 'DL403';
+    ELSIF own.expires_at IS NOT NULL AND (expires_at IS NULL OR expires_at > own.expires_at) THEN
+        RAISE EXCEPTION 'an API key cannot make one that outlives it; give an expires_at not after %', own.expires_at
+            USING ERRCODE = 'DL403';
+    END IF;
+END $$;
+
+-- Scopes are names of permissions, or a resource with `.*`; null is all that the role may. Answers when it was made.
 CREATE FUNCTION datalane.create_api_key(
-    key uuid, secret_hash bytea, name text, role text, expires_at timestamptz, now timestamptz DEFAULT NULL)
+    key uuid, secret_hash bytea, name text, role text, expires_at timestamptz, scopes text[] DEFAULT NULL,
+    now timestamptz DEFAULT NULL)
 RETURNS timestamptz LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); creator uuid;
@@ -393,31 +336,33 @@ BEGIN
         RAISE EXCEPTION 'an API key cannot hold a role above its creator''s' USING ERRCODE = 'DL403';
     ELSIF create_api_key.expires_at <= at THEN
         RAISE EXCEPTION 'expires_at must be in the future' USING ERRCODE = 'DL400';
+    ELSIF cardinality(create_api_key.scopes) NOT BETWEEN 1 AND 100 OR EXISTS (
+        SELECT FROM unnest(create_api_key.scopes) AS s (scope)
+        WHERE (s.scope ~ '^[a-z][a-z_]*(\.[a-z][a-z_]*)*\.([a-z][a-z_]*|\*)$') IS NOT TRUE) THEN
+        RAISE EXCEPTION 'scopes are 1 to 100 names of permissions, or a resource with .*' USING ERRCODE = 'DL400';
     END IF;
-    SELECT m.user_id INTO creator FROM datalane.memberships m
-    WHERE m.workspace_id = app.workspace_id() AND m.status = 'active' AND m.user_id = coalesce(
-        (SELECT k.created_by FROM datalane.api_keys k
-         WHERE k.workspace_id = app.workspace_id() AND k.key_id = app.actor_id()), app.actor_id());
-    IF NOT FOUND THEN
-        RAISE EXCEPTION 'only an active member can create API keys' USING ERRCODE = 'DL403';
-    END IF;
-    INSERT INTO datalane.api_keys (workspace_id, key_id, name, secret_hash, role, created_by, created_at, expires_at)
-    VALUES (app.workspace_id(), key, create_api_key.name, create_api_key.secret_hash, create_api_key.role, creator, at,
-            create_api_key.expires_at);
+    creator := datalane.acting_member();
+    PERFORM datalane.require_no_more_than_the_key_at_the_door(create_api_key.scopes, create_api_key.expires_at);
+    INSERT INTO datalane.api_keys (workspace_id, key_id, name, secret_hash, role, scopes, created_by, created_at,
+                                   expires_at)
+    VALUES (app.workspace_id(), key, create_api_key.name, create_api_key.secret_hash, create_api_key.role,
+            create_api_key.scopes, creator, at, create_api_key.expires_at);
     PERFORM datalane.audit('api_key.created', 'api_key', key::text, NULL, jsonb_build_object(
-        'name', create_api_key.name, 'role', create_api_key.role, 'expires_at', create_api_key.expires_at));
+        'name', create_api_key.name, 'role', create_api_key.role, 'scopes', create_api_key.scopes,
+        'expires_at', create_api_key.expires_at));
     RETURN at;
 END $$;
 
 CREATE FUNCTION datalane.list_api_keys(following uuid DEFAULT NULL, most integer DEFAULT 100)
-RETURNS TABLE (key_id uuid, name text, role text, created_by uuid, created_at timestamptz, expires_at timestamptz,
-               revoked_at timestamptz, last_used_at timestamptz)
+RETURNS TABLE (key_id uuid, name text, role text, scopes text[], created_by uuid, created_at timestamptz,
+               expires_at timestamptz, revoked_at timestamptz, last_used_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM datalane.require_rank(3);
     RETURN QUERY
-        SELECT k.key_id, k.name, k.role, k.created_by, k.created_at, k.expires_at, k.revoked_at, k.last_used_at
+        SELECT k.key_id, k.name, k.role, k.scopes, k.created_by, k.created_at, k.expires_at, k.revoked_at,
+               k.last_used_at
         FROM datalane.api_keys k
         WHERE k.workspace_id = app.workspace_id() AND (following IS NULL OR k.key_id > following)
         ORDER BY k.key_id LIMIT most;
@@ -473,10 +418,7 @@ TO datalane_signin;
 GRANT EXECUTE ON FUNCTION
     datalane.create_workspace(text, timestamptz),
     datalane.list_members(uuid, integer),
-    datalane.add_member(text, text, timestamptz),
-    datalane.change_member(uuid, text, text, timestamptz),
-    datalane.remove_member(uuid, timestamptz),
-    datalane.create_api_key(uuid, bytea, text, text, timestamptz, timestamptz),
+    datalane.create_api_key(uuid, bytea, text, text, timestamptz, text[], timestamptz),
     datalane.list_api_keys(uuid, integer),
     datalane.revoke_api_key(uuid, timestamptz)
 TO datalane_app;

@@ -10,7 +10,7 @@ Stories: F2-E2, F2-E3.
 from datalane.db.migrate import run_sql
 
 revision = "0008"
-down_revision = "0006"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
