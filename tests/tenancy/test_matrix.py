@@ -6,9 +6,8 @@ import re
 
 import asyncpg
 import pytest
-from tests.tenancy.catalog import tables
 
-from datalane.contracts.authorization import CLASS_RULES, MATRIX, MEMBER_ROLES, Permission
+from datalane.contracts.authorization import MATRIX, MEMBER_ROLES, Permission
 from datalane.contracts.context import Role
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
