@@ -12,6 +12,7 @@ from datalane.ops.isolation.rules import Fault
 
 GUARD = re.compile(r"\bBEGIN\s+PERFORM\s+datalane\.require_rank\(([^;]*)\)\s*;")
 _CONSTANT_ID = re.compile(r"'(?!0{8}-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'")
+_EQUATION = re.compile(r"(?:\b(\w+)\.|(?<![\w.)]))workspace_id\s*(?:=|IN\b)\s*([\w.()]+)")
 _REFERENCE = re.compile(
     r"\b(?:FROM|JOIN|UPDATE|USING)\s+([a-z_]\w*\.[a-z_]\w*)(?:\s+(?:AS\s+)?(?!(?:SET|WHERE|ON|JOIN|LEFT|CROSS|ORDER|LIMIT|USING"
     r"|GROUP|UNION|FOR|LOOP)\b)([a-z]\w*))?",
@@ -87,13 +88,31 @@ def _names_the_workspace(catalog: Catalog, verb: Verb) -> Iterator[str]:
     if _CONSTANT_ID.search(verb.code):
         yield "it holds the id of a row or a workspace as a constant"
     for statement in verb.code.split(";"):
-        for found in _REFERENCE.finditer(statement):
-            table = catalog.relations.get(found[1])
-            if table is None or not table.has_workspace:
-                continue
-            alias = found[2]
+        used = [
+            (table, found)
+            for found in _REFERENCE.finditer(statement)
+            if (table := catalog.relations.get(found[1])) is not None and table.has_workspace
+        ]
+        anchored = _anchored(statement, {found[2] or "" for _, found in used})
+        for table, found in used:
+            alias = found[2] or ""
             column = rf"\b{alias}\.workspace_id\b" if alias else r"(?<![\w.])workspace_id\b"
             uses = len(re.findall(rf"{column}\s*(?:=|IN\b)|=\s*{column}", statement))
             references = len(re.findall(rf"{re.escape(found[0])}\b", statement))
-            if uses < references:
-                yield f"a statement on {table.name} does not say {(alias + '.') if alias else ''}workspace_id = …"
+            if uses < references or alias not in anchored:
+                yield f"a statement on {table.name} does not say {alias + '.' if alias else ''}workspace_id = …"
+
+
+def _anchored(statement: str, aliases: set[str]) -> set[str]:
+    """Those whose workspace is compared with something given, themselves or through one that they are joined with."""
+    anchored, joined = set[str](), list[set[str]]()
+    for left, right in _EQUATION.findall(statement):
+        other = right.removesuffix(".workspace_id")
+        if other != right and other in aliases and left in aliases:
+            joined.append({left, other})
+        else:
+            anchored |= {left, other} & aliases
+    for _ in joined:
+        for pair in joined:
+            anchored |= pair if pair & anchored else set()
+    return anchored

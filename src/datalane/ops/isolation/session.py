@@ -57,7 +57,8 @@ class Session:
     @classmethod
     @contextmanager
     def opened(cls, url: str) -> Iterator[Session]:
-        with psycopg.connect(url, autocommit=True) as connection:
+        """A faulty verb may run for ever, so every statement has ten seconds."""
+        with psycopg.connect(url, autocommit=True, options="-c statement_timeout=10s") as connection:
             yield cls(connection)
 
     def try_(self, sql: str) -> Outcome:
