@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from datalane.cli.output import AsJson, print_json
-
-if TYPE_CHECKING:
-    from datalane.ops.isolation.prove import RouteProof
 
 isolation = typer.Typer(help="The wall between workspaces, proved.", no_args_is_help=True)
 _FAULTS_FOUND = 1
@@ -38,6 +35,7 @@ def prove(
 ) -> None:
     """Try every table, verb and role of a scratch database, then faults in it that must be noticed."""
     from datalane.cli.isolation_report import print_report
+    from datalane.cli.isolation_routes import route_proof
     from datalane.cli.progress import steps
     from datalane.ops.isolation.prove import Selection
     from datalane.ops.isolation.prove import prove as prove_wall
@@ -45,14 +43,9 @@ def prove(
 
     selection = Selection(frozenset(table or ()), mutants)
     with steps() as step, open_scratch(tables_file) as scratch:
-        report = prove_wall(scratch, selection, step, _route_proof())
+        report = prove_wall(scratch, selection, step, None if selection.tables else route_proof)
     if as_json:
         print_json(report.as_dict())
     else:
         print_report(report)
     raise typer.Exit(0 if report.holds else _FAULTS_FOUND)
-
-
-def _route_proof() -> RouteProof | None:
-    """The proof of the HTTP routes, which takes its place beside that of the database."""
-    return None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -32,6 +36,8 @@ from datalane.identity.accounts import Identity
 from datalane.knowledge import routes as knowledge_routes
 from datalane.knowledge.runtime import open_knowledge
 from datalane.ops.isolation import route_table
+from datalane.ops.isolation.prove import Step
+from datalane.ops.isolation.report import RouteReport
 from datalane.ops.isolation.route_mutants import (
     GuardFault,
     HeaderBelieved,
@@ -41,10 +47,13 @@ from datalane.ops.isolation.route_mutants import (
     Unguarded,
 )
 from datalane.ops.isolation.route_table import Route
-from datalane.ops.isolation.routes import RouteReport, prove_routes
+from datalane.ops.isolation.routes import RouteProof, prove_routes
+from datalane.ops.isolation.scratch import Scratch
 from datalane.ops.isolation.wire import Wire, open_watched
-from datalane.settings import Settings
+from datalane.settings import AttemptSettings, Rate, Settings
 
+_OFTEN = Rate(1_000_000, timedelta(seconds=1))
+_UNLIMITED = AttemptSettings(sign_in=_OFTEN, sign_in_address=_OFTEN, client=_OFTEN, sign_up=_OFTEN, refresh=_OFTEN)
 _HEADER = "x-workspace-id"
 
 
@@ -145,13 +154,25 @@ def route_values(app: FastAPI) -> Iterator[Route]:
         )
 
 
+def route_proof(scratch: Scratch, step: Step) -> RouteReport:
+    """The proof of the lane's own routes, beside that of the database."""
+    with step("trying routes"), tempfile.TemporaryDirectory(prefix="datalane-routes-") as home:
+        settings = settings_of(Path(home), scratch.roles.prefix)
+        return asyncio.run(prove_application(scratch.superuser_url, scratch.login_url, settings)).report
+
+
+def settings_of(home: Path, role_prefix: str = "datalane") -> Settings:
+    """The proof knocks more often than anybody may, and its defaults do not come from this machine's environment."""
+    return Settings(home=home, role_prefix=role_prefix, attempts=_UNLIMITED)
+
+
 async def prove_application(
     superuser_url: str,
     database_url: str,
     settings: Settings,
     domains: Sequence[MakeRouter] = (),
     only: Callable[[Route], bool] = lambda route: True,
-) -> RouteReport:
+) -> RouteProof:
     """Prove the lane's own routes, and those of `domains`, on a freshly prepared database of a scratch cluster.
 
     `settings.home` is where originals are kept meanwhile. `superuser_url` is of the same database. `only` picks routes.

@@ -21,10 +21,12 @@ from enum import StrEnum
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 from datalane.ops.isolation.asking import Answer, Asker
+from datalane.ops.isolation.cells import Cell, Verdict
 from datalane.ops.isolation.route_seeds import Seed, seeds_of
 from datalane.ops.isolation.route_table import Access, Call, Place, Route
 from datalane.ops.isolation.route_world import MEMBER_ROLES, OTHER, Actor, World, twin
 
+TOO_TIGHT = "too tight"
 UNBOUND = "a query does not name the workspace"
 ROLES = (*MEMBER_ROLES, Role.OWNER)
 
@@ -52,6 +54,12 @@ class RouteCell:
     def title(self) -> str:
         without = "" if self.layer is Layer.NONE else f", without {self.layer}"
         return f"{self.route.name}: {self.probe}, by {self.actor}{without}"
+
+    def outcome(self, fault: str) -> Cell:
+        """What `attempt` answered, as a cell of the whole proof."""
+        verdict = Verdict.TOO_TIGHT if fault.startswith(TOO_TIGHT) else Verdict.LEAK
+        without = "" if self.layer is Layer.NONE else f", without {self.layer}"
+        return Cell(self.route.name, f"{self.probe}{without}", self.actor, verdict if fault else Verdict.HOLDS, fault)
 
 
 @dataclass(frozen=True)
@@ -227,7 +235,7 @@ class Examiner:
         nobody = Actor("no credential", {}, known=False)
         first = await self._ask_empty((trial.route.name, "", "", trial.layer), trial.route, trial.call, nobody)
         if not trial.answer.worked:
-            return f"too tight: a valid request was refused: {trial.answer}"
+            return f"{TOO_TIGHT}: a valid request was refused: {trial.answer}"
         return _differ(trial.answer, first)
 
     async def _judge_outsider(self, trial: Trial) -> str:
@@ -251,7 +259,7 @@ class Examiner:
 
     async def _judge_allowed(self, trial: Trial) -> str:
         if not trial.answer.worked:
-            return f"too tight: the role may, and the answer is {trial.answer}"
+            return f"{TOO_TIGHT}: the role may, and the answer is {trial.answer}"
         if trial.actor.name != Role.OWNER.value:
             return ""
         self.usual.setdefault((trial.route.name, trial.seed.name), trial.answer)

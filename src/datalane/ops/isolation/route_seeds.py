@@ -41,6 +41,14 @@ def _cite(world: World, actor: Actor) -> Call:
     return Call(body={"segments": [{"text": f"Herons of {HOME}.", "citations": [citation]}]})
 
 
+def _revoke(world: World, actor: Actor) -> Call:
+    """Everybody revokes a session of their own; who is nobody tries the owner's."""
+    person = actor.person or world.home.owner
+    return Call(
+        body={"session_id": world.home.things["session_id"] if person == world.home.owner else person.session_id}
+    )
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
     "POST /auth/sign-up": [
         Seed(
@@ -57,6 +65,12 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
         )
     ],
     "POST /auth/sign-out": [Seed(lambda world, actor: Call(), keys="refused")],
+    "POST /auth/refresh": [
+        Seed(lambda world, actor: Call(body={"refresh_token": world.people["spare"].refresh_token}))
+    ],
+    "POST /auth/sign-out-everywhere": [Seed(lambda world, actor: Call(), keys="refused")],
+    "GET /auth/sessions/list": [Seed(lambda world, actor: Call(), keys="refused")],
+    "POST /auth/sessions/revoke": [Seed(_revoke, keys="refused")],
     "POST /workspaces/create": [Seed(lambda world, actor: Call(body={"name": HOME}), keys="refused")],
     "POST /workspaces/members/add": [
         Seed(lambda world, actor: Call(body={"email": world.people["spare"].email, "role": "viewer"}))

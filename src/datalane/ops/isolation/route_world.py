@@ -32,6 +32,8 @@ class Person:
     email: str
     password: str
     token: str
+    refresh_token: str
+    session_id: str
     workspace_id: UUID
 
     def headers(self, workspace_id: UUID | str | None = None) -> dict[str, str]:
@@ -127,7 +129,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     home = Space(people["owner"].workspace_id, people["owner"], HOME)
     other = Space(people["stranger"].workspace_id, people["stranger"], OTHER)
     maker = _Maker(asker, {route.name: route for route in routes})
-    world = World(home, other, people, await maker.expired_session(people["owner"]), database.roles.app)
+    world = World(home, other, people, await maker.expired_session(home), database.roles.app)
     await maker.join(home, people)
     await maker.join(other, {"member": people["neighbour"]})
     home.things["user_id"] = str(people["target"].user_id)
@@ -136,7 +138,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
         await maker.fill(space, with_shared_file=space is other)
         await maker.page(space)
     for space in (home, other):
-        space.ids = (await maker.ids(space)) - {str(UUID(int=0))}
+        space.ids = await maker.ids(space) | set(space.things.values())
     world.relations = await asker.ledger.relations()
     await asker.ledger.keep()
     return world
@@ -161,7 +163,15 @@ async def _people(database: Database, settings: Settings) -> dict[str, Person]:
         )
         made = await sign_up(database, account, sessions=settings.sessions, correlation_id=new_correlation_id())
         assert made.workspace_id is not None
-        return Person(made.user_id, account.email, account.password, made.token, made.workspace_id)
+        return Person(
+            made.user_id,
+            account.email,
+            account.password,
+            made.token,
+            made.refresh_token,
+            str(made.session_id),
+            made.workspace_id,
+        )
 
     names = ["owner", *MEMBER_ROLES, "suspended", "removed", "target", "spare", "stranger", "neighbour"]
     return dict(zip(map(str, names), await asyncio.gather(*map(make, names)), strict=True))
@@ -197,6 +207,7 @@ class _Maker:
     async def fill(self, space: Space, *, with_shared_file: bool) -> None:
         things = space.things
         things["workspace_id"] = str(space.workspace_id)
+        things["session_id"] = (await self.sign_in(space))["session_id"]
         texts = [f"Herons of {space.word} stand in the reeds.", f"Lighthouses of {space.word} shine far."]
         for text in texts:
             call = Call(body={"text": text, "source_title": f"About {space.word}"})
@@ -240,17 +251,21 @@ class _Maker:
     async def page(self, space: Space) -> None:
         """The cursor after the first row of every list."""
         for route in self.routes.values():
-            if route.access is Access.PERMISSION and any(place.is_cursor for place in route.places()):
+            if route.access is not Access.PUBLIC and any(place.is_cursor for place in route.places()):
                 found = await self.make(space, route.name, Call(query={"page_size": "1"}))
                 if found.get("next_cursor"):
                     space.cursors[route.name] = found["next_cursor"]
 
-    async def expired_session(self, person: Person) -> str:
-        route = self.routes["POST /auth/sign-in"]
-        credentials = {"email": person.email, "password": person.password}
-        made = _made(route.name, await self.asker.send(route, Call(body=credentials), {}))
+    async def expired_session(self, space: Space) -> str:
+        """A token of a session of the owner's that has expired."""
+        made = await self.sign_in(space)
         await self._age("sessions", "session_id", made["session_id"])
         return str(made["token"])
+
+    async def sign_in(self, space: Space) -> Any:
+        """One more session of the owner's."""
+        credentials = {"email": space.owner.email, "password": space.owner.password}
+        return await self.make(space, "POST /auth/sign-in", Call(body=credentials))
 
     async def _age(self, table: str, column: str, key: str) -> None:
         past = "clock_timestamp() - interval"

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 from datalane.db.database import Database
 from datalane.errors import ConfigurationError
 from datalane.ops.isolation.asking import asking
+from datalane.ops.isolation.cells import Cell
 from datalane.ops.isolation.ledger import Ledger
+from datalane.ops.isolation.report import RouteReport, Uncovered
 from datalane.ops.isolation.route_cells import UNBOUND, Examiner, Layer, RouteCell
 from datalane.ops.isolation.route_mutants import Face, Mutant, mutants_of, without
 from datalane.ops.isolation.route_table import Route
@@ -22,12 +23,30 @@ from datalane.settings import Settings
 
 
 @dataclass(frozen=True)
-class Leak:
-    """A cell that did not hold, and what happened."""
+class RouteProof:
+    """Outcomes of all cells, and of each mutant what noticed it."""
 
-    route: str
-    cell: str
-    fault: str
+    routes: int
+    cells: Sequence[Cell]
+    uncovered: Sequence[Uncovered]
+    kills: Sequence[Kill]
+    survivors: Sequence[str]
+    seconds: float
+
+    @property
+    def leaks(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell.is_fault]
+
+    @property
+    def holds(self) -> bool:
+        """A proof of nothing does not hold."""
+        return bool(self.cells and self.kills) and not (self.leaks or self.uncovered or self.survivors)
+
+    @property
+    def report(self) -> RouteReport:
+        """As it stands beside the proof of the database."""
+        killers = Counter(kill.by for kill in self.kills)
+        return RouteReport(self.routes, self.cells, self.uncovered, killers, self.survivors)
 
 
 @dataclass(frozen=True)
@@ -40,43 +59,8 @@ class Kill:
 
     @property
     def by(self) -> str:
-        """`behaviour`, or `rule` when the answer was right and only the query gave it away."""
-        return "rule" if self.fault.startswith(UNBOUND) else "behaviour"
-
-
-@dataclass
-class RouteReport:
-    """`uncovered` are routes without cells, with the reason; `survivors` mutants that nothing noticed."""
-
-    routes: int = 0
-    cells: int = 0
-    leaks: list[Leak] = field(default_factory=list)
-    uncovered: list[str] = field(default_factory=list)
-    kills: list[Kill] = field(default_factory=list)
-    survivors: list[str] = field(default_factory=list)
-    seconds: float = 0.0
-
-    @property
-    def mutants(self) -> int:
-        return len(self.kills) + len(self.survivors)
-
-    @property
-    def holds(self) -> bool:
-        """A proof of nothing does not hold."""
-        return bool(self.cells and self.mutants) and not (self.leaks or self.uncovered or self.survivors)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "routes": self.routes,
-            "cells": self.cells,
-            "leaks": [vars(leak) for leak in self.leaks],
-            "uncovered": self.uncovered,
-            "mutants": self.mutants,
-            "killed": len(self.kills),
-            "killed_by": dict(Counter(kill.by for kill in self.kills)),
-            "survivors": self.survivors,
-            "seconds": round(self.seconds, 1),
-        }
+        """`behaviour`, or `lint` when every answer was right and only the query gave it away."""
+        return "lint" if self.fault.startswith(UNBOUND) else "behaviour"
 
 
 @asynccontextmanager
@@ -98,22 +82,19 @@ async def prove_routes(
     database: Database,
     settings: Settings,
     only: Callable[[Route], bool] = lambda route: True,
-) -> RouteReport:
+) -> RouteProof:
     """Try every cell and hunt every mutant. `database` is the application's own, opened with `open_watched`.
 
     Raises `DatalaneError` when no two workspaces can be made to try it on.
     """
-    routes = [route for route in face.routes if only(route)]
-    began, report = time.perf_counter(), RouteReport(routes=len(routes))
+    routes, began = [route for route in face.routes if only(route)], time.perf_counter()
     async with examining(face, superuser_url, wire, database, settings) as examiner:
-        proof = _Proof(face, routes, examiner, report)
-        cells = [cell for route in routes for cell in proof.cells_of(route)]
-        report.cells = len(cells)
-        await proof.try_all(cells)
+        proof = _Proof(face, routes, examiner)
+        await proof.try_all([cell for route in routes for cell in proof.cells_of(route)])
         for layer in (Layer.NONE, Layer.DOOR, Layer.PREDICATES, Layer.POLICIES):
             await proof.hunt([mutant for mutant in proof.mutants() if mutant.layer is layer], layer)
-    report.seconds = time.perf_counter() - began
-    return report
+    seconds = time.perf_counter() - began
+    return RouteProof(len(routes), proof.cells, proof.uncovered, proof.kills, proof.survivors, seconds)
 
 
 @dataclass
@@ -121,15 +102,18 @@ class _Proof:
     face: Face
     routes: Sequence[Route]
     examiner: Examiner
-    report: RouteReport
     by_route: dict[str, list[RouteCell]] = field(default_factory=dict)
+    cells: list[Cell] = field(default_factory=list)
+    uncovered: list[Uncovered] = field(default_factory=list)
+    kills: list[Kill] = field(default_factory=list)
+    survivors: list[str] = field(default_factory=list)
 
     def cells_of(self, route: Route) -> Sequence[RouteCell]:
         if route.name not in self.by_route:
             try:
                 found = list(self.examiner.cells(route))
             except (ConfigurationError, LookupError) as error:
-                self.report.uncovered.append(f"{route.name}: {error}")
+                self.uncovered.append(Uncovered(route.name, str(error)))
                 found = []
             self.by_route[route.name] = found
         return self.by_route[route.name]
@@ -147,18 +131,16 @@ class _Proof:
             async with self._policies(layer):
                 for cell in cells:
                     if cell.layer is layer:
-                        fault = await self._attempt(cell)
-                        if fault:
-                            self.report.leaks.append(Leak(cell.route.name, cell.title, fault))
+                        self.cells.append(cell.outcome(await self._attempt(cell)))
 
     async def hunt(self, mutants: Sequence[Mutant], layer: Layer) -> None:
         async with self._policies(layer):
             for mutant in mutants:
                 kill = await self._hunt(mutant)
                 if kill is None:
-                    self.report.survivors.append(mutant.title)
+                    self.survivors.append(mutant.title)
                 else:
-                    self.report.kills.append(kill)
+                    self.kills.append(kill)
 
     async def _hunt(self, mutant: Mutant) -> Kill | None:
         """With the layer away in which it hides first, then with everything in place."""
