@@ -128,11 +128,10 @@ class Examiner:
     def _roles(self, route: Route, seed: Seed) -> Iterator[RouteCell]:
         least = _least(route, seed)
         for actor in self.world.roles():
-            if actor.by_key and seed.keys == "elsewhere":
-                continue
             refused = actor.by_key and seed.keys == "refused"
             allowed = not refused and actor.role is not None and actor.role.rank >= least.rank
-            yield self._cell(route, seed, actor, self._judge_allowed if allowed else self._judge_denied)
+            judge = self._judge_stuck if actor.role in seed.stuck else self._judge_allowed
+            yield self._cell(route, seed, actor, judge if allowed else self._judge_denied)
 
     def _foreign(self, route: Route, layer: Layer) -> Iterator[RouteCell]:
         """Every id of the other workspace in every place; without a layer, those that name what the place is for."""
@@ -264,6 +263,10 @@ class Examiner:
             return ""
         self.usual.setdefault((trial.route.name, trial.seed.name), trial.answer)
         return self._unbound(trial.answer)
+
+    async def _judge_stuck(self, trial: Trial) -> str:
+        stuck = trial.answer.status == 409 and not trial.answer.changes
+        return "" if stuck else f"the state of things forbids it, and the answer is {trial.answer}"
 
     async def _judge_usual(self, trial: Trial) -> str:
         usual = self.usual.get((trial.route.name, trial.seed.name))

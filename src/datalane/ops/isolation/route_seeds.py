@@ -20,20 +20,19 @@ Build = Callable[[World, Actor], Call]
 @dataclass(frozen=True)
 class Seed:
     """A way to call a route. `permission` is narrower than the route's own where a service asks for more. `keys` says
-    how an API key fares: as its role, refused whatever its role, or not tried because another seed tries it."""
+    how an API key fares: as its role, or refused whatever its role. For `stuck` roles the state of things forbids, with
+    409, what their permission allows."""
 
     build: Build
     name: str = "request"
     permission: str | None = None
-    keys: Literal["by role", "refused", "elsewhere"] = "by role"
+    keys: Literal["by role", "refused"] = "by role"
+    stuck: frozenset[Role] = frozenset()
 
 
-def _leave(world: World, actor: Actor) -> Call:
-    """Everybody may leave but the owner, who removes somebody instead."""
-    leaves = actor.person is not None and actor.role is not Role.OWNER
-    return Call(
-        body={"user_id": str(actor.person.user_id) if leaves and actor.person else world.home.things["user_id"]}
-    )
+def _accept(world: World, actor: Actor) -> Call:
+    """Everybody has an invite to a workspace that is neither of the two."""
+    return Call(body={"token": world.invites[(actor.person or world.people["owner"]).email]})
 
 
 def _cite(world: World, actor: Actor) -> Call:
@@ -72,19 +71,18 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     "GET /auth/sessions/list": [Seed(lambda world, actor: Call(), keys="refused")],
     "POST /auth/sessions/revoke": [Seed(_revoke, keys="refused")],
     "POST /workspaces/create": [Seed(lambda world, actor: Call(body={"name": HOME}), keys="refused")],
-    "POST /workspaces/members/add": [
+    "POST /workspaces/ownership/transfer": [
+        Seed(lambda world, actor: Call(body={"user_id": world.home.things["user_id"]}), keys="refused")
+    ],
+    "POST /workspaces/invites/create": [
         Seed(lambda world, actor: Call(body={"email": world.people["spare"].email, "role": "viewer"}))
     ],
+    "POST /workspaces/invites/accept": [Seed(_accept, keys="refused")],
     "POST /workspaces/members/change": [
         Seed(lambda world, actor: Call(body={"user_id": world.home.things["user_id"], "role": "member"}))
     ],
-    "POST /workspaces/members/remove": [
-        Seed(_leave, "leaving", keys="elsewhere"),
-        Seed(
-            lambda world, actor: Call(body={"user_id": world.home.things["user_id"]}),
-            "removing another",
-            permission="membership.remove",
-        ),
+    "POST /workspaces/members/leave": [
+        Seed(lambda world, actor: Call(), keys="refused", stuck=frozenset({Role.OWNER}))
     ],
     "POST /documents/upload": [Seed(lambda world, actor: Call(form={"title": HOME}, file=SHARED_FILE))],
     "POST /retrieval/citations": [Seed(_cite)],

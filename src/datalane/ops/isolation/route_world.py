@@ -81,6 +81,8 @@ class World:
     people: dict[str, Person]
     expired_token: str
     app_role: str
+    invites: dict[str, str] = field(default_factory=dict)
+    """Tokens of invites to a third workspace, by the address they are to."""
     relations: frozenset[str] = frozenset()
     """Tables and views whose rows belong to workspaces."""
 
@@ -137,6 +139,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
         await maker.page(space)
+    world.invites = await maker.invite(people)
     for space in (home, other):
         space.ids = await maker.ids(space) | set(space.things.values())
     world.relations = await asker.ledger.relations()
@@ -217,8 +220,21 @@ class _Maker:
             title = {"title": f"Upload of {space.word}"}
             uploaded = await self.make(space, "POST /documents/upload", Call(form=title, file=data))
             things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
+        offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
+        things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
         await self._cite(space)
         await self._keys(space)
+
+    async def invite(self, people: Mapping[str, Person]) -> dict[str, str]:
+        """Invites of everybody to the workspace of somebody who is in neither of the two."""
+        host, tokens = people["spare"], dict[str, str]()
+        third = Space(host.workspace_id, host, HOME)
+        for person in people.values():
+            if person is not host:
+                offer = Call(body={"email": person.email, "role": "viewer"})
+                made = await self.make(third, "POST /workspaces/invites/create", offer)
+                tokens[person.email] = made["token"] if made else ""
+        return tokens
 
     async def _cite(self, space: Space) -> None:
         asked = Call(body={"query": f"herons of {space.word}"})
