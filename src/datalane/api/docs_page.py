@@ -52,10 +52,16 @@ def _operation(method: str, path: str, operation: dict[str, Any], schemas: dict[
     parts = [f"<p>{escape(operation.get('description', ''))}</p>", _parameters(operation.get("parameters", []))]
     for media_type, content in operation.get("requestBody", {}).get("content", {}).items():
         parts.append(f"<h4>Body <code>{escape(media_type)}</code></h4>{_schema(content.get('schema', {}), schemas)}")
+    problems = []
     for status, response in operation.get("responses", {}).items():
+        if "application/problem+json" in response.get("content", {}):
+            problems.append(f"<tr><td>{escape(status)}</td><td>{escape(response.get('description', ''))}</td></tr>")
+            continue
         for media_type, content in response.get("content", {}).items():
             heading = f"<h4>{escape(status)} <code>{escape(media_type)}</code></h4>"
             parts.append(heading + _schema(content.get("schema", {}), schemas))
+    if problems:
+        parts.append(f"<h4>Problems</h4><table>{''.join(problems)}</table>")
     return (
         f'<details><summary><span class="method">{method.upper()}</span> <code>{escape(path)}</code>{role}</summary>'
         f"{''.join(parts)}</details>"

@@ -30,10 +30,20 @@ _PROBLEM = {
         },
     },
 }
-_ANSWER = {
-    "description": "A problem",
-    "content": {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}},
+_REASONS = {
+    400: "the form cannot be read",
+    401: "no good credential",
+    403: "the role, or the kind of credential, may not do this",
+    404: "it does not exist, or belongs to another workspace",
+    409: "the state of the thing forbids it, or a request with the same key is being answered",
+    413: "a limit of the lane, which the answer names",
+    422: "the request is not valid",
+    429: "too many attempts; try again after Retry-After seconds",
+    500: "something failed inside",
+    503: "the database does not answer",
+    507: "the lane's disk is full",
 }
+"""What a problem with each status means."""
 _BEARER = {"type": "http", "scheme": "bearer", "description": "A session token or an API key (`dl_…`)"}
 
 
@@ -79,7 +89,7 @@ def describe(app: FastAPI) -> dict[str, Any]:
 def _complete(operation: dict[str, Any], access: Access | None, method: str) -> None:
     responses = operation.setdefault("responses", {})
     responses.pop("422", None)
-    responses["default"] = _ANSWER
+    responses |= {str(status): _problem(status) for status in sorted(_statuses(operation, access, method))}
     parameters = operation.setdefault("parameters", [])
     parameters.append(_header("X-Correlation-Id", "ties the request to everything it causes; made when absent"))
     if access is None:
@@ -91,6 +101,30 @@ def _complete(operation: dict[str, Any], access: Access | None, method: str) -> 
     parameters.append(_header("X-Workspace-Id", "the workspace to act in; the oldest membership when absent"))
     if access.writes and method != "get":
         parameters.append(_header("Idempotency-Key", "the same key and body get the stored answer for 24 hours"))
+
+
+def _statuses(operation: dict[str, Any], access: Access | None, method: str) -> set[int]:
+    """The problems that a route may answer with: of the layers around every route, its guard, its body and its work."""
+    found = {422, 500, 503}
+    content = operation.get("requestBody", {}).get("content", {})
+    if content:
+        found |= {413}
+    if "multipart/form-data" in content:
+        found |= {400}
+    if access is not None:
+        found |= {401, 403, 404}
+    elif method != "get":
+        found |= {401, 403, 429}
+    if method != "get":
+        found |= {409}
+    if access is not None and access.late:
+        found |= {507}
+    return found
+
+
+def _problem(status: int) -> dict[str, Any]:
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    return {"description": _REASONS[status], "content": content}
 
 
 def _header(name: str, description: str) -> dict[str, Any]:
