@@ -14,6 +14,7 @@
     ├── LimitExceeded           413  a limit of the lane; the message names it
     ├── RateLimited             429  try again after `retry_after` seconds
     ├── DatabaseUnavailable     503  the database cannot be reached or refuses work
+    ├── IssuerUnavailable       503  the keys of an issuer of ID tokens cannot be fetched
     │   └── DatabaseRefused     503  it refuses the login, or knows no such database: waiting does not help
     └── ConfigurationError      500  a setting or the environment is wrong; the message says how to mend it
 
@@ -109,6 +110,11 @@ class DatabaseUnavailable(DatalaneError):
 
 class DatabaseRefused(DatabaseUnavailable):
     pass
+
+
+class IssuerUnavailable(DatalaneError):
+    code = "issuer_unavailable"
+    status = 503
 
 
 class ConfigurationError(DatalaneError):

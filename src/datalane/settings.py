@@ -6,12 +6,14 @@ variable's name and what would be right (`load_settings`).
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -131,6 +133,37 @@ class InviteSettings(BaseModel):
     lifetime: Duration = timedelta(days=7)
 
 
+class Issuer(BaseModel):
+    """An issuer of ID tokens (OpenID Connect): whom it must mean, where its keys are, how it may sign."""
+
+    issuer: Annotated[str, Field(min_length=1, max_length=500)]
+    audience: Annotated[str, Field(min_length=1)]
+    jwks_url: str
+    algorithms: Annotated[tuple[Literal["RS256", "ES256", "EdDSA", "Ed25519"], ...], Field(min_length=1)] = ("RS256",)
+
+    @field_validator("jwks_url")
+    @classmethod
+    def _private(cls, value: str) -> str:
+        parts = urlsplit(value)
+        local = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if parts.scheme != "https" and not (parts.scheme == "http" and local):
+            raise ValueError("must begin with https://, or be http:// on this machine")
+        return value
+
+
+def _listed(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise ValueError("must be JSON, a list of objects") from None
+
+
+class OidcSettings(BaseModel):
+    issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_listed), NoDecode] = ()
+
+
 class ApiSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
@@ -173,6 +206,7 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     sessions: SessionSettings = SessionSettings()
     identity: IdentitySettings = IdentitySettings()
+    oidc: OidcSettings = OidcSettings()
     attempts: AttemptSettings = AttemptSettings()
     invites: InviteSettings = InviteSettings()
     api: ApiSettings = ApiSettings()

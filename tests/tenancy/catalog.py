@@ -30,6 +30,7 @@ GLOBAL = {
     "datalane.job_kinds",
     "datalane.role_matrix",
     "datalane.sessions",
+    "datalane.user_identities",
     "datalane.users",
 }
 """Not tenant data: the whole allow-list."""

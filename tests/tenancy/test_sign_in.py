@@ -23,6 +23,7 @@ SIGN_IN = {
     "datalane.accept_invite",
     "datalane.create_workspace_for",
     "datalane.end_sessions",
+    "datalane.enter_by_identity",
     "datalane.find_api_key",
     "datalane.find_login",
     "datalane.find_session",

@@ -30,6 +30,14 @@ def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, v
         ("DATALANE_ATTEMPTS__SIGN_IN", "0/60"),
         ("DATALANE_ATTEMPTS__CLIENT", "10/0"),
         ("DATALANE_IDENTITY__SIGN_UP", "maybe"),
+        ("DATALANE_OIDC__ISSUERS", "https://id.example.com"),
+        ("DATALANE_OIDC__ISSUERS", "{}"),
+        ("DATALANE_OIDC__ISSUERS", '[{"issuer": "i", "audience": "a", "jwks_url": "http://far.example/keys"}]'),
+        (
+            "DATALANE_OIDC__ISSUERS",
+            '[{"issuer": "i", "audience": "a", "jwks_url": "https://i", "algorithms": ["none"]}]',
+        ),
+        ("DATALANE_OIDC__ISSUERS", '[{"issuer": "i", "audience": "a", "jwks_url": "https://i", "algorithms": []}]'),
         ("DATALANE_API__TRUSTED_PROXIES", "*"),
     ],
 )

@@ -14,12 +14,24 @@ from datalane.errors import Forbidden, InvalidInput
 from datalane.identity import accounts
 from datalane.identity import sessions as families
 from datalane.identity.attempts import AttemptGuard
-from datalane.identity.schemas import Credentials, EndedSessions, Me, NewAccount, Refresh, Session
+from datalane.identity.oidc import IdTokens, exchange_id_token
+from datalane.identity.schemas import (
+    Credentials,
+    EndedSessions,
+    FederatedSession,
+    IdTokenExchange,
+    Me,
+    NewAccount,
+    Refresh,
+    Session,
+)
 
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/auth", tags=["auth"])
     sessions, identity, attempts = door.settings.sessions, door.settings.identity, door.settings.attempts
+
+    id_tokens = IdTokens(door.settings.oidc)
 
     def guard_of(request: Request) -> AttemptGuard:
         return AttemptGuard(door.lane.database, attempts, request.client.host if request.client else None)
@@ -41,6 +53,18 @@ def router(door: HttpDoor) -> APIRouter:
         session = await accounts.sign_in(door.lane.database, body, sessions=sessions)
         await guard.trust(body.email)
         return session
+
+    @routes.post("/oidc/exchange")
+    async def exchange(body: IdTokenExchange, request: Request) -> FederatedSession:
+        """Begin a session with the ID token of a configured issuer; its account is linked or made on the way."""
+        await guard_of(request).admit_exchange()
+        return await exchange_id_token(
+            door.lane.database,
+            id_tokens,
+            body,
+            sessions=sessions,
+            correlation_id=trace_of(request.scope).correlation_id,
+        )
 
     @routes.post("/refresh")
     async def refresh(body: Refresh, request: Request) -> Session:

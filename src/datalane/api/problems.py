@@ -24,6 +24,7 @@ from datalane.errors import (
     DatalaneError,
     Forbidden,
     InvalidInput,
+    IssuerUnavailable,
     RateLimited,
     Unauthenticated,
 )
@@ -63,7 +64,7 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 def log_failure(error: Exception) -> None:
     """A database that is away is no news to whoever reads tracebacks: one line says it. The rest is told whole."""
-    if isinstance(error, DatabaseUnavailable):
+    if isinstance(error, DatabaseUnavailable | IssuerUnavailable):
         log.warning(error.code, error=str(error))
     else:
         log.error("request_failed", exc_info=error)
@@ -109,6 +110,8 @@ def _known(error: DatalaneError) -> Problem:
     detail, headers = redact_text(str(error)), {}
     if isinstance(error, DatabaseUnavailable):
         detail, headers = "the database does not answer; try again", {"Retry-After": "5"}
+    elif isinstance(error, IssuerUnavailable):
+        headers = {"Retry-After": "30"}
     elif error.status == HTTPStatus.INSUFFICIENT_STORAGE:
         detail = "the lane's disk is full; nothing was stored"
     elif error.status >= 500:

@@ -19,7 +19,18 @@ from datalane.contracts.http import Door
 
 MakeRouter = Callable[[Door], APIRouter]
 
-PUBLIC = frozenset({"/auth/sign-up", "/auth/sign-in", "/auth/refresh", "/healthz", "/readyz", "/docs", "/openapi.json"})
+PUBLIC = frozenset(
+    {
+        "/auth/sign-up",
+        "/auth/sign-in",
+        "/auth/refresh",
+        "/auth/oidc/exchange",
+        "/healthz",
+        "/readyz",
+        "/docs",
+        "/openapi.json",
+    }
+)
 """Paths that answer without authentication; the route table test holds every other route to the door."""
 
 

@@ -56,6 +56,9 @@ class AttemptGuard:
     async def admit_sign_up(self) -> None:
         await self._take([Bucket("sign_up", (self._client,), self._attempts.sign_up)])
 
+    async def admit_exchange(self) -> None:
+        await self._take([Bucket("client", (self._client,), self._attempts.client)])
+
     async def admit_refresh(self) -> None:
         await self._take([Bucket("refresh", (self._client,), self._attempts.refresh)])
 

@@ -32,6 +32,10 @@ SELECT retry_after, refused_by FROM datalane.take_attempt(:buckets, :bursts, :pa
 -- name: trust_attempt(bucket, kept, now)!
 SELECT datalane.trust_attempt(:bucket, :kept, :now);
 
+-- name: enter_by_identity(issuer, subject, email, name, workspace_name, correlation_id, now)^
+SELECT outcome, user_id
+FROM datalane.enter_by_identity(:issuer, :subject, :email, :name, :workspace_name, :correlation_id, :now);
+
 -- name: find_session(token_hash, workspace_id, now)^
 -- Who a session token stands for, and where.
 SELECT session_id, user_id, expires_at, workspace_id, role

@@ -63,6 +63,19 @@ class Session(BaseModel):
     refresh_expires_at: datetime
 
 
+class IdTokenExchange(Body):
+    """An ID token of a configured issuer. `nonce`, when given, must be the token's."""
+
+    id_token: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] = Field(repr=False)
+    nonce: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+
+
+class FederatedSession(Session):
+    """The session of somebody whom an issuer vouched for, and whether the account was made just now."""
+
+    outcome: Literal["linked_existing", "created_new"]
+
+
 class Refresh(Body):
     refresh_token: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(repr=False)
 

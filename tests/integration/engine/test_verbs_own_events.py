@@ -128,6 +128,16 @@ async def join(story: Story, home: Context, person: Context) -> None:
     await story.check("accept_invite", home)
 
 
+async def enter(story: Story) -> None:
+    """Somebody new whom an issuer vouches for."""
+    async with story.lab.database.sign_in_door() as tx:
+        entered: UUID = await tx.fetchval(
+            "SELECT user_id FROM datalane.enter_by_identity('issuer', 's', 'eve@example.com', 'Eve', 'Home', 'c')"
+        )
+        home: UUID = await tx.fetchval("SELECT workspace_id FROM datalane.my_workspaces($1)", entered)
+    await story.check("enter_by_identity", Context(home, entered, Role.OWNER))
+
+
 async def reuse_a_refresh_token(story: Story, home: Context) -> None:
     """A session whose refresh token comes with another second part."""
     begin = "SELECT datalane.start_session($1, sha256('t'), $2, sha256('family'), sha256('first'), $2)"
@@ -168,6 +178,7 @@ async def bury_jobs(story: Story, home: Context) -> None:
 
 async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context) -> None:
     story = Story(lab)
+    await enter(story)
     await reuse_a_refresh_token(story, await live_together(story))
     await bury_jobs(story, context)
     assert story.told == {
@@ -181,6 +192,7 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
         "remove_member": {"membership.removed"},
         "leave_workspace": {"membership.removed"},
         "transfer_ownership": {"membership.changed"},
+        "enter_by_identity": {"workspace.created", "membership.added"},
         "refresh_session": {"security.anomaly"},
         **{verb: {"job.dead_lettered"} for verb in BURYING},
     }

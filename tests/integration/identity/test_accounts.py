@@ -145,7 +145,7 @@ async def test_a_foreign_workspace_and_an_unknown_one_look_the_same(database: Da
     assert messages[0] == messages[1]
 
 
-@pytest.mark.parametrize("table", ["users", "sessions", "api_keys"])
+@pytest.mark.parametrize("table", ["users", "user_identities", "sessions", "attempt_buckets", "api_keys"])
 async def test_not_even_an_owner_reads_the_tables_of_secrets(database: Database, table: str) -> None:
     session = await sign_up(database)
     assert session.workspace_id is not None

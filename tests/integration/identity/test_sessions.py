@@ -98,7 +98,7 @@ async def test_a_reused_token_is_reported_once_and_leaves_an_audit_record(databa
     assert ada.workspace_id is not None
     async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
         row = await tx.fetchrow(
-            "SELECT actor_id, resource_id, after FROM datalane.audit_log WHERE action = 'security.anomaly'"
+            "SELECT actor_id, resource_id, after FROM datalane.audit_records WHERE action = 'security.anomaly'"
         )
     assert row is not None
     assert (row["actor_id"], row["resource_id"]) == (UUID(int=0), str(ada.session_id))

@@ -233,6 +233,9 @@ class Examiner:
     async def _judge_public(self, trial: Trial) -> str:
         nobody = Actor("no credential", {}, known=False)
         first = await self._ask_empty((trial.route.name, "", "", trial.layer), trial.route, trial.call, nobody)
+        if trial.seed.closed:
+            inside = "" if trial.answer.status == 401 else f"somebody was let in: {trial.answer}"
+            return inside or _differ(trial.answer, first)
         if not trial.answer.worked:
             return f"{TOO_TIGHT}: a valid request was refused: {trial.answer}"
         return _differ(trial.answer, first)

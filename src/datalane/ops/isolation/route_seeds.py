@@ -21,13 +21,15 @@ Build = Callable[[World, Actor], Call]
 class Seed:
     """A way to call a route. `permission` is narrower than the route's own where a service asks for more. `keys` says
     how an API key fares: as its role, or refused whatever its role. For `stuck` roles the state of things forbids, with
-    409, what their permission allows."""
+    409, what their permission allows. A `closed` public route refuses everybody here, because what it takes comes from
+    outside."""
 
     build: Build
     name: str = "request"
     permission: str | None = None
     keys: Literal["by role", "refused"] = "by role"
     stuck: frozenset[Role] = frozenset()
+    closed: bool = False
 
 
 def _accept(world: World, actor: Actor) -> Call:
@@ -63,6 +65,7 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
             )
         )
     ],
+    "POST /auth/oidc/exchange": [Seed(lambda world, actor: Call(body={"id_token": "of.no.issuer"}), closed=True)],
     "POST /auth/sign-out": [Seed(lambda world, actor: Call(), keys="refused")],
     "POST /auth/refresh": [
         Seed(lambda world, actor: Call(body={"refresh_token": world.people["spare"].refresh_token}))

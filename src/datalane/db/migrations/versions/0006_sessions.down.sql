@@ -1,5 +1,7 @@
 SET LOCAL ROLE datalane_definer;
 
+DROP FUNCTION datalane.enter_by_identity;
+DROP FUNCTION datalane.no_password;
 DROP FUNCTION datalane.forget_attempts;
 DROP FUNCTION datalane.trust_attempt;
 DROP FUNCTION datalane.take_attempt;
@@ -56,6 +58,9 @@ TO datalane_signin;
 
 SET LOCAL ROLE datalane_owner;
 
+DROP TABLE datalane.user_identities;
+REVOKE UPDATE ON datalane.users FROM datalane_definer;
+ALTER TABLE datalane.users DROP COLUMN email_verified_at;
 DROP TABLE datalane.attempt_buckets;
 REVOKE UPDATE ON datalane.sessions FROM datalane_definer;
 ALTER TABLE datalane.sessions

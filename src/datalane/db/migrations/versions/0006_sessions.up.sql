@@ -26,6 +26,19 @@ CREATE TABLE datalane.attempt_buckets (
 );
 SELECT app.protect('datalane.attempt_buckets', 'global', verbs => 'SELECT, INSERT, UPDATE, DELETE');
 
+-- An address is verified when an issuer of ID tokens said so; signing up with a password proves nothing about it.
+ALTER TABLE datalane.users ADD COLUMN email_verified_at timestamptz;
+GRANT UPDATE ON datalane.users TO datalane_definer;
+CREATE TABLE datalane.user_identities (
+    issuer text NOT NULL CONSTRAINT issuer_is_short CHECK (length(issuer) <= 500),
+    subject text NOT NULL CONSTRAINT subject_is_short CHECK (length(subject) BETWEEN 1 AND 255),
+    user_id uuid NOT NULL REFERENCES datalane.users (user_id),
+    created_at timestamptz NOT NULL,
+    PRIMARY KEY (issuer, subject),
+    CONSTRAINT one_identity_of_an_issuer_each UNIQUE (user_id, issuer)
+);
+SELECT app.protect('datalane.user_identities', 'global', verbs => 'SELECT, INSERT');
+
 SET LOCAL ROLE datalane_definer;
 
 -- A new session; with a refresh token when its two hashes are given. The user's expired ones go at the same time, so
@@ -222,13 +235,73 @@ BEGIN
     RETURN gone;
 END $$;
 
+-- The hash of an account without a password: a well-formed one that no password has, so that trying one takes as long as
+-- anywhere else, and every release can read it.
+CREATE FUNCTION datalane.no_password() RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN '$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA';
+
+-- Somebody whom an issuer vouches for, and whose token was verified. `email` is null unless the issuer verified it.
+-- `outcome`: `linked_existing` for a known identity or a known address, `created_new`, `unverified` for a stranger without
+-- an address, `taken` when the account of the address has another identity of the same issuer: the address went to
+-- somebody else. An account whose address was not verified may have been made by somebody else in advance, so the first
+-- link ends its password and its sessions.
+CREATE FUNCTION datalane.enter_by_identity(
+    issuer text, subject text, email text, name text, workspace_name text, correlation text, now timestamptz DEFAULT NULL,
+    OUT outcome text, OUT user_id uuid)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp());
+    address constant text := lower(enter_by_identity.email); verified timestamptz;
+BEGIN
+    PERFORM pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(
+        enter_by_identity.issuer || ' ' || enter_by_identity.subject, 0));
+    SELECT i.user_id INTO enter_by_identity.user_id FROM datalane.user_identities i
+    WHERE i.issuer = enter_by_identity.issuer AND i.subject = enter_by_identity.subject;
+    IF FOUND THEN
+        outcome := 'linked_existing';
+        RETURN;
+    ELSIF address IS NULL THEN
+        outcome := 'unverified';
+        RETURN;
+    END IF;
+    INSERT INTO datalane.users AS u (user_id, email, name, password_hash, created_at, email_verified_at)
+    VALUES (app.uuid7(), address, enter_by_identity.name, datalane.no_password(), at, at)
+    ON CONFLICT (email) DO NOTHING RETURNING u.user_id INTO enter_by_identity.user_id;
+    IF FOUND THEN
+        outcome := 'created_new';
+        PERFORM datalane.found_workspace(enter_by_identity.user_id, workspace_name, correlation, at);
+    ELSE
+        SELECT u.user_id, u.email_verified_at INTO enter_by_identity.user_id, verified
+        FROM datalane.users u WHERE u.email = address FOR NO KEY UPDATE;
+        IF EXISTS (SELECT FROM datalane.user_identities i WHERE i.user_id = enter_by_identity.user_id
+                   AND i.issuer = enter_by_identity.issuer) THEN
+            outcome := 'taken';
+            RETURN;
+        END IF;
+        outcome := 'linked_existing';
+        IF verified IS NULL THEN
+            UPDATE datalane.users u SET email_verified_at = at, password_hash = datalane.no_password()
+            WHERE u.user_id = enter_by_identity.user_id;
+            PERFORM datalane.end_sessions(enter_by_identity.user_id, 'linked', now => at);
+        END IF;
+    END IF;
+    INSERT INTO datalane.user_identities (issuer, subject, user_id, created_at)
+    VALUES (enter_by_identity.issuer, enter_by_identity.subject, enter_by_identity.user_id, at);
+    PERFORM datalane.audit_for(
+        m.workspace_id, enter_by_identity.user_id, correlation, 'identity.linked', 'user', enter_by_identity.user_id::text,
+        NULL, jsonb_build_object('issuer', enter_by_identity.issuer), at)
+    FROM datalane.memberships m WHERE m.user_id = enter_by_identity.user_id AND m.status = 'active' ORDER BY m.workspace_id;
+END $$;
+
 GRANT EXECUTE ON FUNCTION
     datalane.start_session(uuid, bytea, interval, bytea, bytea, interval, timestamptz),
     datalane.refresh_session(bytea, bytea, bytea, bytea, interval, interval, text, timestamptz),
     datalane.end_sessions(uuid, text, uuid, timestamptz),
     datalane.list_sessions(uuid, uuid, integer, timestamptz),
     datalane.take_attempt(bytea[], integer[], interval[], integer, timestamptz),
-    datalane.trust_attempt(bytea, interval, timestamptz)
+    datalane.trust_attempt(bytea, interval, timestamptz),
+    datalane.enter_by_identity(text, text, text, text, text, text, timestamptz)
 TO datalane_signin;
 GRANT EXECUTE ON FUNCTION
     datalane.forget_sessions(integer, timestamptz),
