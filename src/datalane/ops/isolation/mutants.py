@@ -169,7 +169,7 @@ def _of_grants(catalog: Catalog, table: Table) -> Iterator[Mutant]:
     for role in (roles.app, roles.login, roles.worker, roles.signin, roles.operator, "PUBLIC"):
         held = table.granted(role)
         for privilege in (*_BY_PRIVILEGE, *(_UNUSED if role == roles.app else ())):
-            if privilege in held or (role == "PUBLIC" and privilege in table.granted(roles.app)):
+            if privilege in held:
                 continue
             seen = privilege in _BY_PRIVILEGE and role != roles.operator
             yield Mutant(
