@@ -92,7 +92,7 @@ async def tables(connection: asyncpg.Connection) -> list[Table]:
 def two_workspaces(superuser_url: str) -> tuple[Context, Context]:
     """The owners of two workspaces that have rows in every table, as the isolation proof makes them."""
     with Session.opened(superuser_url) as session:
-        seeds = seed(session, read_catalog(session, Roles()), datetime.now(UTC))
+        seeds = seed(session, read_catalog(session, Roles()), datetime.now(UTC), rows=2)
     assert seeds.unfilled == {}
     one, two = (Context(seeds.workspace(side), seeds.actor(side), Role.OWNER) for side in SIDES)
     return one, two

@@ -19,7 +19,7 @@ from datalane.ops.isolation.tables import PROBES
 
 FAULTS = Path(__file__).parent / "faults.sql"
 SHOP = frozenset(f"shop.{table}" for table in ("orders", "leaky", "unclassed", "forgotten"))
-SAMPLE = 150
+SAMPLE = 100
 
 
 @pytest.fixture

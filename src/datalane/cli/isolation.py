@@ -26,14 +26,15 @@ def prove(
     ] = None,
     table: Annotated[
         list[str] | None,
-        typer.Option(help="Only this table, as schema.table, and the verbs that reach it. Can be given several times."),
+        typer.Option(help="Only this table, as schema.table, and the verbs that reach it; no routes. Repeatable."),
     ] = None,
     mutants: Annotated[
-        int | None, typer.Option(min=0, help="Try so many mutants, spread over all of them. [default: all]")
+        int | None,
+        typer.Option(min=0, help="Try so many mutants of the database, spread over all of them. [default: all]"),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Try every table, verb and role of a scratch database, then faults in it that must be noticed."""
+    """Try every table, verb, role and route of a scratch lane, then faults in it that must be noticed."""
     from datalane.cli.isolation_report import print_report
     from datalane.cli.isolation_routes import route_proof
     from datalane.cli.progress import steps

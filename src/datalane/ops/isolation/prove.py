@@ -88,6 +88,7 @@ class _Proof:
     @classmethod
     def prepared(cls, superuser: Session, login: Session, scratch: Scratch, selection: Selection) -> _Proof:
         catalog, oracle = read_catalog(superuser, scratch.roles), Oracle(stated_lines())
+        chosen = _chosen(catalog, selection)
         seeds = seed(superuser, catalog, datetime.now(UTC))
         return cls(
             superuser,
@@ -96,7 +97,7 @@ class _Proof:
             VerbBench(catalog, take_stock(superuser, catalog, seeds), oracle),
             all_actors(seeds, scratch.roles),
             selection,
-            *_chosen(catalog, selection),
+            *chosen,
         )
 
     @property

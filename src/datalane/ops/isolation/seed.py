@@ -47,13 +47,13 @@ class Seeds:
         return self.values.actor(side)
 
 
-def seed(session: Session, catalog: Catalog, moment: datetime) -> Seeds:
-    """Write the rows and commit. What no row fits into is told in `unfilled`."""
+def seed(session: Session, catalog: Catalog, moment: datetime, rows: int = ROWS) -> Seeds:
+    """Write the rows, so many a table and workspace, and commit. What no row fits into is told in `unfilled`."""
     seeds = Seeds(Values(catalog, moment))
     session.run("BEGIN; SET CONSTRAINTS ALL DEFERRED")
     waiting = dict.fromkeys((table.name for table in catalog.tables), "")
     while waiting:
-        left = {each: why for each in waiting if (why := _fill(session, catalog, seeds, each))}
+        left = {each: why for each in waiting if (why := _fill(session, catalog, seeds, each, rows))}
         if len(left) == len(waiting):
             seeds.unfilled = left
             break
@@ -80,14 +80,14 @@ def insert(table: Table, row: Row, changes: Mapping[str, str | None] | None = No
     )
 
 
-def _fill(session: Session, catalog: Catalog, seeds: Seeds, table_name: str) -> str:
+def _fill(session: Session, catalog: Catalog, seeds: Seeds, table_name: str, rows: int) -> str:
     """Rows for both workspaces. Answers why none fits, or nothing."""
     table = catalog.relations[table_name]
     made: dict[str, list[Row]] = {side: [] for side in SIDES}
     session.run("SAVEPOINT filling")
     for side in SIDES:
         why = "no row could be made"
-        for number in range(ROWS):
+        for number in range(rows):
             for links in (number, 0):
                 row, said = _add(session, seeds, table, Place(side, number, links))
                 if row is not None:
@@ -177,8 +177,8 @@ def _solve(
     candidates: Mapping[str, Sequence[str | None]],
     equations: Mapping[str, str],
 ) -> list[Row]:
-    if not wanted:
-        return [{}]
+    if not table.checks:
+        return [{column: literals[0] for column, literals in candidates.items()}]
     sources, types = [], {column.name: column.type for column in wanted}
     for place, (column, literals) in enumerate(candidates.items()):
         rows = ", ".join(f"({quoted(literal)}::{types[column]}, {rank})" for rank, literal in enumerate(literals))
