@@ -41,7 +41,6 @@ ASK_NO_DATABASE = {
     "contracts check": "compares files; its look at stored events has tests of its own",
     "contracts diff": "compares files",
     "contracts approve": "writes a file",
-    "guard": "brings a scratch database; its look at a live one has tests of its own",
     "guard freeze": "writes a file",
     "isolation prove": "brings a scratch database",
 }
@@ -66,7 +65,13 @@ COMMANDS = dict(leaves(get_command(app)))
 def arguments(command: Any) -> list[str]:
     """What it needs to be called at all, and what keeps it from asking a person or taking a known port."""
     given = {"job_id": [ID], "ids": [ID], "revision": ["0001"]}
-    options = {"kind": ["--kind", "work"], "yes": ["--yes"], "port": ["--port", "0"], "workers": ["--workers", "0"]}
+    options = {
+        "workspace": ["--workspace", ID],
+        "kind": ["--kind", "work"],
+        "yes": ["--yes"],
+        "port": ["--port", "0"],
+        "workers": ["--workers", "0"],
+    }
     words: list[str] = []
     for parameter in command.params:
         name = str(parameter.name)

@@ -201,7 +201,7 @@ async def test_a_workspace_is_shown_and_renamed(
     assert (await client.get("/workspaces/get", headers=bob.headers)).json()["name"] == "bob's workspace"
     async with database.transaction(Context(ada.workspace_id, ada.user_id, Role.OWNER)) as tx:
         audit = await tx.fetch(
-            "SELECT actor_id, before, after FROM datalane.audit_log WHERE action = 'workspace.renamed'"
+            "SELECT actor_id, before, after FROM datalane.audit_records WHERE action = 'workspace.renamed'"
         )
     assert [tuple(row) for row in audit] == [(bob.user_id, {"name": "ada's workspace"}, {"name": "Looms"})]
     for name in ("", "x" * 201):

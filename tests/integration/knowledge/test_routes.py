@@ -212,8 +212,9 @@ async def test_every_list_in_pages_is_walked_by_its_cursor_and_refuses_any_other
         path
         for path, operations in document["paths"].items()
         if any(parameter["name"] == "cursor" for parameter in operations.get("get", {}).get("parameters", []))
+        and "x-permission" in operations["get"]
     }
-    assert paged == set(lists), "every list in pages is tried here"
+    assert paged == set(lists), "every list in pages of a workspace is tried here"
     cursors = {}
     for path, key in lists.items():
         everything = [row[key] for row in (await site.get(path)).json()["data"]]
