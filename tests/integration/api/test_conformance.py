@@ -38,7 +38,7 @@ from datalane.knowledge.runtime import open_knowledge
 from datalane.settings import AttemptSettings, Rate, Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-FEW, MANY = 10, 400
+FEW, MANY = 10, 60
 """Requests for each route."""
 
 
