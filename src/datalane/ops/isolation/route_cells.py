@@ -24,7 +24,7 @@ from datalane.ops.isolation.asking import Answer, Asker
 from datalane.ops.isolation.cells import Cell, Verdict
 from datalane.ops.isolation.route_seeds import Seed, seeds_of
 from datalane.ops.isolation.route_table import Access, Call, Place, Route
-from datalane.ops.isolation.route_world import MEMBER_ROLES, OTHER, Actor, World, twin
+from datalane.ops.isolation.route_world import HOME, MEMBER_ROLES, OTHER, Actor, World, twin
 
 TOO_TIGHT = "too tight"
 UNBOUND = "a query does not name the workspace"
@@ -164,6 +164,19 @@ class Examiner:
                 yield self._cell(route, seed, self.world.owner, self._judge_usual, layer)
         for layer in (Layer.PREDICATES, Layer.POLICIES):
             yield from self._foreign(route, layer)
+            yield self._from_the_other_side(route, layer)
+
+    def _from_the_other_side(self, route: Route, layer: Layer) -> RouteCell:
+        """A query for one row shows the first one there is: of the two owners one sees a row that is not theirs."""
+        world, other = self.world.seen_from_other(), self.world.other
+        headers = other.owner.headers(other.workspace_id)
+        actor = Actor("owner of the other workspace, at home", headers, Role.OWNER, closed_to=frozenset({HOME}))
+        seed = seeds_of(route)[0]
+
+        async def attempt() -> str:
+            return self._spill(actor, await self.asker.ask(route, seed.build(world, actor), actor.headers))
+
+        return RouteCell(route, seed.name, actor.name, attempt, layer)
 
     def _cell(self, route: Route, seed: Seed, actor: Actor, judge: Judge, layer: Layer = Layer.NONE) -> RouteCell:
         async def attempt() -> str:
