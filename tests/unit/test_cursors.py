@@ -43,7 +43,7 @@ def test_a_cursor_of_another_workspace_is_refused(there: UUID) -> None:
 
 
 def test_a_cursor_of_another_list_is_refused() -> None:
-    refused(make_cursor("members", HERE, POSITION), "documents")
+    assert refused(make_cursor("members", HERE, POSITION), "documents").code == "invalid_input"
 
 
 @given(st.data())
@@ -51,17 +51,17 @@ def test_a_cursor_with_any_one_character_changed_is_refused(data: st.DataObject)
     cursor = make_cursor("documents", HERE, POSITION)
     place = data.draw(st.integers(0, len(cursor) - 1))
     other = data.draw(st.sampled_from(sorted(set(URL_SAFE) - {cursor[place]})))
-    refused(cursor[:place] + other + cursor[place + 1 :])
+    assert refused(cursor[:place] + other + cursor[place + 1 :]).code == "invalid_input"
 
 
 @given(st.integers(0, 54))
 def test_a_cursor_cut_short_is_refused(length: int) -> None:
-    refused(make_cursor("documents", HERE, POSITION)[:length])
+    assert refused(make_cursor("documents", HERE, POSITION)[:length]).code == "invalid_input"
 
 
 @given(st.text())
 def test_no_text_is_a_cursor(text: str) -> None:
-    refused(text)
+    assert refused(text).code == "invalid_input"
 
 
 @pytest.mark.parametrize(
@@ -79,10 +79,10 @@ def test_nonsense_is_refused_and_not_repeated(text: str) -> None:
 def test_padding_and_blanks_around_a_cursor_are_refused() -> None:
     cursor = make_cursor("documents", HERE, POSITION)
     for changed in (cursor + "=", cursor + "\n", " " + cursor, cursor + cursor):
-        refused(changed)
+        assert refused(changed).code == "invalid_input"
 
 
 def test_a_version_that_is_not_known_is_refused() -> None:
     """A later version, signed for example, is told apart by its first byte."""
     assert make_cursor("documents", HERE, POSITION)[0] == "A"
-    refused("B" + make_cursor("documents", HERE, POSITION)[1:])
+    assert refused("B" + make_cursor("documents", HERE, POSITION)[1:]).code == "invalid_input"
