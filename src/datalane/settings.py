@@ -12,10 +12,19 @@ from datetime import timedelta
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from datalane.errors import ConfigurationError
@@ -186,6 +195,20 @@ class ParsingSettings(BaseModel):
     memory: Bytes = 2048 * MIB
 
 
+class TelemetrySettings(BaseModel):
+    """`metrics_port` is for a worker or a maintenance process that runs on its own; the API has the route."""
+
+    traces: Literal["pass_on", "record"] = "pass_on"
+    metrics_token: SecretStr | None = None
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+
+    @model_validator(mode="after")
+    def _not_open_to_the_world(self) -> Self:
+        if self.metrics_port is not None and self.metrics_token is None:
+            raise ValueError("DATALANE_TELEMETRY__METRICS_PORT needs DATALANE_TELEMETRY__METRICS_TOKEN beside it")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings. `DATALANE_LIMITS__UPLOAD=1000` sets `limits.upload`."""
 
@@ -211,6 +234,7 @@ class Settings(BaseSettings):
     invites: InviteSettings = InviteSettings()
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("log_level")
     @classmethod

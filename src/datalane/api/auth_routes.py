@@ -14,6 +14,7 @@ from datalane.errors import Forbidden, InvalidInput
 from datalane.identity import accounts
 from datalane.identity import sessions as families
 from datalane.identity.attempts import AttemptGuard
+from datalane.identity.metrics import authentication
 from datalane.identity.oidc import IdTokens, exchange_id_token
 from datalane.identity.schemas import (
     Credentials,
@@ -41,41 +42,45 @@ def router(door: HttpDoor) -> APIRouter:
         """Make an account with a first workspace that it owns, and begin a session."""
         if identity.sign_up == "closed":
             raise Forbidden("signing up is closed here (identity.sign_up)", denial="sign_up_closed")
-        await guard_of(request).admit_sign_up()
-        correlation_id = trace_of(request.scope).correlation_id
-        return await accounts.sign_up(door.lane.database, body, sessions=sessions, correlation_id=correlation_id)
+        with authentication("sign_up"):
+            await guard_of(request).admit_sign_up()
+            correlation_id = trace_of(request.scope).correlation_id
+            return await accounts.sign_up(door.lane.database, body, sessions=sessions, correlation_id=correlation_id)
 
     @routes.post("/sign-in")
     async def sign_in(body: Credentials, request: Request) -> Session:
         """Begin a session. An unknown address and a wrong password get the same answer."""
         guard = guard_of(request)
-        await guard.admit_sign_in(body.email)
-        session = await accounts.sign_in(door.lane.database, body, sessions=sessions)
+        with authentication("password"):
+            await guard.admit_sign_in(body.email)
+            session = await accounts.sign_in(door.lane.database, body, sessions=sessions)
         await guard.trust(body.email)
         return session
 
     @routes.post("/oidc/exchange")
     async def exchange(body: IdTokenExchange, request: Request) -> FederatedSession:
         """Begin a session with the ID token of a configured issuer; its account is linked or made on the way."""
-        await guard_of(request).admit_exchange()
-        return await exchange_id_token(
-            door.lane.database,
-            id_tokens,
-            body,
-            sessions=sessions,
-            correlation_id=trace_of(request.scope).correlation_id,
-        )
+        with authentication("oidc"):
+            await guard_of(request).admit_exchange()
+            return await exchange_id_token(
+                door.lane.database,
+                id_tokens,
+                body,
+                sessions=sessions,
+                correlation_id=trace_of(request.scope).correlation_id,
+            )
 
     @routes.post("/refresh")
     async def refresh(body: Refresh, request: Request) -> Session:
         """Exchange a refresh token for two new tokens. One that was used before ends the session."""
-        await guard_of(request).admit_refresh()
-        return await families.refresh_session(
-            door.lane.database,
-            body.refresh_token,
-            sessions=sessions,
-            correlation_id=trace_of(request.scope).correlation_id,
-        )
+        with authentication("refresh"):
+            await guard_of(request).admit_refresh()
+            return await families.refresh_session(
+                door.lane.database,
+                body.refresh_token,
+                sessions=sessions,
+                correlation_id=trace_of(request.scope).correlation_id,
+            )
 
     @routes.post("/sign-out", status_code=204)
     async def sign_out(caller: Caller = door.account) -> None:
