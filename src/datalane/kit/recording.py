@@ -29,9 +29,7 @@ except ImportError as missing:
 
 _EXPORT_SECONDS = 5
 _KINDS = {
-    Kind.INTERNAL: SpanKind.INTERNAL,
     Kind.SERVER: SpanKind.SERVER,
-    Kind.CLIENT: SpanKind.CLIENT,
     Kind.CONSUMER: SpanKind.CONSUMER,
 }
 _TARGET = re.compile(r"\b(?:datalane|app)\.\w+")
@@ -94,11 +92,6 @@ class OpenTelemetry:
         beginning = trace.set_span_in_context(trace.NonRecordingSpan(_context(parent)))
         linked = [trace.Link(_context(each)) for each in links]
         with _under_way(self._tracer.start_span(name, beginning, _KINDS[kind], attributes, linked)) as span:
-            yield span
-
-    @contextmanager
-    def child(self, name: str, kind: Kind, attributes: Attributes) -> Iterator[Span]:
-        with _under_way(self._tracer.start_span(name, kind=_KINDS[kind], attributes=attributes)) as span:
             yield span
 
     def fail(self, error_class: str) -> None:

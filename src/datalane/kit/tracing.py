@@ -26,9 +26,7 @@ Mode = Literal["pass_on", "record"]
 class Kind(StrEnum):
     """What a span is to its parent: see SpanKind of OpenTelemetry."""
 
-    INTERNAL = "internal"
     SERVER = "server"
-    CLIENT = "client"
     CONSUMER = "consumer"
 
 
@@ -49,7 +47,6 @@ class Tracer(Protocol):
     def span(
         self, name: str, kind: Kind, parent: str | None, links: Sequence[str], attributes: Attributes
     ) -> SpanContext: ...
-    def child(self, name: str, kind: Kind, attributes: Attributes) -> SpanContext: ...
     def fail(self, error_class: str) -> None: ...
     def saw_query(self, query: Any) -> None: ...
 
@@ -81,10 +78,6 @@ class PassOn:
             yield NO_SPAN
         finally:
             _passing.reset(token)
-
-    @contextmanager
-    def child(self, name: str, kind: Kind, attributes: Attributes) -> Iterator[Span]:
-        yield NO_SPAN
 
     def fail(self, error_class: str) -> None: ...
     def saw_query(self, query: Any) -> None: ...
@@ -139,11 +132,6 @@ def unit(
 ) -> SpanContext:
     """A unit of work with a beginning of its own (a request, a job), in the trace of `parent` or in a new one."""
     return _tracer.span(name, kind, parent, links, attributes or {})
-
-
-def part(name: str, kind: Kind = Kind.INTERNAL, attributes: Attributes | None = None) -> SpanContext:
-    """A part of what runs now."""
-    return _tracer.child(name, kind, attributes or {})
 
 
 def fail(error_class: str) -> None:

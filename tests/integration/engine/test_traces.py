@@ -69,12 +69,12 @@ async def test_what_is_rolled_back_takes_its_trace_along(lab: Lab, context: Cont
     async with lab.database.transaction(context) as tx:
         try:
             async with tx.savepoint():
-                with unit("inside", Kind.INTERNAL, trace(1)):
+                with unit("inside", Kind.SERVER, trace(1)):
                     await enqueue(tx, "work")
                 raise LookupError
         except LookupError:
             first = await enqueue(tx, "work")
-            with unit("again", Kind.INTERNAL, trace(1)):
+            with unit("again", Kind.SERVER, trace(1)):
                 second = await enqueue(tx, "work")
     assert await traces(lab, context) == {first.job_id: None, second.job_id: trace(1)}
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+# Every schema is a dict of its own: edits change them in place, and a shared one would change with the past.
 Schema = dict[str, Any]
 NAMES = st.sampled_from(["a", "b", "c", "kind"])
 TEXTS = st.sampled_from(["", "a", "b", "ab", "abc", "0198c5b4-0000-7000-8000-000000000000", "2026-01-01"])
@@ -54,11 +55,11 @@ PLAIN = st.one_of(
     texts(),
     numbers(),
     FINITE,
-    st.just({"type": "boolean"}),
+    st.builds(lambda: {"type": "boolean"}),
     st.lists(
         st.sampled_from(["string", "integer", "null", "object", "array"]), min_size=1, max_size=3, unique=True
     ).map(lambda kinds: {"type": kinds}),
-    st.just({}),
+    st.builds(dict),
 )
 
 
@@ -198,7 +199,7 @@ def sample(draw: st.DrawFn, schema: Any, root: Schema, depth: int = 0) -> Any:
     if "enum" in schema:
         return draw(st.sampled_from(schema["enum"]))
     if "then" in schema:
-        return sample(draw, schema[draw(st.sampled_from(["then", "else"]))], root, depth + 1)
+        return sample(draw, schema.get(draw(st.sampled_from(["then", "else"]))), root, depth + 1)
     kind = schema.get("type")
     kind = draw(st.sampled_from(kind)) if isinstance(kind, list) else kind
     if kind == "object" or "properties" in schema:
