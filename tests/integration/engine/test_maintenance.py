@@ -102,7 +102,7 @@ async def test_the_process_seals_the_audit_log_until_it_is_stopped(
         async with database.transaction(context) as tx:
             return bool(await tx.fetchval("SELECT count(*) FROM datalane.audit_seals"))
 
-    await eventually(sealed)
+    assert await eventually(sealed)
     await ready.wait()
     stop.set()
     await process

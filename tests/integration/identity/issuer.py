@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -90,7 +89,7 @@ def serve() -> None:
             if self.path == "/keys":
                 keys.fetches += 1
             if self.path == "/slow":
-                time.sleep(30)
+                self.rfile.read()  # until the client has had enough
             if self.path == "/elsewhere":
                 self.answer(b"", 302, Location="/keys")
             else:
