@@ -17,11 +17,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from datalane.db.access import Server
 from datalane.db.binaries import PUBLIC_ROOT, Binaries, find_binaries, public_binaries, reachable, server_user
 from datalane.db.leftovers import end_leftovers
 from datalane.errors import ConfigurationError, DatabaseUnavailable
@@ -73,12 +74,23 @@ class EmbeddedPostgres:
         return f"postgresql://{user}:{quote(password, safe='')}@127.0.0.1:{self._port}/{database}"
 
     @property
+    def place(self) -> Server:
+        """Where it listens: its private Unix socket."""
+        return Server(str(self.socket_dir), self._port)
+
+    @property
     def _port(self) -> int:
         return self.port or 5432
 
-    def start(self, timeout: float = 60) -> None:
+    @property
+    def is_new(self) -> bool:
+        """Whether the folder holds no database yet."""
+        return not (self.data / "PG_VERSION").exists()
+
+    def start(self, timeout: float = 60, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Start and wait until connections are accepted; a server left by a killed process is stopped first.
 
+        `meanwhile` is called once, while the server's programs work: initdb on a new folder, else the server itself.
         Raises `ConfigurationError` when the folder cannot be used and `DatabaseUnavailable` when the server does not
         come up, with the end of its log.
         """
@@ -86,10 +98,13 @@ class EmbeddedPostgres:
             return
         self._make_folders()
         end_leftovers(self.data, self.socket_dir)
-        if not (self.data / "PG_VERSION").exists():
-            self._initdb()
+        new = self.is_new
+        if new:
+            self._initdb(meanwhile)
         self._check_version()
         self._launch()
+        if not new:
+            meanwhile()
         self._wait_ready(timeout)
 
     def stop(self, timeout: float = 30) -> None:
@@ -126,7 +141,7 @@ class EmbeddedPostgres:
         if self.user:
             os.chown(path, self.user.pw_uid, self.user.pw_gid)
 
-    def _initdb(self) -> None:
+    def _initdb(self, meanwhile: Callable[[], object]) -> None:
         staging = self.root / "pgdata.new"
         shutil.rmtree(staging, ignore_errors=True)
         password = self.root / "superuser-password"
@@ -138,11 +153,24 @@ class EmbeddedPostgres:
             *("-D", str(staging), "-U", SUPERUSER, "--pwfile", str(password), "--auth=scram-sha-256"),
             *("--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync"),
         ]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/", **self._identity())
-        if done.returncode != 0:
+        status, said = self._run(command, meanwhile)
+        if status != 0:
             shutil.rmtree(staging, ignore_errors=True)
-            raise DatabaseUnavailable(f"initdb failed in {self.root}: {done.stderr.strip()[-500:]}")
+            raise DatabaseUnavailable(f"initdb failed in {self.root}: {said.strip()[-500:]}")
         staging.rename(self.data)
+
+    def _run(self, command: Sequence[str], meanwhile: Callable[[], object]) -> tuple[int, str]:
+        """Exit status and stderr of a program that writes little. It does not outlive this call."""
+        with subprocess.Popen(
+            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd="/", **self._identity()
+        ) as running:
+            try:
+                meanwhile()
+                _, said = running.communicate()
+            except BaseException:
+                running.kill()
+                raise
+        return running.returncode, said
 
     def _check_version(self) -> None:
         ours = subprocess.run(

@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from urllib.parse import quote
 
 import psycopg
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from datalane.db.access import Access, Prepared
+from datalane.db.access import Access, Prepared, Server, addresses_on
 from datalane.db.reaching import unreachable
 from datalane.db.roles import Roles
 from datalane.errors import ConfigurationError, DatabaseUnavailable
@@ -69,14 +67,6 @@ def was_prepared(admin_url: str, roles: Roles) -> bool:
     return row is not None and row[0] == _DONE
 
 
-@dataclass(frozen=True, slots=True)
-class Server:
-    """Where a connection really went: a host or a socket folder, and a port."""
-
-    host: str
-    port: int
-
-
 def addresses(
     admin_url: str, database: str, access: Access | None, roles: Roles, server: Server | None = None
 ) -> Prepared:
@@ -84,15 +74,7 @@ def addresses(
     parts = conninfo_to_dict(admin_url)
     server = server or Server(str(parts.get("host", "localhost")), int(parts.get("port") or 5432))
     tls = {name: str(parts[name]) for name in _TLS if name in parts}
-
-    def url(user: str, password: str | None) -> str:
-        return _url(server, database, user, password, tls)
-
-    return Prepared(
-        database_url=url(roles.login, access.login if access else None),
-        maintenance_url=url(roles.maintenance, access.maintenance if access else None),
-        operator_url=url(roles.operator, access.operator if access else None),
-    )
+    return addresses_on(server, database, access, roles, tls)
 
 
 def _connect(url: str) -> Connection:
@@ -283,14 +265,3 @@ def _with(url: str, **changes: str) -> str:
             "the admin URL cannot be read; write it as postgresql://user:password@host:5432/postgres, "
             "with special characters of the password percent-encoded"
         ) from None
-
-
-def _url(server: Server, database: str, user: str, password: str | None, tls: Mapping[str, str]) -> str:
-    """A URL, as asyncpg reads no key=value strings."""
-    secret = "" if password is None else f":{quote(password, safe='')}"
-    socket = server.host.startswith("/")
-    query = {"host": server.host, "port": str(server.port), **tls} if socket else tls
-    tail = "&".join(f"{name}={quote(value, safe='')}" for name, value in query.items())
-    host = f"[{server.host}]" if ":" in server.host else server.host
-    place = "" if socket else f"{host}:{server.port}"
-    return f"postgresql://{user}{secret}@{place}/{quote(database, safe='')}" + (f"?{tail}" if tail else "")

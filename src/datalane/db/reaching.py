@@ -6,11 +6,13 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-import asyncpg
-
 from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable, DatalaneError
+
+if TYPE_CHECKING:
+    import asyncpg
 
 DATABASE_URL, MAINTENANCE_URL, OPERATOR_URL = (
     "DATALANE_DATABASE_URL",
@@ -43,6 +45,8 @@ _PLAIN = {
 @contextmanager
 def reaching(url: str, setting: str) -> Iterator[None]:
     """`with reaching(url, DATABASE_URL):` around asyncpg's connecting; raises what `unreachable` answers."""
+    import asyncpg  # here, as commands that use another driver, or none, load this module too
+
     try:
         yield
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError) as error:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
+from datalane.db.access import Prepared, addresses_on
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.home import Home
-from datalane.db.provision import Prepared, addresses, prepare
 from datalane.db.revision import applied_revision, newest_revision
 from datalane.db.roles import Roles
 from datalane.errors import ConfigurationError, DatabaseUnavailable
@@ -13,9 +15,17 @@ from datalane.settings import Settings
 EMBEDDED_DATABASE = "datalane"
 
 
+def load_ahead(server: EmbeddedPostgres) -> None:
+    """Load the code that the database will be prepared with, while the server's own programs work.
+
+    A new folder needs all of it, a known one mostly the driver, to see that nothing is to be done.
+    """
+    import_module("datalane.db.migrate" if server.is_new else "psycopg")
+
+
 def embedded_addresses(server: EmbeddedPostgres, home: Home, settings: Settings) -> Prepared:
     """Where the embedded database is, or will be. Call it with the home's lock held."""
-    return addresses(server.url(password=""), EMBEDDED_DATABASE, home.credentials(), Roles(settings.role_prefix))
+    return addresses_on(server.place, EMBEDDED_DATABASE, home.credentials(), Roles(settings.role_prefix))
 
 
 def prepare_embedded(server: EmbeddedPostgres, home: Home, settings: Settings) -> None:
@@ -26,6 +36,8 @@ def prepare_embedded(server: EmbeddedPostgres, home: Home, settings: Settings) -
             return
     except DatabaseUnavailable:
         pass  # the roles or the database are not there yet, or have other passwords; preparing mends that
+    from datalane.db.provision import prepare
+
     prepare(server.url(), EMBEDDED_DATABASE, home.credentials(), Roles(settings.role_prefix))
 
 

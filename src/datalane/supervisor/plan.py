@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from datalane.db.provision import Prepared
+from datalane.db.access import Prepared
 from datalane.supervisor.child import ChildSpec
 from datalane.supervisor.handshake import GATE_FD, LISTEN_FD
 

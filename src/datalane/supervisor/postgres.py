@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+from functools import partial
 
 from datalane.db.embedded import EmbeddedPostgres
+from datalane.supervisor.database import load_ahead
 
 
 class PostgresService:
@@ -31,7 +33,7 @@ class PostgresService:
 
     def start(self) -> None:
         self._started = True
-        self._server.start()
+        self._server.start(meanwhile=partial(load_ahead, self._server))
 
     def listen(self) -> None:
         """It announces nothing."""

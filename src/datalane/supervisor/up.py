@@ -10,9 +10,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from datalane.db.access import Prepared
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.home import Home, HomeLock, Running, connection_settings
-from datalane.db.provision import Prepared
 from datalane.errors import DatalaneError
 from datalane.settings import Settings
 from datalane.supervisor.child import Child

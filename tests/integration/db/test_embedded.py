@@ -115,6 +115,23 @@ def test_an_interrupted_initdb_leaves_nothing_in_the_way(server: EmbeddedPostgre
     assert remembered(server) == [1]
 
 
+def test_what_is_done_meanwhile_is_done_once_and_while_a_new_folder_is_made(server: EmbeddedPostgres) -> None:
+    found: list[bool] = []
+    server.start(meanwhile=lambda: found.append(server.is_new))
+    server.stop()
+    server.start(meanwhile=lambda: found.append(server.is_new))
+    assert found == [True, False]
+
+
+def test_a_failure_meanwhile_leaves_nothing_in_the_way(server: EmbeddedPostgres) -> None:
+    with pytest.raises(ZeroDivisionError):
+        server.start(meanwhile=lambda: 1 / 0)
+    assert server.is_new
+    server.start()
+    remember(server, 1)
+    assert remembered(server) == [1]
+
+
 def test_a_folder_of_another_major_version_is_refused_with_advice(server: EmbeddedPostgres) -> None:
     server.start()
     server.stop()
