@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -15,7 +17,6 @@ from datalane.identity import accounts
 from datalane.identity import sessions as families
 from datalane.identity.attempts import AttemptGuard
 from datalane.identity.metrics import authentication
-from datalane.identity.oidc import IdTokens, exchange_id_token
 from datalane.identity.schemas import (
     Credentials,
     EndedSessions,
@@ -27,12 +28,23 @@ from datalane.identity.schemas import (
     Session,
 )
 
+if TYPE_CHECKING:
+    from datalane.identity.oidc import IdTokens
+
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/auth", tags=["auth"])
     sessions, identity, attempts = door.settings.sessions, door.settings.identity, door.settings.attempts
 
-    id_tokens = IdTokens(door.settings.oidc)
+    @cache
+    def id_tokens() -> IdTokens:
+        """Its cryptography and HTTP client take long to load; a lane without an issuer has no use for them."""
+        from datalane.identity.oidc import IdTokens
+
+        return IdTokens(door.settings.oidc)
+
+    if door.settings.oidc.issuers:
+        id_tokens()
 
     def guard_of(request: Request) -> AttemptGuard:
         return AttemptGuard(door.lane.database, attempts, request.client.host if request.client else None)
@@ -60,11 +72,13 @@ def router(door: HttpDoor) -> APIRouter:
     @routes.post("/oidc/exchange")
     async def exchange(body: IdTokenExchange, request: Request) -> FederatedSession:
         """Begin a session with the ID token of a configured issuer; its account is linked or made on the way."""
+        from datalane.identity.oidc import exchange_id_token
+
         with authentication("oidc"):
             await guard_of(request).admit_exchange()
             return await exchange_id_token(
                 door.lane.database,
-                id_tokens,
+                id_tokens(),
                 body,
                 sessions=sessions,
                 correlation_id=trace_of(request.scope).correlation_id,

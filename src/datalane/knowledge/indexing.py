@@ -9,7 +9,6 @@ import asyncio
 from dataclasses import dataclass
 from uuid import UUID
 
-import numpy as np
 from pydantic import BaseModel, Field
 
 from datalane.db.transaction import Transaction
@@ -101,6 +100,8 @@ async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks
 
 def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Extracted:
     """The same text in the caller's chunks."""
+    import numpy as np
+
     text, chunks, place, place_byte = extracted.text, list[Chunk](), 0, 0
     for ordinal, span in enumerate(spans):
         if not place <= span.start_offset < span.end_offset <= len(text):

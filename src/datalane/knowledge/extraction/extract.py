@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from datalane.knowledge.chunking import CHUNKER_VERSION, Chunk, chunk_text
-from datalane.knowledge.embeddings import Embedder, Vectors, passage_text
+from datalane.knowledge.embeddings import Embedder, passage_text
 from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
 from datalane.knowledge.parsing import Parsed, parse
 from datalane.knowledge.parsing.errors import ExtractionError, ParseCrashed, SourceUnreadable
 from datalane.knowledge.parsing.memory import is_out_of_memory
 from datalane.knowledge.text import canonicalize_text
+
+if TYPE_CHECKING:
+    from datalane.knowledge.embeddings import Vectors
 
 DEFAULT_BOUNDS = Bounds()
 _EMBED_AT_ONCE = 512
@@ -83,6 +85,8 @@ def _read(source: Source) -> bytes:
 
 
 def _embed(passages: list[str], embedder: Embedder, report_progress: Callable[[], None]) -> Vectors:
+    import numpy as np
+
     vectors = np.empty((len(passages), embedder.dimensions), dtype=np.float32)
     for begin in range(0, len(passages), _EMBED_AT_ONCE):
         part = passages[begin : begin + _EMBED_AT_ONCE]

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
 
 from datalane.errors import DatalaneError
 from datalane.knowledge.extraction import child as child_program
@@ -93,6 +94,7 @@ class Child:
             raise ExtractionUnavailable(f"An extraction process cannot be started: {error.strerror}.") from error
         child = cls(process, settings)
         try:
+            await asyncio.to_thread(import_module, "numpy")  # for its answers, while it loads for itself
             await child._await_ready()
         except BaseException:
             await child.kill()

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datalane.knowledge.chunking import MAX_CHUNKS, Chunk
-from datalane.knowledge.embeddings import Vectors
 from datalane.knowledge.parsing import TITLE_CHARACTERS
+
+if TYPE_CHECKING:
+    from datalane.knowledge.embeddings import Vectors
 
 
 @dataclass(frozen=True, slots=True)

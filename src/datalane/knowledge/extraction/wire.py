@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from datalane.knowledge.chunking import Chunk
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
 
@@ -75,6 +73,8 @@ def decode_batch(header: Header, body: memoryview) -> list[Source]:
 
 
 def encode_results(results: Sequence[Extracted | Failure]) -> bytes:
+    import numpy as np
+
     entries: list[Header] = []
     blobs: list[bytes] = []
     for result in results:
@@ -121,6 +121,8 @@ def decode_results(header: Header, body: memoryview) -> list[Extracted | Failure
 def _decode_extracted(
     entry: Header, text: memoryview, offsets: memoryview, pages: memoryview, vectors: memoryview
 ) -> Extracted:
+    import numpy as np
+
     spans = np.frombuffer(offsets, dtype="<i8").reshape(-1, 4).tolist()
     parser_version, chunker_version, embedder_name, embedder_version = entry["versions"]
     return Extracted(
