@@ -38,6 +38,10 @@ class Lane:
         self._settings: Settings | None = None
         self._database: Database | None = None
 
+    def configure(self, settings: Settings) -> None:
+        """Give it the settings that it will be opened with, so that what needs no database can be made before."""
+        self._settings = settings
+
     @asynccontextmanager
     async def open(self, settings: Settings, database_url: str | None = None) -> AsyncIterator[Lane]:
         """Connect for the time of the block. `database_url` overrides the settings' (an embedded server's URL).
@@ -69,7 +73,7 @@ class Lane:
     @property
     def settings(self) -> Settings:
         if self._settings is None:
-            raise ConfigurationError("the lane is not open; use `async with lane.open(settings)`")
+            raise ConfigurationError("the lane has no settings; use `async with lane.open(settings)`")
         return self._settings
 
     @property

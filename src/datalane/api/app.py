@@ -22,9 +22,10 @@ NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fal
 def create_app(
     lane: OpenLane, domains: Sequence[MakeRouter] = (), door: Callable[[OpenLane], HttpDoor] = HttpDoor
 ) -> FastAPI:
-    """The HTTP API of an open lane. `domains` make routers of an application's own, with the same door.
+    """The HTTP API of a lane, which need not be open before the first request comes.
 
-    `door` makes the door of all routes; the isolation proof has one that it can break.
+    `domains` make routers of an application's own, with the same door. `door` makes the door of all routes; the
+    isolation proof has one that it can break.
     """
     app = FastAPI(
         title="Datalane",

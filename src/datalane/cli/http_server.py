@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
+import uvicorn.lifespan.on  # uvicorn itself loads these two when it begins to serve, which somebody waits for
+import uvicorn.protocols.http.auto
 
 from datalane.settings import ApiSettings
 
@@ -41,6 +43,7 @@ async def serve(
     """
     config = uvicorn.Config(
         app,
+        ws="none",
         root_path=api.root_path,
         proxy_headers=bool(api.trusted_proxies),
         forwarded_allow_ips=api.trusted_proxies,

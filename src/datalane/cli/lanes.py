@@ -22,16 +22,19 @@ log = get_logger(__name__)
 
 
 @asynccontextmanager
-async def open_lane(lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event) -> AsyncIterator[Knowledge]:
-    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block.
+async def open_lane(
+    lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event, knowledge: Knowledge | None = None
+) -> AsyncIterator[Knowledge]:
+    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block. `knowledge` is that
+    which was made for it already.
 
     A database that is just starting, or recovering, is waited for until `stop` is set. Raises `DatabaseUnavailable`
     when it takes longer than the settings' `start_patience`, or at once when it refuses the login.
     """
-    async with open_knowledge(settings) as knowledge, AsyncExitStack() as connected:
+    async with open_knowledge(settings, knowledge) as opened, AsyncExitStack() as connected:
         await _connect(connected, lane, settings, database_url, stop)
-        knowledge.register(lane.handlers, lane.database)
-        yield knowledge
+        opened.register(lane.handlers, lane.database)
+        yield opened
 
 
 async def _connect(

@@ -37,15 +37,18 @@ def api(
     from datalane.cli.http_server import serve
     from datalane.cli.lanes import load_lane, open_lane
     from datalane.knowledge import routes as knowledge_routes
+    from datalane.knowledge.runtime import make_knowledge
 
     settings, lane = load_settings(), load_lane(app)
     url = connection_settings(settings).database_url
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
+    lane.configure(settings)
+    knowledge = make_knowledge(settings)
+    served = create_app(lane, [partial(knowledge_routes.router, knowledge=knowledge)])  # while the database is prepared
 
     async def work(stop: asyncio.Event) -> None:
-        async with open_lane(lane, settings, url, stop) as knowledge:
-            domains = [partial(knowledge_routes.router, knowledge=knowledge)]
-            await serve(create_app(lane, domains), listener, settings.api, stop, announce_ready)
+        async with open_lane(lane, settings, url, stop, knowledge):
+            await serve(served, listener, settings.api, stop, announce_ready)
 
     _run(work, settings, "api")
 

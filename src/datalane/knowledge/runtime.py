@@ -58,9 +58,8 @@ class Knowledge:
         handlers.add(Handler(SWEEP, Mode.EXTERNAL, self.sweep(database).run))
 
 
-@asynccontextmanager
-async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge]:
-    """Raises `ConfigurationError` when the file store cannot be used."""
+def make_knowledge(settings: Settings) -> Knowledge:
+    """It starts nothing yet; use it with `open_knowledge`. Raises `ConfigurationError` for an unusable file store."""
     parsing, limits = settings.parsing, settings.limits
     pool = ExtractionPool(
         parsing.processes,
@@ -68,8 +67,14 @@ async def open_knowledge(settings: Settings) -> AsyncIterator[Knowledge]:
         parsing.memory,
         bounds=Bounds(limits.chunks_per_document, limits.title_characters),
     )
+    return Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder(), settings.retention.orphaned_originals)
+
+
+@asynccontextmanager
+async def open_knowledge(settings: Settings, made: Knowledge | None = None) -> AsyncIterator[Knowledge]:
+    """`made`, or a new one, whose children end with the block. Raises `ConfigurationError` as `make_knowledge` does."""
+    knowledge = made or make_knowledge(settings)
     try:
-        age = settings.retention.orphaned_originals
-        yield Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder(), age)
+        yield knowledge
     finally:
-        await pool.aclose()
+        await knowledge.pool.aclose()

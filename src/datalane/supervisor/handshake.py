@@ -7,6 +7,7 @@ killed API is started again.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 
@@ -27,7 +28,11 @@ def announce_ready() -> None:
 
 
 def wait_at_gate() -> None:
-    """Wait until the supervisor, if there is one, has prepared the database."""
+    """Wait until the supervisor, if there is one, has prepared the database.
+
+    The code that is loaded by now stays, so the garbage collector need not look through it again.
+    """
+    gc.freeze()
     handle = os.environ.pop(GATE_FD, None)
     if handle is not None:
         os.read(int(handle), 1)
