@@ -255,6 +255,22 @@ def test_links_lead_somewhere(path: Path) -> None:
     assert [target for target in local if target and not (path.parent / target).exists()] == []
 
 
+def headings(path: Path) -> set[str]:
+    """The anchors of a page, as its readers' renderers make them."""
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_to_a_heading_lead_to_one(path: Path) -> None:
+    text = re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", text)
+    assert [
+        f"{page}#{anchor}" for page, anchor in targets if anchor not in headings(path.parent / page if page else path)
+    ] == []
+
+
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_python_in_the_docs_compiles_and_imports_what_exists(path: Path) -> None:
     for block in code_blocks(path.read_text(), "python"):
