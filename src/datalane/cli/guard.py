@@ -34,7 +34,7 @@ def check(
         str | None,
         typer.Option(
             envvar="DATALANE_GUARD_DATABASE_URL",
-            help="A live database to check and to compare with the migrations; any login of the lane will do. "
+            help="A live database to check and to compare with the migrations; the lane's login will do. "
             "[default: a scratch database]",
         ),
     ] = None,

@@ -106,15 +106,15 @@ def check_live(
 ) -> tuple[list[Finding], list[str]]:
     """Check the catalog of the database at `url` and compare it with a scratch one at the same revision.
 
-    Answers findings and notices. Raises `ConfigurationError` when the database was never migrated or is at a
-    revision that this version does not know.
+    Answers findings and notices. Raises `ConfigurationError` when the database was never migrated, does not show this
+    login its revision, or is at one that this version does not know.
     """
     numbers = [each.number for each in read_revisions(migrations / "versions")]
     applied = applied_revision(url)
     if applied not in numbers:
-        said = (
-            "was never migrated" if applied is None else f"is at revision {applied}, which this version does not know"
-        )
+        said = f"is at revision {applied}, which this version does not know"
+        if applied is None:
+            said = "was never migrated, or this login may not see its revision"
         raise ConfigurationError(f"the database {said}; the guard has nothing to compare it with")
     notices = [] if applied == numbers[-1] else [f"the database is at {applied}, this version needs {numbers[-1]}"]
     with scratch_database(roles) as prepared:
