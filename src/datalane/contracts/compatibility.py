@@ -19,8 +19,9 @@ from typing import Any
 
 import orjson
 
-from datalane.contracts.containment import Gap, find_gaps
+from datalane.contracts.containment import find_gaps
 from datalane.contracts.field_changes import FieldChange, find_field_changes
+from datalane.contracts.gaps import Gap
 from datalane.contracts.json_schema import Node
 
 

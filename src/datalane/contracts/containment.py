@@ -1,45 +1,27 @@
 """Whether everything one schema lets through passes another, and if not, where.
 
-The proof is jsonschema-rs's: its canonical forms answer yes, no or unknown, and only yes counts. Where it does not say
-yes the two are taken apart, field by field and item by item, to name what is in the way. Taking apart also proves what
-refers to itself: a pair that is met again below itself is taken as proven, which is sound because instances are finite.
-So no gap means proven, and what cannot be proven is a gap.
+Where the proof (`schema_proof`) does not say yes the two are taken apart, field by field and item by item, to name what
+is in the way. Taking apart also proves what refers to itself: a pair that is met again below itself is taken as proven,
+which is sound because instances are finite. So no gap means proven, and what cannot be proven is a gap.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import combinations
 from typing import Any
 
-import jsonschema_rs
-import orjson
-from jsonschema_rs import canonical
-
-from datalane.contracts.json_schema import Node
-
-_GROUPS = (
-    ("contains", "minContains", "maxContains"),
-    ("if", "then", "else"),
-    ("items", "prefixItems", "unevaluatedItems"),
+from datalane.contracts.gaps import (
+    Gap,
+    all_kinds,
+    kinds_meet,
+    kinds_of,
+    name_refused_values,
+    name_unmet,
+    share_no_kind,
+    values_of,
 )
-_FIELDS = ("properties", "patternProperties", "additionalProperties")
-
-
-@dataclass(frozen=True, slots=True)
-class Gap:
-    """What the writer sends at `path` (`$.lines[].price`) and the reader refuses.
-
-    `keyword` says why, `written` and `read` are what the two say about it; `values` are single values in the way.
-    """
-
-    path: str
-    keyword: str
-    written: Any = None
-    read: Any = None
-    values: tuple[Any, ...] = ()
+from datalane.contracts.json_schema import Node
+from datalane.contracts.schema_proof import exclude_each_other, proves
 
 
 def find_gaps(writer: Node, reader: Node, assumed: frozenset[str] = frozenset()) -> list[Gap]:
@@ -49,11 +31,6 @@ def find_gaps(writer: Node, reader: Node, assumed: frozenset[str] = frozenset())
     """
     found = {(gap.path, gap.keyword): gap for gap in _Walk(assumed).gaps(writer, reader, "$")}
     return [found[place] for place in sorted(found)]
-
-
-def proves(writer: Node, reader: Node) -> bool:
-    """Whether everything that `writer` declares provably passes `reader`."""
-    return writer.text == reader.text or _covers(reader.text, writer.declared_text)
 
 
 class _Walk:
@@ -87,9 +64,9 @@ class _Walk:
             if self._is_assumed(written[0], read[0]):
                 return []
             return self._of_plain(written[0], read[0], path)
-        if exclusive and not _exclude_each_other(read):
+        if exclusive and not exclude_each_other(read):
             return [Gap(path, "oneOf", writer.schema, reader.schema)]
-        kinds = (_all_kinds(written), _all_kinds(read))
+        kinds = (all_kinds(written), all_kinds(read))
         return [gap for variant in written for gap in self._of_variant(variant, reader, read, path, kinds)]
 
     def _of_variant(
@@ -97,9 +74,9 @@ class _Walk:
     ) -> list[Gap]:
         if proves(variant, reader) or any(self._is_assumed(variant, each) for each in read):
             return []
-        values = _values(variant)
+        values = values_of(variant)
         if values is not None:
-            return _refused_values(values, variant, reader, path)
+            return name_refused_values(values, variant, reader, path)
         match = _most_alike(variant, read)
         if match is None:
             if variant.keywords.get("type") == "null":
@@ -111,12 +88,12 @@ class _Walk:
         """Of two schemas that are no unions. What is left when all parts fit is proven by the parts."""
         if proves(writer, reader):
             return []
-        values = _values(writer)
+        values = values_of(writer)
         if values is not None:
-            return _refused_values(values, writer, reader, path)
+            return name_refused_values(values, writer, reader, path)
         apart = _Parts(writer, reader)
         gaps = apart.gaps_beside_children(path)
-        if any(gap.keyword == "type" and gap.path == path and _are_apart(gap) for gap in gaps):
+        if any(gap.keyword == "type" and gap.path == path and share_no_kind(gap) for gap in gaps):
             return gaps
         for name, written, read in apart.children():
             gaps += self.gaps(written, read, path + name)
@@ -137,7 +114,7 @@ class _Parts:
 
     def gaps_beside_children(self, path: str) -> list[Gap]:
         written = self._remainder_of_writer()
-        return [gap for member in self._read for gap in _named(self._writer, written, _bare(member), path)]
+        return [gap for member in self._read for gap in name_unmet(self._writer, written, _bare(member), path)]
 
     def _remainder_of_writer(self) -> Node:
         bare: dict[str, Any] = {"allOf": [_bare(member).schema for member in self._written]}
@@ -248,114 +225,13 @@ def _open(schema: Any) -> Any:
     return True if isinstance(schema, Mapping) else schema
 
 
-def _named(writer: Node, written: Node, read: Node, path: str) -> list[Gap]:
-    """The keywords of `read` that `written` does not meet."""
-    if proves(written, read):
-        return []
-    words, gaps = read.keywords, list[Gap]()
-    told = _told(writer)
-    for group in _grouped(words):
-        part = read.at({word: words[word] for word in group})
-        if proves(written, part):
-            continue
-        word = group[0]
-        if word == "required":
-            missing = [name for name in words[word] if not proves(written, read.at({"required": [name]}))]
-            gaps += [Gap(f"{path}.{name}", "required", False, True) for name in missing]
-        elif word in _FIELDS:
-            gaps += _unwelcome(writer, read, path)
-        elif word == "type":
-            gaps.append(Gap(path, "type", _kinds(writer), _kinds(read)))
-        else:
-            gaps.append(Gap(path, word, told.get(word), words[word]))
-    return gaps or [Gap(path, "schema", writer.schema, read.schema)]
-
-
-def _grouped(words: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Keywords that mean something together stay together; `unevaluatedProperties` means something with all others."""
-    if "unevaluatedProperties" in words:
-        return [("unevaluatedProperties", *sorted(words.keys() - {"unevaluatedProperties"}))]
-    groups, left = list[tuple[str, ...]](), dict(words)
-    for group in (_FIELDS, *_GROUPS):
-        here = tuple(word for word in group if word in left)
-        if here:
-            groups.append(here)
-            for word in here:
-                del left[word]
-    return [*((word,) for word in sorted(left)), *groups]
-
-
-def _unwelcome(writer: Node, read: Node, path: str) -> list[Gap]:
-    """The fields that the writer sends and the reader does not allow, by name where they have one."""
-    words = read.keywords
-    allowed = words.get("properties", {})
-    names = {name for member in writer.in_place() for name in member.keywords.get("properties", {})}
-    if words.get("additionalProperties") is False and "patternProperties" not in words:
-        refused = sorted(names - {name for name, each in allowed.items() if each is not False})
-    else:
-        refused = sorted(name for name in names if allowed.get(name) is False)
-    if refused:
-        return [Gap(f"{path}.{name}", "properties", True, False) for name in refused]
-    return [Gap(path, "additionalProperties", _told(writer).get("additionalProperties"), words.get(_FIELDS[2]))]
-
-
-def _told(node: Node) -> dict[str, Any]:
-    """What a schema and the members of its `allOf` say."""
-    told: dict[str, Any] = {}
-    for member in node.members():
-        told |= member.keywords
-    return told
-
-
-def _values(node: Node) -> tuple[Any, ...] | None:
-    """The values of a finite schema, None for any other."""
-    words = node.keywords
-    if "const" in words:
-        return (words["const"],)
-    if isinstance(words.get("enum"), list):
-        return tuple(words["enum"])
-    return (True, False) if words.get("type") == "boolean" else None
-
-
-def _refused_values(values: tuple[Any, ...], writer: Node, reader: Node, path: str) -> list[Gap]:
-    """One by one; what other keywords of the writer rule out does not count."""
-    others = {word: value for word, value in writer.keywords.items() if word not in ("const", "enum")}
-    refused = tuple(value for value in values if not proves(writer.at({**others, "const": value}), reader))
-    if not refused:
-        return []
-    kinds = set(_all_kinds(reader.variants()[0]))
-    if kinds and not any(_meet({_kind(value)}, kinds) for value in refused):
-        if refused == (None,):
-            return [Gap(path, "null")]
-        return [Gap(path, "type", sorted({_kind(value) for value in refused}), sorted(kinds))]
-    return [Gap(path, "enum", values=refused)]
-
-
-def _kind(value: Any) -> str:
-    names = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
-    return names.get(type(value), "null")
-
-
-def _kinds(node: Node) -> list[str]:
-    """The types that a schema names; empty when it names none."""
-    words = _told(node)
-    kinds = words.get("type")
-    if kinds is None:
-        return sorted({_kind(value) for value in _values(node) or ()})
-    return sorted(kinds) if isinstance(kinds, list) else [kinds]
-
-
-def _all_kinds(nodes: list[Node]) -> list[str]:
-    return sorted({kind for node in nodes for kind in _kinds(node)})
-
-
 def _most_alike(variant: Node, read: list[Node]) -> Node | None:
     """The reader's variant to compare with: behind the same reference, else of the same type and the most like it."""
     same = [each for each in read if variant.via is not None and each.via == variant.via]
     if same:
         return same[0]
-    kinds = set(_kinds(variant))
-    alike = [each for each in read if not kinds or not _kinds(each) or _meet(kinds, set(_kinds(each)))]
+    kinds = set(kinds_of(variant))
+    alike = [each for each in read if not kinds or not kinds_of(each) or kinds_meet(kinds, set(kinds_of(each)))]
     fields = variant.keywords.get("properties", {})
     marks = {name: each["const"] for name, each in fields.items() if isinstance(each, Mapping) and "const" in each}
 
@@ -367,62 +243,3 @@ def _most_alike(variant: Node, read: list[Node]) -> Node | None:
         return agreed, len(fields.keys() & theirs.keys())
 
     return max(alike, key=likeness, default=None)
-
-
-def _meet(some: set[str], others: set[str]) -> bool:
-    return (
-        bool(some & others) or ("integer" in some and "number" in others) or ("number" in some and "integer" in others)
-    )
-
-
-def _are_apart(gap: Gap) -> bool:
-    """Whether the two have no type in common, so that comparing children would tell nothing."""
-    return bool(gap.written) and not _meet(set(gap.written), set(gap.read or ()))
-
-
-def _exclude_each_other(nodes: list[Node]) -> bool:
-    return all(_disjoint(one.text, other.text) for one, other in combinations(nodes, 2))
-
-
-_REFUSALS = (
-    ValueError,
-    TypeError,
-    jsonschema_rs.ReferencingError,
-    canonical.CanonicalizationError,
-    canonical.IncompatibleOperands,
-    canonical.UnsupportedOperand,
-    canonical.UnsupportedResult,
-)
-
-
-@lru_cache(maxsize=4096)
-def _canonical(text: bytes) -> jsonschema_rs.CanonicalSchema | None:
-    """None for what has no canonical form."""
-    try:
-        return jsonschema_rs.canonicalize(
-            orjson.loads(text), draft=jsonschema_rs.Draft202012, validate_formats=True, offline=True
-        )
-    except _REFUSALS:
-        return None
-
-
-@lru_cache(maxsize=8192)
-def _covers(reader: bytes, writer: bytes) -> bool:
-    outer, inner = _canonical(reader), _canonical(writer)
-    if outer is None or inner is None:
-        return False
-    try:
-        return outer.covers(inner) is canonical.Containment.YES
-    except _REFUSALS:
-        return False
-
-
-@lru_cache(maxsize=8192)
-def _disjoint(one: bytes, other: bytes) -> bool:
-    left, right = _canonical(one), _canonical(other)
-    if left is None or right is None:
-        return False
-    try:
-        return left.intersect(right).satisfiability() is canonical.Satisfiability.NO
-    except _REFUSALS:
-        return False
