@@ -10,7 +10,7 @@ import asyncpg
 
 from datalane.contracts.context import Context, Role
 from datalane.db.roles import Roles
-from datalane.ops.isolation.catalog import read_catalog
+from datalane.ops.isolation.catalog_reader import read_catalog
 from datalane.ops.isolation.seed import seed
 from datalane.ops.isolation.session import Session
 from datalane.ops.isolation.values import SIDES

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from datalane.ops.isolation.actors import Actor, Stage
-from datalane.ops.isolation.catalog import Catalog, read_roles, read_tables, read_verbs
+from datalane.ops.isolation.catalog import Catalog
+from datalane.ops.isolation.catalog_reader import read_roles, read_tables, read_verbs
 from datalane.ops.isolation.cells import Cell
 from datalane.ops.isolation.lint import verb_faults
 from datalane.ops.isolation.mutants import Mutant

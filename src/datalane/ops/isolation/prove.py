@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from datalane.errors import InvalidInput
 from datalane.ops.isolation.actors import ACTORS, Actor, Stage, all_actors
 from datalane.ops.isolation.arguments import take_stock
-from datalane.ops.isolation.catalog import Catalog, Table, Verb, read_catalog
+from datalane.ops.isolation.catalog import Catalog, Table, Verb
+from datalane.ops.isolation.catalog_reader import read_catalog
 from datalane.ops.isolation.cells import Cells
 from datalane.ops.isolation.kill import Fate, Hunter
 from datalane.ops.isolation.lint import verb_faults
