@@ -198,8 +198,8 @@ def sample(draw: st.DrawFn, schema: Any, root: Schema, depth: int = 0) -> Any:
         return schema["const"]
     if "enum" in schema:
         return draw(st.sampled_from(schema["enum"]))
-    if "then" in schema:
-        return sample(draw, schema.get(draw(st.sampled_from(["then", "else"]))), root, depth + 1)
+    if branches := [word for word in ("then", "else") if word in schema]:  # an edit may have taken one away
+        return sample(draw, schema[draw(st.sampled_from(branches))], root, depth + 1)
     kind = schema.get("type")
     kind = draw(st.sampled_from(kind)) if isinstance(kind, list) else kind
     if kind == "object" or "properties" in schema:
