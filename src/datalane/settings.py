@@ -7,6 +7,7 @@ variable's name and what would be right (`load_settings`).
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -15,13 +16,25 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, Field, SecretStr, TypeAdapter, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from datalane.credentials import find_weak
+from datalane.environment import PREFIX, Fault, find_unknown
 from datalane.errors import ConfigurationError
 
 KIB = 1024
 MIB = 1024 * KIB
+_CORRECT = "correct its value, or leave it out for the default"
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -136,6 +149,8 @@ class InviteSettings(BaseModel):
 class Issuer(BaseModel):
     """An issuer of ID tokens (OpenID Connect): whom it must mean, where its keys are, how it may sign."""
 
+    model_config = ConfigDict(extra="forbid")
+
     issuer: Annotated[str, Field(min_length=1, max_length=500)]
     audience: Annotated[str, Field(min_length=1)]
     jwks_url: str
@@ -237,10 +252,38 @@ class Settings(BaseSettings):
         return self.files_url or (self.home.resolve() / "files").as_uri()
 
 
-def load_settings() -> Settings:
-    """The settings from the environment. Raises `ConfigurationError` naming each wrong variable."""
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the environment says: the settings, unless a value is wrong, and what is wrong with its variables."""
+
+    settings: Settings | None
+    faults: tuple[Fault, ...]
+    weak_secrets: tuple[Fault, ...]
+
+
+def examine_settings() -> Examined:
+    """Everything that is wrong with the variables of the environment, all at once."""
+    faults, settings = list(find_unknown(os.environ, Settings)), None
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        faults = [f"DATALANE_{'__'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
-        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(faults)) from None
+        faults += [Fault(_variable(each["loc"]), each["msg"], _CORRECT) for each in error.errors()]
+    except SettingsError:
+        pass  # the value of a whole group cannot be read; that a group is no setting is said above
+    return Examined(settings, tuple(faults), tuple(find_weak(os.environ)))
+
+
+def load_settings(*, serving: bool = False) -> Settings:
+    """The settings from the environment. A process that serves needs good secrets as well.
+
+    Raises `ConfigurationError` naming each wrong or unknown variable, and each weak secret when `serving`.
+    """
+    found = examine_settings()
+    faults = [*found.faults, *(found.weak_secrets if serving else ())]
+    if found.settings is None or faults:
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(str(fault) for fault in faults))
+    return found.settings
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return PREFIX + "__".join(str(part) for part in location).upper()
