@@ -138,8 +138,12 @@ class AttemptSettings(BaseModel):
     refresh: Attempts = Rate(120, timedelta(seconds=1))
 
 
+SignUp = Literal["open", "invite_only", "closed"]
+"""Who makes an account: everybody, who has an invite to the address, nobody."""
+
+
 class IdentitySettings(BaseModel):
-    sign_up: Literal["open", "closed"] = "open"
+    sign_up: SignUp = "open"
 
 
 class InviteSettings(BaseModel):
@@ -147,7 +151,10 @@ class InviteSettings(BaseModel):
 
 
 class Issuer(BaseModel):
-    """An issuer of ID tokens (OpenID Connect): whom it must mean, where its keys are, how it may sign."""
+    """An issuer of ID tokens (OpenID Connect): whom it must mean, where its keys are, how it may sign.
+
+    `sign_up` says who of its people makes an account, when that differs from the identity settings.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -155,6 +162,7 @@ class Issuer(BaseModel):
     audience: Annotated[str, Field(min_length=1)]
     jwks_url: str
     algorithms: Annotated[tuple[Literal["RS256", "ES256", "EdDSA", "Ed25519"], ...], Field(min_length=1)] = ("RS256",)
+    sign_up: SignUp | None = None
 
     @field_validator("jwks_url")
     @classmethod
