@@ -53,11 +53,19 @@ def check_login(variable: str, url: str, environment: Mapping[str, str]) -> Iter
         yield Fault(variable, message, f"{login.mend(variable)}; or give it PGPASSWORD, a password file or sslcert")
 
 
+def check_token(variable: str, token: str, environment: Mapping[str, str]) -> Iterator[Fault]:
+    """The fault of a secret that is made here and told to nobody but those who use it."""
+    reason = weakness(token)
+    if reason is not None:
+        yield Fault(variable, f"the token {reason}", f"make one with `{HOW_TO_MAKE}` and put it into {variable}")
+
+
 SECRETS: Mapping[str, Rule] = MappingProxyType(
     {
         "DATALANE_DATABASE_URL": check_login,
         "DATALANE_MAINTENANCE_URL": check_login,
         "DATALANE_OPERATOR_URL": check_login,
+        "DATALANE_TELEMETRY__METRICS_TOKEN": check_token,
     }
 )
 

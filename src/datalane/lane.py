@@ -26,6 +26,7 @@ from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
+from datalane.kit.tracing import configure_tracing
 from datalane.settings import Settings
 
 
@@ -45,6 +46,7 @@ class Lane:
 
         Raises `ConfigurationError` without a database, `DatabaseUnavailable` when it does not answer.
         """
+        configure_tracing(settings.telemetry.traces)
         url = database_url or (settings.database_url and settings.database_url.get_secret_value())
         if not url:
             raise ConfigurationError("no database: start one with `datalane up`, or set DATALANE_DATABASE_URL")

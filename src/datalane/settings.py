@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import cached_property
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -25,16 +25,19 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from datalane.credentials import find_weak
-from datalane.environment import PREFIX, Fault, find_unknown
+from datalane.environment import PREFIX, Fault, find_unknown, variables_of
 from datalane.errors import ConfigurationError
+from datalane.kit.secrets import HOW_TO_MAKE
 
 KIB = 1024
 MIB = 1024 * KIB
 _CORRECT = "correct its value, or leave it out for the default"
+_COMPLETE = "set what is missing, or leave out what needs it"
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -209,6 +212,23 @@ class ParsingSettings(BaseModel):
     memory: Bytes = 2048 * MIB
 
 
+class TelemetrySettings(BaseModel):
+    """`metrics_port` is for a worker or a maintenance process that runs on its own; the API has the route."""
+
+    traces: Literal["pass_on", "record"] = "pass_on"
+    metrics_token: SecretStr | None = None
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+
+    @model_validator(mode="after")
+    def _not_open_to_the_world(self) -> Self:
+        if self.metrics_port is not None and self.metrics_token is None:
+            raise ValueError(
+                "DATALANE_TELEMETRY__METRICS_PORT needs DATALANE_TELEMETRY__METRICS_TOKEN beside it; "
+                f"make one with `{HOW_TO_MAKE}`"
+            )
+        return self
+
+
 class Settings(BaseSettings):
     """All settings. `DATALANE_LIMITS__UPLOAD=1000` sets `limits.upload`."""
 
@@ -234,6 +254,7 @@ class Settings(BaseSettings):
     invites: InviteSettings = InviteSettings()
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("log_level")
     @classmethod
@@ -275,7 +296,10 @@ def examine_settings() -> Examined:
     try:
         settings = Settings()
     except ValidationError as error:
-        faults += [Fault(_variable(each["loc"]), each["msg"], _CORRECT) for each in error.errors()]
+        known = variables_of(Settings)
+        for each in error.errors():
+            variable = _variable(each["loc"])
+            faults.append(Fault(variable, each["msg"], _CORRECT if variable in known else _COMPLETE))
     except SettingsError:
         pass  # the value of a whole group cannot be read; that a group is no setting is said above
     return Examined(settings, tuple(faults), tuple(find_weak(os.environ)))

@@ -59,7 +59,7 @@ class RunningLane:
             stderr=subprocess.PIPE,
         )
         self._said: queue.Queue[dict[str, Any] | None] = queue.Queue()
-        self._history: list[dict[str, Any]] = []
+        self.history: list[dict[str, Any]] = []
         self.last: dict[str, Any] = {}
         """The last thing it said, whether anybody waited for it or not."""
         threading.Thread(target=self._listen, daemon=True).start()
@@ -71,10 +71,10 @@ class RunningLane:
             try:
                 said = self._said.get(timeout=max(0.0, deadline - time.monotonic()))
             except queue.Empty:
-                raise AssertionError(f"no {name} {fields} within {PATIENCE} s, but {self._history}") from None
+                raise AssertionError(f"no {name} {fields} within {PATIENCE} s, but {self.history}") from None
             if said is None:
-                raise AssertionError(f"ended without {name} {fields}: {self._history} {self.errors()}")
-            self._history.append(said)
+                raise AssertionError(f"ended without {name} {fields}: {self.history} {self.errors()}")
+            self.history.append(said)
             if said.get("event") == name and all(said.get(field) == value for field, value in fields.items()):
                 return said
 

@@ -65,6 +65,20 @@ def test_a_service_does_not_start_with_a_weak_secret_or_without_one(
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_service_starts_with_a_weak_token_or_opens_a_port_without_one(home: Path, service: str) -> None:
+    token = "DATALANE_TELEMETRY__METRICS_TOKEN"
+    for settings, reason in (
+        ({token: SECRET}, f"{token}: the token is shorter than 16 characters"),
+        ({"DATALANE_TELEMETRY__METRICS_PORT": "0"}, f"METRICS_PORT needs {token} beside it"),
+    ):
+        ended = end_of(home, service, **settings)
+        assert ended.returncode == 2
+        assert reason in ended.stderr
+        assert HOW_TO_MAKE in ended.stderr
+        assert SECRET not in ended.stderr + written(home)
+
+
 @pytest.mark.parametrize("service", [*SERVICES, "doctor"])
 def test_no_process_overlooks_a_variable_that_it_does_not_know(home: Path, service: str) -> None:
     ended = end_of(home, service, **{TYPO: url(SECRET), "DATALANE_POOL_SIZE": "many"})

@@ -14,9 +14,13 @@ from typing import Any
 
 import psycopg
 import pytest
+from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
+import datalane.api.metrics
+import datalane.engine.metrics
+import datalane.identity.metrics
 from datalane.api.app import create_app
 from datalane.api.openapi import access_by_operation
 from datalane.cli.lanes import open_lane
@@ -27,6 +31,7 @@ from datalane.db.access import Prepared
 from datalane.db.faults import VERB_ERRORS
 from datalane.engine.states import JOB
 from datalane.identity.states import INVITE, MEMBERSHIP
+from datalane.kit.logs import LINE
 from datalane.knowledge import routes as knowledge_routes
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
@@ -205,6 +210,23 @@ def test_every_rule_of_the_guard_is_in_the_reference_with_its_story() -> None:
 
 
 # Concepts ---------------------------------------------------------------------------------------------------------
+
+
+def test_every_metric_is_in_the_reference_with_its_labels() -> None:
+    known = {}
+    for module in (datalane.api.metrics, datalane.engine.metrics, datalane.identity.metrics):
+        for metric in vars(module).values():
+            if isinstance(metric, MetricWrapperBase):
+                (family,) = metric.describe()
+                name = f"{family.name}_total" if family.type == "counter" else family.name
+                known[name] = metric._labelnames
+    rows = re.findall(r"^\| `(datalane_\w+)` \| ([^|]+) \|", (DOCS / "reference/telemetry.md").read_text(), re.M)
+    assert {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows} == known
+
+
+def test_every_field_of_a_log_line_is_in_the_reference() -> None:
+    text = (DOCS / "reference/telemetry.md").read_text().partition("## Metrics")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.M)) == set(LINE["properties"])
 
 
 def test_the_state_diagram_is_the_lifecycle() -> None:

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 import datalane
-from datalane.credentials import SECRETS, find_weak
+from datalane.credentials import SECRETS, check_login, find_weak
 from datalane.environment import OF_COMMANDS, OF_THE_SUPERVISOR, find_unknown, variables_of
 from datalane.errors import ConfigurationError
 from datalane.settings import Settings, load_settings
@@ -126,7 +126,19 @@ def test_every_secret_among_the_settings_has_a_rule() -> None:
     assert set(SECRETS) == set(secrets_of(Settings))
 
 
-@pytest.mark.parametrize("variable", SECRETS)
+LOGINS = [variable for variable, rule in SECRETS.items() if rule is check_login]
+
+
+@pytest.mark.parametrize("token", ["", WEAK, "t" * 40, "metrics-token-secret"])
+def test_a_weak_token_is_named_and_a_strong_one_is_not(token: str) -> None:
+    (said,) = weak(DATALANE_TELEMETRY__METRICS_TOKEN=token).items()
+    assert said[0] == "DATALANE_TELEMETRY__METRICS_TOKEN"
+    assert "token_urlsafe" in said[1]
+    assert not token or token not in said[1]
+    assert weak(DATALANE_TELEMETRY__METRICS_TOKEN=STRONG) == {}
+
+
+@pytest.mark.parametrize("variable", LOGINS)
 @pytest.mark.parametrize("place", [FAR, "localhost", "127.0.0.1:5433", ""])
 @pytest.mark.parametrize("password", [WEAK, "postgres", "datalane", "password12345678", ""])
 def test_a_weak_password_is_named_wherever_the_server_is(variable: str, place: str, password: str) -> None:

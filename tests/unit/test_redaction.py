@@ -113,12 +113,18 @@ def test_our_lines_and_those_of_libraries_have_one_schema(stream: io.StringIO) -
     assert ours == {
         "event": "document_ingested",
         "component": "datalane.x",
+        "service": "datalane",
         "level": "info",
         "correlation_id": "c-1",
         "documents": 3,
         "password": MASK,
     }
-    assert theirs == {"event": f"listening on postgresql://a:{MASK}@c/d", "level": "warning", "correlation_id": "c-1"}
+    assert theirs == {
+        "event": f"listening on postgresql://a:{MASK}@c/d",
+        "level": "warning",
+        "correlation_id": "c-1",
+        "service": "datalane",
+    }
 
 
 def test_tracebacks_are_redacted_and_stay_on_one_line(stream: io.StringIO) -> None:

@@ -24,6 +24,8 @@ def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, v
         ("DATALANE_JOBS__LEASE", "soon"),
         ("DATALANE_LIMITS__UPLOAD", "0"),
         ("DATALANE_POOL_SIZE", "0"),
+        ("DATALANE_TELEMETRY__METRICS_PORT", "9100"),
+        ("DATALANE_TELEMETRY__TRACES", "yes"),
         ("DATALANE_LOG_LEVEL", "LOUD"),
         ("DATALANE_DATABASE_URL", "mysql://here"),
         ("DATALANE_ATTEMPTS__SIGN_IN", "often"),

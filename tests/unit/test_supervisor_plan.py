@@ -12,11 +12,26 @@ from datalane.supervisor.plan import plan
 KNOWN = Prepared(
     "postgresql://l:login-secret@/x", "postgresql://m:maintenance-secret@/x", "postgresql://o:op-secret@/x"
 )
-OURS = {"PATH": "/bin", **KNOWN.as_environment()}
+OURS = {
+    "PATH": "/bin",
+    "DATALANE_TELEMETRY__METRICS_TOKEN": "chosen",
+    "DATALANE_TELEMETRY__METRICS_PORT": "9100",
+    **KNOWN.as_environment(),
+}
 
 
 def a_plan(known: Prepared = KNOWN, workers: int = 2, app: str | None = None) -> list[list[ChildSpec]]:
-    return plan(known, home=Path("/h"), listener=7, gate=8, workers=workers, app=app, environment=OURS)
+    return plan(
+        known,
+        home=Path("/h"),
+        metrics=Path("/h/metrics"),
+        metrics_token="metrics-secret",
+        listener=7,
+        gate=8,
+        workers=workers,
+        app=app,
+        environment=OURS,
+    )
 
 
 def test_maintenance_starts_first_and_the_api_last() -> None:
@@ -46,3 +61,10 @@ def test_the_users_lane_reaches_workers_and_api() -> None:
     assert named["worker-1"].argv[-2:] == ("--app", "shop.lane:lane")
     assert named["api"].argv[-2:] == ("--app", "shop.lane:lane")
     assert named["api"].handles[LISTEN_FD] == 7
+
+
+def test_all_count_in_one_folder_which_the_api_alone_tells() -> None:
+    for spec in (spec for group in a_plan() for spec in group):
+        assert spec.environment["PROMETHEUS_MULTIPROC_DIR"] == "/h/metrics"
+        assert ("DATALANE_TELEMETRY__METRICS_TOKEN" in spec.environment) is (spec.name == "api")
+        assert "DATALANE_TELEMETRY__METRICS_PORT" not in spec.environment

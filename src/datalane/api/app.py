@@ -6,13 +6,17 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import version
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 
-from datalane.api import docs_page, health, openapi, problems
+from datalane.api import docs_page, health, metrics_routes, openapi, problems
 from datalane.api.door import HttpDoor
 from datalane.api.lanes import OpenLane
 from datalane.api.limits import BodyLimitMiddleware
 from datalane.api.routes import MakeRouter, routers
 from datalane.api.trace import TraceMiddleware
+
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
+"""FastAPI's own would make every span twice, and hand messages of errors with tenants' values to whoever takes logs."""
 
 
 def create_app(
@@ -28,8 +32,10 @@ def create_app(
         description="One tenant-safe data lane in one Postgres.",
         docs_url=None,
         redoc_url=None,
+        telemetry=NO_TELEMETRY,
     )
     app.include_router(health.router(lane))
+    app.include_router(metrics_routes.router(lane.settings.telemetry))
     for router in routers(door(lane), domains):
         app.include_router(router)
     docs_page.install(app)

@@ -16,6 +16,7 @@ from datalane.errors import InvalidInput
 from datalane.identity import accounts
 from datalane.identity import sessions as families
 from datalane.identity.attempts import AttemptGuard
+from datalane.identity.metrics import authentication
 from datalane.identity.oidc import IdTokens, exchange_id_token
 from datalane.identity.schemas import (
     Credentials,
@@ -46,25 +47,26 @@ def router(door: HttpDoor) -> APIRouter:
     async def sign_up(body: NewAccount, request: Request) -> Session:
         """Make an account with a first workspace that it owns, and begin a session. An invite is accepted with it."""
         require_sign_up(identity.sign_up, invited=body.invite is not None)
-        await guard_of(request).admit_sign_up()
-        correlation_id = trace_of(request.scope).correlation_id
-        with invites_logged(request):
+        with authentication("sign_up"), invites_logged(request):
+            await guard_of(request).admit_sign_up()
+            correlation_id = trace_of(request.scope).correlation_id
             return await accounts.sign_up(door.lane.database, body, sessions=sessions, correlation_id=correlation_id)
 
     @routes.post("/sign-in")
     async def sign_in(body: Credentials, request: Request) -> Session:
         """Begin a session. An unknown address and a wrong password get the same answer."""
         guard = guard_of(request)
-        await guard.admit_sign_in(body.email)
-        session = await accounts.sign_in(door.lane.database, body, sessions=sessions)
+        with authentication("password"):
+            await guard.admit_sign_in(body.email)
+            session = await accounts.sign_in(door.lane.database, body, sessions=sessions)
         await guard.trust(body.email)
         return session
 
     @routes.post("/oidc/exchange", responses=_BY_INVITE)
     async def exchange(body: IdTokenExchange, request: Request) -> FederatedSession:
         """Begin a session with the ID token of a configured issuer; its account is linked or made on the way."""
-        await guard_of(request).admit_exchange()
-        with invites_logged(request):
+        with authentication("oidc"), invites_logged(request):
+            await guard_of(request).admit_exchange()
             return await exchange_id_token(
                 door.lane.database,
                 id_tokens,
@@ -77,13 +79,14 @@ def router(door: HttpDoor) -> APIRouter:
     @routes.post("/refresh")
     async def refresh(body: Refresh, request: Request) -> Session:
         """Exchange a refresh token for two new tokens. One that was used before ends the session."""
-        await guard_of(request).admit_refresh()
-        return await families.refresh_session(
-            door.lane.database,
-            body.refresh_token,
-            sessions=sessions,
-            correlation_id=trace_of(request.scope).correlation_id,
-        )
+        with authentication("refresh"):
+            await guard_of(request).admit_refresh()
+            return await families.refresh_session(
+                door.lane.database,
+                body.refresh_token,
+                sessions=sessions,
+                correlation_id=trace_of(request.scope).correlation_id,
+            )
 
     @routes.post("/sign-out", status_code=204)
     async def sign_out(caller: Caller = door.account) -> None:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.requests import Request
 
-from datalane.api.problems import log_denial
+from datalane.api.denials import log_denial
 from datalane.api.trace import trace_of
 from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
@@ -15,6 +15,8 @@ from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, NotFound, Unauthenticated
 from datalane.identity.accounts import Identity, authenticate
+from datalane.identity.metrics import authentication
+from datalane.identity.tokens import parse_api_key
 from datalane.kit.logs import bind_context
 
 
@@ -35,9 +37,11 @@ async def authenticate_request(database: Database, request: Request) -> Caller:
     Raises `Unauthenticated`, `InvalidInput` for a malformed `X-Workspace-Id`, and `NotFound` for a workspace that does
     not exist or is not the caller's.
     """
-    token = bearer_token(request)
     try:
-        identity = await authenticate(database, token, _wanted_workspace(request))
+        with authentication() as attempt:
+            token = bearer_token(request)
+            attempt.method = "api_key" if parse_api_key(token) else "session"
+            identity = await authenticate(database, token, _wanted_workspace(request))
     except NotFound as error:
         log_denial(request, "workspace", str(error))
         raise

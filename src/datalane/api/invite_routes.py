@@ -9,8 +9,8 @@ from fastapi import APIRouter, Query
 from starlette.requests import Request
 
 from datalane.api.context import Caller
+from datalane.api.denials import log_denial
 from datalane.api.door import HttpDoor
-from datalane.api.problems import log_denial
 from datalane.db.transaction import Transaction
 from datalane.errors import Forbidden, NotFound
 from datalane.identity import invites

@@ -105,7 +105,7 @@ def _complete(operation: dict[str, Any], access: Access | None, method: str) -> 
 
 def _statuses(operation: dict[str, Any], access: Access | None, method: str) -> set[int]:
     """The problems that a route may answer with: of the layers around every route, its guard, its body and its work."""
-    found = {422, 500, 503} | {int(status) for status in operation.get("responses", {}) if status >= "400"}
+    found = {422, 500, 503} | {int(status) for status in operation["responses"] if int(status) in _REASONS}
     content = operation.get("requestBody", {}).get("content", {})
     if content:
         found |= {413}

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from datalane.api.denials import log_denial
 from datalane.errors import (
     Conflict,
     DatabaseUnavailable,
@@ -54,9 +55,10 @@ def install(app: FastAPI) -> None:
 
 async def _handle(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
-    if isinstance(error, (Unauthenticated, Forbidden, RateLimited)):
-        denial = error.denial if isinstance(error, Forbidden) else error.code
-        log_denial(request, denial, str(error))
+    if isinstance(error, Forbidden):
+        log_denial(request, error.denial, str(error), error.target)
+    elif isinstance(error, Unauthenticated | RateLimited):
+        log_denial(request, error.code, str(error))
     elif problem.status >= 500:
         log_failure(error)
     return answer(problem, request)
@@ -68,11 +70,6 @@ def log_failure(error: Exception) -> None:
         log.warning(error.code, error=str(error))
     else:
         log.error("request_failed", exc_info=error)
-
-
-def log_denial(request: Request, denial: str, reason: str) -> None:
-    """A denied attempt, with its class and its target."""
-    log.warning("access_denied", denial=denial, target=f"{request.method} {request.url.path}", reason=reason)
 
 
 def answer(problem: Problem, request: Request) -> Response:

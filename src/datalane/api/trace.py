@@ -1,21 +1,24 @@
-"""The outermost layer: a correlation id in and out, one log line a request, and an answer whatever happens inside."""
+"""The outermost layer: correlation id and trace in and out, one log line and one measure a request, and an answer."""
 
 from __future__ import annotations
 
 import re
 import time
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from datalane.api.metrics import count_request
 from datalane.api.problems import answer, log_failure, problem_of
+from datalane.api.route_names import route_of
 from datalane.errors import InvalidInput
+from datalane.kit import tracing
 from datalane.kit.ids import new_correlation_id
 from datalane.kit.logs import bind_context, clear_context, get_logger
 
 HEADER = b"x-correlation-id"
+TRACEPARENT = b"traceparent"
 _TOKEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLIENT_CLOSED_REQUEST = 499
 
@@ -37,7 +40,10 @@ def trace_of(scope: Scope) -> Trace:
 
 
 class TraceMiddleware:
-    """Takes `X-Correlation-Id` or makes one, and says it on every answer. A malformed one is refused."""
+    """Takes `X-Correlation-Id` or makes one, and says it on every answer. A malformed one is refused.
+
+    A malformed `traceparent` is passed over, as its standard has it; while a trace is known the answer says it.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -52,11 +58,22 @@ class TraceMiddleware:
         scope["datalane.trace"] = trace
         clear_context()
         bind_context(correlation_id=trace.correlation_id)
+        with tracing.unit(scope["method"], tracing.Kind.SERVER, _traceparent(scope)) as span:
+            try:
+                await self._answer(scope, receive, send, trace, malformed)
+            finally:
+                _tell(scope, trace, span)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send, trace: Trace, malformed: bool) -> None:
+        headers = [(HEADER, trace.correlation_id.encode())]
+        current = tracing.current_traceparent()
+        if current is not None:
+            headers.append((TRACEPARENT, current.encode()))
 
         async def send_traced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 trace.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (HEADER, trace.correlation_id.encode())]
+                message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
         try:
@@ -67,8 +84,6 @@ class TraceMiddleware:
             trace.status = trace.status or _CLIENT_CLOSED_REQUEST
         except Exception as error:
             await self._answer_failure(error, trace, scope, receive, send_traced)
-        finally:
-            _log_request(scope, trace)
 
     async def _answer_failure(self, error: Exception, trace: Trace, scope: Scope, receive: Receive, send: Send) -> None:
         """What no handler took. A response that has begun cannot be taken back: the connection is broken instead."""
@@ -80,11 +95,24 @@ class TraceMiddleware:
         await answer(problem, Request(scope, receive))(scope, receive, send)
 
 
-def _log_request(scope: Scope, trace: Trace) -> None:
-    fields: dict[str, Any] = {
-        "method": scope["method"],
-        "route": getattr(scope.get("route"), "path_format", None) or "unmatched",
-        "status": trace.status,
-        "duration_ms": round((time.perf_counter() - trace.began) * 1000, 2),
-    }
-    log.info("request", **fields)
+def _traceparent(scope: Scope) -> str | None:
+    given = [value for name, value in scope["headers"] if name == TRACEPARENT]
+    return tracing.read_traceparent(given[0].decode("latin-1")) if len(given) == 1 else None
+
+
+def _tell(scope: Scope, trace: Trace, span: tracing.Span) -> None:
+    """The request's one line, its measure and its span."""
+    seconds, route, status = time.perf_counter() - trace.began, route_of(scope), trace.status or _CLIENT_CLOSED_REQUEST
+    log.info("request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 2))
+    count_request(scope["method"], route, status, seconds)
+    span.rename(f"{scope['method']} {route}")
+    span.tell(
+        {
+            "http.request.method": scope["method"],
+            "http.route": route,
+            "http.response.status_code": status,
+            "datalane.correlation_id": trace.correlation_id,
+        }
+    )
+    if status >= 500:
+        span.fail(str(status))

@@ -15,8 +15,10 @@ from typing import Annotated, Any
 import typer
 from pydantic import SecretStr
 
+from datalane.cli.metrics_server import serving_metrics
 from datalane.db.home import connection_settings, maintenance_url
 from datalane.kit.logs import configure_logging
+from datalane.kit.tracing import configure_tracing
 from datalane.settings import Settings, load_settings
 from datalane.supervisor.handshake import announce_ready, inherited_socket, listen, wait_at_gate
 
@@ -45,7 +47,7 @@ def api(
             domains = [partial(knowledge_routes.router, knowledge=knowledge)]
             await serve(create_app(lane, domains), listener, settings.api, stop, announce_ready)
 
-    _run(work, settings)
+    _run(work, settings, "api")
 
 
 def worker(app: App = None) -> None:
@@ -58,7 +60,7 @@ def worker(app: App = None) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        async with open_lane(lane, settings, url, stop) as knowledge:
+        async with serving_metrics(settings), open_lane(lane, settings, url, stop) as knowledge:
             sweeping = asyncio.create_task(knowledge.sweep(lane.database).keep(stop))
             try:
                 await _announcing(ready, run_worker(lane, stop, ready))
@@ -66,7 +68,7 @@ def worker(app: App = None) -> None:
                 sweeping.cancel()
                 await asyncio.gather(sweeping, return_exceptions=True)
 
-    _run(work, settings)
+    _run(work, settings, "worker")
 
 
 def maintenance() -> None:
@@ -78,9 +80,10 @@ def maintenance() -> None:
 
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        await _announcing(ready, run_maintenance(settings, stop, ready))
+        async with serving_metrics(settings):
+            await _announcing(ready, run_maintenance(settings, stop, ready))
 
-    _run(work, settings)
+    _run(work, settings, "maintenance")
 
 
 async def _announcing(ready: asyncio.Event, work: Coroutine[Any, Any, None]) -> None:
@@ -97,11 +100,12 @@ async def _announcing(ready: asyncio.Event, work: Coroutine[Any, Any, None]) -> 
         telling.cancel()
 
 
-def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], settings: Settings) -> None:
+def _run(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]], settings: Settings, service: str) -> None:
     """Run until done; SIGINT and SIGTERM ask for the end."""
     import uvloop
 
-    configure_logging(settings.log_level)
+    configure_logging(settings.log_level, service=service)
+    configure_tracing(settings.telemetry.traces, f"datalane-{service}")
     wait_at_gate()
 
     async def main() -> None:

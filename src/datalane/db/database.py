@@ -16,6 +16,7 @@ from datalane.db.stated import stated_settings
 from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_sign_in_door, open_transaction
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
+from datalane.kit import tracing
 from datalane.settings import JobSettings, Limits
 
 DEFAULT_JOBS = JobSettings()
@@ -134,7 +135,9 @@ class Database:
 
 
 async def prepare_connection(connection: asyncpg.Connection) -> None:
-    """Teach a new connection JSON as Python values, and vectors as their binary form."""
+    """Teach a new connection JSON as Python values, and vectors as their binary form; have its statements traced."""
+    if tracing.records():
+        connection.add_query_logger(tracing.saw_query)
     await connection.set_type_codec(
         "jsonb", schema="pg_catalog", encoder=encode_json, decoder=orjson.loads, format="text"
     )

@@ -5,6 +5,8 @@
 | `lock`             | an exclusive `flock` while `datalane up` runs; its pid and URL   |
 | `credentials.json` | the passwords of the three roles that log in, made once          |
 | `running.json`     | addresses and process ids while it runs, so that others find it  |
+| `metrics_token`    | what opens `/metrics`, made once, unless a setting says another  |
+| `metrics/`         | the numbers of the processes while they run                      |
 
 Files with secrets are readable by their owner only and are replaced whole. The lock belongs to the open file, so the
 kernel gives it back however its holder dies.
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -125,6 +129,27 @@ class Home:
         """Keep a dataclass in the file `name`, readable by its owner only."""
         self._write(name, asdict(value))
 
+    def secret(self, name: str) -> str:
+        """The secret kept in the file `name` as plain text, made on first use, readable by its owner only."""
+        path = self.path / name
+        try:
+            known = path.read_text().strip()
+        except FileNotFoundError:
+            known = ""
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"cannot read {path}: {error}") from error
+        if not known:
+            known = secrets.token_urlsafe(32)
+            self._replace(name, known.encode())
+        return known
+
+    def fresh_folder(self, name: str) -> Path:
+        """An empty folder of this name. Call it with the lock held."""
+        path = self.path / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(mode=0o700)
+        return path
+
     def running(self) -> Running | None:
         """The lane that runs on this folder, None when none does."""
         known = self._read("running.json") if self.is_locked() else None
@@ -174,10 +199,13 @@ class Home:
         return value
 
     def _write(self, name: str, value: dict[str, Any]) -> None:
+        self._replace(name, orjson.dumps(value, option=orjson.OPT_INDENT_2))
+
+    def _replace(self, name: str, content: bytes) -> None:
         handle, staging = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+                file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
             Path(staging).replace(self.path / name)

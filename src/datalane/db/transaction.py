@@ -22,10 +22,20 @@ from datalane.db.faults import stepping, translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
+from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
 DEFAULT_LIMITS = Limits()
 AfterCommit = Callable[[], Awaitable[None] | None]
+
+
+class _StatedTrace:
+    """The trace that the database attaches to jobs, for all views of a transaction."""
+
+    __slots__ = ("traceparent",)
+
+    def __init__(self, traceparent: str | None) -> None:
+        self.traceparent = traceparent
 
 
 class Transaction:
@@ -38,6 +48,7 @@ class Transaction:
         "_depth",
         "_make_context",
         "_task",
+        "_trace",
         "_wakeup",
         "connection",
         "limits",
@@ -49,6 +60,7 @@ class Transaction:
         context: Context | None,
         wakeup: Wakeup | None = None,
         limits: Limits = DEFAULT_LIMITS,
+        traceparent: str | None = None,
     ) -> None:
         self.connection = connection
         self.limits = limits
@@ -59,6 +71,7 @@ class Transaction:
         self._depth = 0
         self._closing = ""
         self._after_commit: list[AfterCommit] = []
+        self._trace = _StatedTrace(traceparent)
 
     @property
     def context(self) -> Context:
@@ -95,6 +108,7 @@ class Transaction:
         view._depth = 0
         view._closing = ""
         view._after_commit = self._after_commit
+        view._trace = self._trace
         return view
 
     def belongs_to_current_task(self) -> bool:
@@ -116,6 +130,17 @@ class Transaction:
         """
         self._closing += f"{statement}; "
 
+    async def state_trace(self) -> None:
+        """Jobs that are enqueued from here on belong to the trace of what runs now.
+
+        The door has stated it for the whole transaction; this sends something only when what runs now is another part
+        of the trace, or when jobs of several traces share the transaction.
+        """
+        current = current_traceparent()
+        if current != self._trace.traceparent:
+            await self.connection.execute(_trace_statement(current))
+            self._trace.traceparent = current
+
     async def execute(self, sql: str, *args: Any) -> str:
         with translated():
             return str(await self.connection.execute(sql, *args))
@@ -136,12 +161,13 @@ class Transaction:
     async def savepoint(self) -> AsyncIterator[Transaction]:
         """A nested unit: an error inside undoes only what happened inside, and is raised on."""
         self._depth += 1
-        name, queued = f"datalane_{self._depth}", len(self._after_commit)
+        name, queued, stated = f"datalane_{self._depth}", len(self._after_commit), self._trace.traceparent
         await self.connection.execute(f"SAVEPOINT {name}")
         try:
             yield self
         except BaseException:
             del self._after_commit[queued:]
+            self._trace.traceparent = stated
             await self.connection.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
             raise
         else:
@@ -159,18 +185,24 @@ class Transaction:
 _open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
 
 
-def door_statements(context: Context, roles: Roles) -> str:
+def door_statements(context: Context, roles: Roles, traceparent: str | None = None) -> str:
     """The statements that open a transaction for `context`, for use from any driver as one simple query.
 
-    Every value is a UUID, an enum member or a checked token, so none needs quoting beyond the quotes.
+    Every value is a UUID, an enum member, a checked token or a checked `traceparent`, so none needs quoting beyond the
+    quotes.
     """
-    return (
+    opening = (
         f"BEGIN; SET LOCAL ROLE {roles.app}; "
         f"SET LOCAL app.workspace_id = '{context.workspace_id}'; "
         f"SET LOCAL app.actor_id = '{context.actor_id}'; "
         f"SET LOCAL app.actor_role = '{context.role.value}'; "
         f"SET LOCAL app.correlation_id = '{context.correlation_id}'"
     )
+    return opening if traceparent is None else f"{opening}; {_trace_statement(traceparent)}"
+
+
+def _trace_statement(traceparent: str | None) -> str:
+    return f"SET LOCAL app.traceparent = '{traceparent or ''}'"
 
 
 @asynccontextmanager
@@ -197,8 +229,9 @@ async def open_transaction(
         async with inner.savepoint():
             yield inner
         return
-    opening = door_statements(context, roles) + _local(stated)
-    async with _bracket(pool, opening, context, wakeup, limits) as transaction:
+    traceparent = current_traceparent()
+    opening = door_statements(context, roles, traceparent) + _local(stated)
+    async with _bracket(pool, opening, context, wakeup, limits, traceparent) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -224,10 +257,11 @@ async def _bracket(
     context: Context | None,
     wakeup: Wakeup | None = None,
     limits: Limits = DEFAULT_LIMITS,
+    traceparent: str | None = None,
 ) -> AsyncIterator[Transaction]:
     with translated():
         connection = await pool.acquire()
-    transaction = Transaction(connection, context, wakeup, limits)
+    transaction = Transaction(connection, context, wakeup, limits, traceparent)
     try:
         try:
             with stepping():

@@ -14,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
-import structlog
 
 from datalane.contracts.registry import EventType
 from datalane.db.database import Database
@@ -23,16 +22,17 @@ from datalane.db.wakeup import CHANNEL
 from datalane.engine.handlers import EventHandler, Job
 from datalane.engine.registration import register
 from datalane.errors import DatabaseUnavailable
+from datalane.kit.logs import get_logger
 
 _CLAIM = """
 SELECT workspace_id, id, kind, subject_id, args, attempt_count, max_attempts, rescue_count, lease_token, actor_id,
-       correlation_id, causation_id, causation_depth, order_key, queued_at
+       correlation_id, causation_id, causation_depth, order_key, queued_at, traceparent
 FROM datalane.claim_jobs($1, $2, $3, $4, $5, $6, $7)
 """
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Desk:

@@ -18,6 +18,7 @@ from datalane.contracts.registry import EVENTS
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
+from datalane.engine.metrics import count_published
 from datalane.engine.permissions import PUBLISH, READ_EVENTS
 from datalane.errors import LimitExceeded
 from datalane.kit.jsonlimits import encode_within
@@ -91,6 +92,7 @@ async def publish_batch(
         _check_schema(event, encoded)
     context = tx.context
     with translated():
+        await tx.state_trace()
         rows = await _queries.publish_batch(
             tx.connection,
             event_types=[event.type for event in events],
@@ -108,6 +110,7 @@ async def publish_batch(
             dedupe_window=limits.dedupe_window,
         )
     tx.wake_workers()
+    count_published(tx, ((event.type, row["ingestion_status"]) for event, row in zip(events, rows, strict=True)))
     return [Published(row["event_id"], row["ingestion_status"]) for row in rows]
 
 

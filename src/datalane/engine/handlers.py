@@ -44,6 +44,7 @@ class Job:
     causation_depth: int
     order_key: str | None
     queued_at: datetime
+    traceparent: str | None = None
 
     @property
     def context(self) -> Context:
@@ -59,6 +60,15 @@ class Job:
             causation_id=self.causation_id,
             causation_depth=self.causation_depth + 1 if self.causation_id else self.causation_depth,
         )
+
+    def log_fields(self) -> dict[str, str]:
+        """Whose work this is, for every log line of it."""
+        return {
+            "correlation_id": self.correlation_id,
+            "workspace_id": str(self.workspace_id),
+            "actor_id": str(self.actor_id),
+            "job_id": str(self.id),
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from uuid import UUID
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
+from datalane.engine.metrics import count_enqueued
 from datalane.engine.permissions import ENQUEUE, OPERATE_JOBS, READ_JOBS
 from datalane.engine.states import JOB
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
@@ -89,6 +90,7 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
     ]
     context = tx.context
     with translated():
+        await tx.state_trace()
         rows = await _queries.enqueue_batch(
             tx.connection,
             kinds=[job.kind for job in jobs],
@@ -107,6 +109,7 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
             causation_depth=context.causation_depth,
         )
     tx.wake_workers()
+    count_enqueued(tx, ((job.kind, row["created"]) for job, row in zip(jobs, rows, strict=True)))
     return [Enqueued(row["job_id"], row["created"]) for row in rows]
 
 

@@ -1,5 +1,5 @@
-"""Maintenance: partitions ahead of time, retention, forgotten keys and sessions, seals of the audit log. Runs as the
-maintenance login, once per lane; a second one finds nothing to do.
+"""Maintenance: partitions ahead of time, retention, forgotten keys and sessions, seals of the audit log, gauges of the
+queue. Runs as the maintenance login, once per lane; a second one finds nothing to do.
 
 Retention drops whole months: rows are kept at least as long as the settings say, and at most a month longer.
 """
@@ -12,23 +12,25 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
-import structlog
 
 from datalane.db.faults import translated
 from datalane.db.reaching import CONNECT_SECONDS, MAINTENANCE_URL, reaching, require_prepared
 from datalane.db.roles import Roles
+from datalane.engine.metrics import QueueGauges
 from datalane.engine.seal import PERIOD as SEALING_PERIOD
 from datalane.engine.seal import seal_once
 from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable, DatalaneError
 from datalane.kit.clock import utc_now
+from datalane.kit.logs import get_logger
 from datalane.settings import Limits, Retention, Settings
 
 MONTHS_AHEAD = 3
 PERIOD = timedelta(minutes=10)
+COUNTING_PERIOD = timedelta(seconds=15)
 _RETRY = timedelta(seconds=5)
 _BITE = 10_000
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ async def run_once(
 
 
 async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
-    """Maintain every ten minutes and seal the audit log every minute, at once and until `stop` is set.
+    """Maintain every ten minutes, seal the audit log every minute, count the jobs every quarter of one; until `stop`.
 
     `ready` is set after the first maintenance. While the database does not answer, a first run is tried for the
     settings' `start_patience`, later ones for ever. Raises `ConfigurationError` without DATALANE_MAINTENANCE_URL, and
@@ -100,10 +102,12 @@ async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asynci
         if done.seals:
             log.info("audit_sealed", **asdict(done))
 
+    gauges = QueueGauges()
     try:
         async with asyncio.TaskGroup() as duties:
             duties.create_task(_repeat(maintain, "maintenance", url, PERIOD, settings.start_patience, stop))
             duties.create_task(_repeat(seal, "sealing", url, SEALING_PERIOD, settings.start_patience, stop))
+            duties.create_task(_repeat(gauges.set, "counting", url, COUNTING_PERIOD, settings.start_patience, stop))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed
 

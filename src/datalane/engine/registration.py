@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import asyncpg
-import structlog
 
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.registry import EventType
 from datalane.db.database import Database
 from datalane.db.faults import translated
 from datalane.engine.handlers import EventHandler
+from datalane.kit.logs import get_logger
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def register(

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import asyncpg
-import structlog
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database
@@ -18,7 +19,11 @@ from datalane.db.transaction import Transaction
 from datalane.engine.desk import Desk
 from datalane.engine.failures import classify, delay_before_retry
 from datalane.engine.handlers import Failure, Handler, Job, Mode
+from datalane.engine.metrics import ATTEMPTS, RUN_SECONDS
+from datalane.engine.units import working_on
 from datalane.errors import DatabaseUnavailable, LeaseLost
+from datalane.kit import tracing
+from datalane.kit.logs import get_logger
 
 CONTENTION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 """The database chose this transaction to give way to another: nobody's fault, and soon over."""
@@ -26,7 +31,7 @@ CONTENTION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
 MOST_REDOS = 3
 """How often a job that had to give way is done again at once, within one attempt."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(slots=True)
@@ -53,17 +58,31 @@ class Runner:
         Raises `DatabaseUnavailable`: the database knows which of the jobs are done, the others are for their worker to
         take back.
         """
+        began = time.perf_counter()
         try:
             if handler.mode is Mode.TRANSACTIONAL:
-                await self._together(handler, jobs, self._call_each)
-            elif handler.mode is Mode.STAGED:
-                await self._staged(handler, jobs)
+                await self._alone_or_together(handler, jobs)
             else:
-                await self._external(handler, jobs[0])
+                with working_on(jobs):
+                    await self._outside(handler, jobs)
+            RUN_SECONDS.labels(handler.kind).observe(time.perf_counter() - began)
         except DatabaseUnavailable as error:
             self._tally.lost += len(jobs)
             log.warning("jobs_broke_off", kind=handler.kind, jobs=len(jobs), error=str(error))
             raise
+
+    async def _outside(self, handler: Handler, jobs: Sequence[Job]) -> None:
+        if handler.mode is Mode.STAGED:
+            await self._staged(handler, jobs)
+        else:
+            await self._external(handler, jobs[0])
+
+    async def _alone_or_together(self, handler: Handler, jobs: Sequence[Job]) -> None:
+        if len(jobs) > 1:  # each is a unit of its own, although they share the transaction
+            await self._together(handler, jobs, self._call_each)
+            return
+        with working_on(jobs):
+            await self._together(handler, jobs, self._call_each)
 
     async def _together(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any], redos: int = 0) -> None:
         """One transaction for all, optimistically; after a failure one for each, so that only the guilty one pays."""
@@ -75,9 +94,10 @@ class Runner:
             fault = handlers_own(error)
             if len(jobs) > 1:
                 for job in jobs:
-                    await self._together(handler, [job], body)
+                    with working_on([job]):
+                        await self._together(handler, [job], body)
             elif isinstance(fault, CONTENTION) and redos < MOST_REDOS:
-                log.info("job_redone", job_id=str(jobs[0].id), kind=handler.kind, redo=redos + 1, error=str(fault))
+                log.info("job_redone", **jobs[0].log_fields(), kind=handler.kind, redo=redos + 1, error=str(fault))
                 await self._together(handler, jobs, body, redos + 1)
             else:
                 await self._failed(handler, jobs[0], fault)
@@ -87,14 +107,15 @@ class Runner:
         async with self._database.transaction(context) as tx:
             await body(handler, tx, jobs)
             tx.close_with(completion(jobs))
-        self._tally.completed += len(jobs)
+        self._completed(handler, len(jobs))
 
     async def _call_each(self, handler: Handler, tx: Transaction, jobs: Sequence[Job]) -> None:
         seconds, clock = handler.timeout.total_seconds(), asyncio.get_running_loop().time
         async with asyncio.timeout(seconds) as limit:
             for job in jobs:
                 limit.reschedule(clock() + seconds)
-                await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
+                with working_on([job]) if len(jobs) > 1 else nullcontext():
+                    await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
 
     async def _staged(self, handler: Handler, jobs: Sequence[Job]) -> None:
         assert handler.prepare is not None
@@ -110,7 +131,8 @@ class Runner:
                 await self._failed(handler, jobs[0], fault)
                 return
             for job in jobs:
-                await self._staged(handler, [job])
+                with working_on([job]):
+                    await self._staged(handler, [job])
             return
         for job in jobs:
             if isinstance(results[job.id], Exception):
@@ -138,26 +160,33 @@ class Runner:
             return
         held = await self._desk.finish([job])
         if job.id in held:
-            self._tally.completed += 1
+            self._completed(handler, 1)
         else:
-            self._tally.lost += 1
-            log.warning("lease_lost", job_id=str(job.id), kind=job.kind)
+            self._lost(job)
+
+    def _completed(self, handler: Handler, jobs: int) -> None:
+        self._tally.completed += jobs
+        ATTEMPTS.labels(handler.kind, "completed").inc(jobs)
+
+    def _lost(self, job: Job) -> None:
+        self._tally.lost += 1
+        ATTEMPTS.labels(job.kind, "lease_lost").inc()
+        log.warning("lease_lost", **job.log_fields(), kind=job.kind)
 
     async def _failed(self, handler: Handler, job: Job, error: Exception) -> None:
         if isinstance(error, LeaseLost):
-            self._tally.lost += 1
-            log.warning("lease_lost", job_id=str(job.id), kind=job.kind)
+            self._lost(job)
             return
         failure = classify(error)
         delay = delay_before_retry(failure, handler.retry, job.attempt_count, self._draw())
         status = await self._record_failure(handler, job, failure, delay)
         self._tally.failed += 1
+        ATTEMPTS.labels(job.kind, status or "lease_lost").inc()
+        tracing.fail(failure.error_class)
         log.warning(
             "job_failed",
-            job_id=str(job.id),
+            **job.log_fields(),
             kind=job.kind,
-            workspace_id=str(job.workspace_id),
-            correlation_id=job.correlation_id,
             attempt=job.attempt_count,
             status=status or "lease_lost",
             error_class=failure.error_class,
@@ -182,7 +211,7 @@ class Runner:
         except DatabaseUnavailable:
             raise
         except Exception as error:  # the failure itself must be on record, or the job would run again and again
-            log.error("on_failure_failed", job_id=str(job.id), kind=job.kind, error=repr(error))
+            log.error("on_failure_failed", **job.log_fields(), kind=job.kind, error=repr(error))
             return await self._desk.fail(job, failure.error_class, failure.message, delay)
 
 

@@ -1,7 +1,7 @@
-"""The SQL verbs: their sources, and the frozen release that a migration carries.
+"""The SQL verbs: their sources, and the frozen releases that migrations carry.
 
-`python -m datalane.engine.verbs` writes the release: one script, run as the definer role. A released script is never
-edited; a later change of a verb is a new migration with a new release.
+A release is one script of all verbs, run as the definer role, and is never edited: a change of a verb is a new revision
+with a release of its own. `python -m datalane.engine.verbs` writes the newest revision's, while that is not released.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "verbs"
-RELEASE = Path(__file__).parent.parent / "db" / "migrations" / "versions" / "0003_engine.verbs.sql"
+REVISIONS = Path(__file__).parent.parent / "db" / "migrations" / "versions"
 
 
 def source() -> str:
@@ -18,5 +18,10 @@ def source() -> str:
     return f"SET LOCAL ROLE datalane_definer;\n\n{scripts}\nSET LOCAL ROLE datalane_owner;\n"
 
 
+def newest_release() -> Path:
+    """The script of the last revision that carries one."""
+    return max(REVISIONS.glob("*.verbs.sql"))
+
+
 if __name__ == "__main__":
-    RELEASE.write_text(source())
+    newest_release().write_text(source())

@@ -21,23 +21,24 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 
 import asyncpg
-import structlog
 
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.engine.desk import Desk
 from datalane.engine.handlers import Handler, Handlers, Job, Mode
+from datalane.engine.metrics import RESCUED
 from datalane.engine.running import Runner, Tally
 from datalane.engine.schedules import next_run
 from datalane.errors import DatabaseUnavailable, DatalaneError, InvalidInput
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import new_correlation_id, uuid7
+from datalane.kit.logs import get_logger
 from datalane.settings import JobSettings
 
 _FIRST_PAUSE = timedelta(milliseconds=50)
 """While the database is away a worker looks again after this long, then after twice as long, up to its poll."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,6 +220,7 @@ class Worker:
     async def _rescue(self) -> None:
         rescued = await self._desk.rescue()
         if rescued:
+            RESCUED.inc(rescued)
             log.warning("jobs_rescued", jobs=rescued)
             self._wake.set()
 

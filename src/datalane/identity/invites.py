@@ -13,6 +13,7 @@ from datalane.contracts.context import Role
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.errors import NotFound
+from datalane.identity.metrics import count_membership_change
 from datalane.identity.permissions import INVITE, READ_INVITES, REVOKE_INVITE
 from datalane.identity.queries import queries
 from datalane.identity.schemas import CreatedInvite, Invite, Invites, Membership, NewInvite
@@ -39,6 +40,7 @@ async def create_invite(
         lifetime=lifetime,
         now=now,
     )
+    count_membership_change(tx, "invited")
     return CreatedInvite(
         token=str(token), invite_id=token.invite_id, email=new.email, role=Role(new.role), status="open", **made
     )
@@ -103,4 +105,5 @@ async def join(
         correlation_id=correlation_id,
         now=now,
     )
+    count_membership_change(tx, "joined")
     return Membership.model_validate(dict(joined))

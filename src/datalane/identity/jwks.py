@@ -15,12 +15,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-import structlog
 from joserfc.errors import JoseError
 from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from datalane.errors import InvalidInput, IssuerUnavailable, Unauthenticated
+from datalane.kit.logs import get_logger
 from datalane.kit.strict_json import parse_json
+from datalane.kit.tracing import current_traceparent
 
 PublicKey = RSAKey | ECKey | OKPKey
 
@@ -34,7 +35,7 @@ _KINDS = ("RSA", "EC", "OKP")
 _RSA_CHARACTERS = 342
 """A modulus of 2048 bits in base64url."""
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 class KeySource:
@@ -92,11 +93,13 @@ class KeySource:
 
 async def _download(url: str) -> bytes:
     """At most 256 KiB in five seconds, from exactly this URL. Raises `ValueError` past the size."""
-    body = bytearray()
+    body, headers = bytearray(), {"Accept": "application/json"}
+    if traceparent := current_traceparent():
+        headers["traceparent"] = traceparent
     async with (
         asyncio.timeout(_TIMEOUT_SECONDS),
         httpx.AsyncClient(follow_redirects=False, trust_env=not is_loopback(url)) as client,
-        client.stream("GET", url, headers={"Accept": "application/json"}) as answer,
+        client.stream("GET", url, headers=headers) as answer,
     ):
         if answer.status_code != httpx.codes.OK:
             raise ValueError(f"it answered {answer.status_code}")

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from datalane.db.transaction import Transaction
 from datalane.errors import Forbidden, NotFound
+from datalane.identity.metrics import count_membership_change
 from datalane.identity.permissions import CHANGE_MEMBER, LEAVE, READ_MEMBERS, REMOVE_MEMBER
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Member, Members, Membership
@@ -44,6 +45,7 @@ async def change_member(
     """
     CHANGE_MEMBER.check(tx.context)
     await queries.change_member(tx.connection, user_id=user_id, role=role, status=status, now=now)
+    count_membership_change(tx, "changed")
     return await get_membership(tx, user_id)
 
 
@@ -51,6 +53,7 @@ async def remove_member(tx: Transaction, user_id: UUID, now: datetime | None = N
     """End a membership, and the API keys and open invites its holder made. Raises `Conflict` for the owner."""
     REMOVE_MEMBER.check(tx.context)
     await queries.remove_member(tx.connection, user_id=user_id, now=now)
+    count_membership_change(tx, "removed")
     return await get_membership(tx, user_id)
 
 
@@ -60,6 +63,7 @@ async def leave_workspace(tx: Transaction, now: datetime | None = None) -> Membe
     if tx.context.auth_method == "api_key":
         raise Forbidden("an API key is nobody's membership; sign in to leave", denial="auth_method", target=LEAVE.name)
     await queries.leave_workspace(tx.connection, now=now)
+    count_membership_change(tx, "left")
     return await get_membership(tx, tx.context.actor_id)
 
 

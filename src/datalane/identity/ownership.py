@@ -6,6 +6,7 @@ from datetime import datetime
 from uuid import UUID
 
 from datalane.db.transaction import Transaction
+from datalane.identity.metrics import count_membership_change
 from datalane.identity.permissions import TRANSFER_OWNERSHIP
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Ownership
@@ -19,4 +20,5 @@ async def transfer_ownership(tx: Transaction, new_owner: UUID, now: datetime | N
     """
     TRANSFER_OWNERSHIP.check(tx.context)
     moved = await queries.transfer_ownership(tx.connection, new_owner=new_owner, now=now)
+    count_membership_change(tx, "ownership_transferred")
     return Ownership(workspace_id=tx.workspace_id, owner_id=new_owner, **moved)

@@ -14,8 +14,6 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-import structlog
-
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.errors import NotFound, Unauthenticated
@@ -23,12 +21,13 @@ from datalane.identity.queries import queries
 from datalane.identity.schemas import OpenSession, OpenSessions, Session
 from datalane.identity.tokens import RefreshToken, digest, new_secret, parse_refresh
 from datalane.kit.cursors import make_cursor, read_cursor
+from datalane.kit.logs import get_logger
 from datalane.settings import SessionSettings
 
 EndReason = Literal["signed_out", "signed_out_everywhere", "revoked"]
 _REFUSED = "the refresh token is unknown, expired or used; sign in again"
 
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def begin_session(

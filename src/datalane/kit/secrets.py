@@ -21,7 +21,7 @@ _SHORTEST_NAME = 4
 _KNOWN = re.compile(
     "administrator|admin|root|superuser|postgresql|postgres|database|datalane|password|passwd|passwort|secret|token|"
     "change[-_. ]?me|change[-_. ]?it|replace[-_. ]?me|default|example|welcome|letmein|iloveyou|foobar|"
-    "qwertyuiop|qwerty|asdfghjkl|asdfgh|zxcvbnm|zxcvbn|production|development|staging"
+    "qwertyuiop|qwerty|asdfghjkl|asdfgh|zxcvbnm|zxcvbn|production|development|staging|metrics"
 )
 _DISGUISES = str.maketrans("01345@$", "oleasas")
 

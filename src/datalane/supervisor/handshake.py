@@ -53,10 +53,10 @@ def inherited_socket() -> socket.socket | None:
     return None if handle is None else socket.socket(fileno=int(handle))
 
 
-def listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int, chosen_by: str = "--port or DATALANE_API__PORT") -> socket.socket:
     """A listening socket; port 0 takes a free one.
 
-    Raises `ConfigurationError` naming the port and the option when it cannot be had.
+    Raises `ConfigurationError` naming the port and what it is `chosen_by` when it cannot be had.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     made = socket.socket(family, socket.SOCK_STREAM)
@@ -68,7 +68,7 @@ def listen(host: str, port: int) -> socket.socket:
         made.close()
         raise ConfigurationError(
             f"cannot listen on {host} port {port}: {(error.strerror or str(error)).lower()}; "
-            "choose another with --port or DATALANE_API__PORT"
+            f"choose another with {chosen_by}"
         ) from error
     return made
 

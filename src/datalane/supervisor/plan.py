@@ -10,13 +10,25 @@ from datalane.db.provision import Prepared
 from datalane.supervisor.child import ChildSpec
 from datalane.supervisor.handshake import GATE_FD, LISTEN_FD
 
-_LOGINS = ("DATALANE_DATABASE_URL", "DATALANE_MAINTENANCE_URL", "DATALANE_OPERATOR_URL")
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""Where the processes of a lane keep their numbers; prometheus_client has chosen the name."""
+
+OPENS_METRICS = "DATALANE_TELEMETRY__METRICS_TOKEN"
+_NOT_INHERITED = (
+    "DATALANE_DATABASE_URL",
+    "DATALANE_MAINTENANCE_URL",
+    "DATALANE_OPERATOR_URL",
+    "DATALANE_TELEMETRY__METRICS_PORT",
+    OPENS_METRICS,
+)
 
 
 def plan(
     prepared: Prepared,
     *,
     home: Path,
+    metrics: Path,
+    metrics_token: str,
     listener: int,
     gate: int,
     workers: int,
@@ -25,16 +37,20 @@ def plan(
 ) -> list[list[ChildSpec]]:
     """The groups in the order to start them: maintenance, workers, API. The reverse is the order to stop them.
 
-    Maintenance is left out when its login is not known.
+    Maintenance is left out when its login is not known. All count in the folder `metrics`, which the API tells to
+    whoever has the token.
     """
-    inherited = {name: value for name, value in environment.items() if name not in _LOGINS}
-    base = {**inherited, "DATALANE_HOME": str(home), "DATALANE_DATABASE_URL": prepared.database_url}
+    inherited = {name: value for name, value in environment.items() if name not in _NOT_INHERITED}
+    ours = {METRICS_FOLDER: str(metrics), "DATALANE_HOME": str(home), "DATALANE_DATABASE_URL": prepared.database_url}
+    base = {**inherited, **ours}
     privileged = {**base, "DATALANE_MAINTENANCE_URL": prepared.maintenance_url}
     extra = () if app is None else ("--app", app)
     waiting = {GATE_FD: gate}
     maintenance = [ChildSpec("maintenance", _command("maintenance"), privileged, waiting)]
     numbered = [ChildSpec(f"worker-{n}", _command("worker", *extra), base, waiting) for n in range(1, workers + 1)]
-    api = ChildSpec("api", _command("api", *extra), base, {**waiting, LISTEN_FD: listener})
+    api = ChildSpec(
+        "api", _command("api", *extra), {**base, OPENS_METRICS: metrics_token}, {**waiting, LISTEN_FD: listener}
+    )
     return [group for group in (maintenance if prepared.maintenance_url else [], numbered, [api]) if group]
 
 

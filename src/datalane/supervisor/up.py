@@ -93,6 +93,8 @@ def _start_children(supervisor: Supervisor, lane: _Lane, known: Prepared, listen
     groups = plan(
         known,
         home=lane.home.path,
+        metrics=lane.home.fresh_folder("metrics"),
+        metrics_token=_metrics_token(lane),
         listener=listener,
         gate=gate,
         workers=lane.options.workers,
@@ -104,6 +106,12 @@ def _start_children(supervisor: Supervisor, lane: _Lane, known: Prepared, listen
         lane.report("no_maintenance")
     for group in groups:
         supervisor.start([Child(spec, lane.home.logs / f"{spec.name}.log") for spec in group])
+
+
+def _metrics_token(lane: _Lane) -> str:
+    """The token of the settings, else one that is kept in a file, as Prometheus' `credentials_file` reads it."""
+    chosen = lane.settings.telemetry.metrics_token
+    return chosen.get_secret_value() if chosen else lane.home.secret("metrics_token")
 
 
 def _prepare(lane: _Lane, known: Prepared, server: EmbeddedPostgres | None) -> None:

@@ -132,6 +132,7 @@ async def test_a_request_leaves_one_line_that_tells_what_happened(
     assert lines[0] == {
         "event": "request",
         "component": "datalane.api",
+        "service": "datalane",
         "level": "info",
         "method": "GET",
         "route": "/workspaces/members/list",

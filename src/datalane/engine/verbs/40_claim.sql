@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION datalane.claim_ready(
 RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
-    causation_depth integer, order_key text, queued_at timestamptz)
+    causation_depth integer, order_key text, queued_at timestamptz, traceparent text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan
     SET enable_seqscan = off SET enable_bitmapscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
@@ -96,7 +96,7 @@ BEGIN
                 FROM taken WHERE j.workspace_id = taken.workspace_id AND j.id = taken.id
                 RETURNING j.workspace_id, j.id, j.kind, j.subject_id, j.args, j.attempt_count, j.max_attempts,
                           j.rescue_count, j.lease_token, j.actor_id, j.correlation_id, j.causation_id, j.causation_depth,
-                          j.order_key, j.queued_at;
+                          j.order_key, j.queued_at, j.traceparent;
             GET DIAGNOSTICS got = ROW_COUNT;
             wanted := wanted - got;
             EXIT WHEN wanted <= 0 OR got = 0 OR lanes = 1;
@@ -135,7 +135,7 @@ CREATE OR REPLACE FUNCTION datalane.claim_jobs(
 RETURNS TABLE (
     workspace_id uuid, id uuid, kind text, subject_id text, args jsonb, attempt_count integer, max_attempts integer,
     rescue_count integer, lease_token bigint, actor_id uuid, correlation_id text, causation_id uuid,
-    causation_depth integer, order_key text, queued_at timestamptz)
+    causation_depth integer, order_key text, queued_at timestamptz, traceparent text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
@@ -156,7 +156,8 @@ BEGIN
         got := 0;
         FOR taken IN
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
-                   c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
+                   c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at,
+                   c.traceparent
             FROM datalane.claim_ready(ARRAY[bounded.kind], least(room, wanted), lease, worker,
                                       coalesce(bounded.last_workspace, '00000000-0000-0000-0000-000000000000'),
                                       bounded.kind, 'held', rescue_bound, at) c
@@ -166,6 +167,7 @@ BEGIN
             rescue_count := taken.rescue_count; lease_token := taken.lease_token; actor_id := taken.actor_id;
             correlation_id := taken.correlation_id; causation_id := taken.causation_id;
             causation_depth := taken.causation_depth; order_key := taken.order_key; queued_at := taken.queued_at;
+            traceparent := taken.traceparent;
             got := got + 1;
             RETURN NEXT;
         END LOOP;
@@ -179,7 +181,8 @@ BEGIN
     IF unbounded IS NOT NULL AND wanted > 0 THEN
         RETURN QUERY
             SELECT c.workspace_id, c.id, c.kind, c.subject_id, c.args, c.attempt_count, c.max_attempts, c.rescue_count,
-                   c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at
+                   c.lease_token, c.actor_id, c.correlation_id, c.causation_id, c.causation_depth, c.order_key, c.queued_at,
+                   c.traceparent
             FROM datalane.claim_ready(unbounded, wanted, lease, worker, last_workspace, last_kind, 'ready', rescue_bound,
                                       at) c;
     END IF;

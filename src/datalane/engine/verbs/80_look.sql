@@ -6,6 +6,20 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT min(j.next_retry_at) FROM datalane.jobs j WHERE j.shelf = 'due'
 $$;
 
+-- How many jobs there are of each kind and status, and for how long the oldest of those that could run has waited. It reads
+-- the whole table, so whoever asks does so seldom. A dead letter that was replayed counts no more.
+CREATE OR REPLACE FUNCTION datalane.count_jobs(now timestamptz DEFAULT NULL)
+RETURNS TABLE (kind text, status text, jobs bigint, oldest_wait interval)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp());
+BEGIN
+    RETURN QUERY SELECT j.kind, j.status, count(*),
+        at - min(j.next_retry_at) FILTER (WHERE j.shelf IN ('ready', 'due') AND j.lease_until IS NULL AND j.next_retry_at <= at)
+    FROM datalane.jobs j WHERE j.replayed_by IS NULL GROUP BY j.kind, j.status;
+END $$;
+
 -- Keys whose window has passed, and ordering keys at rest, are forgotten in bites. Answers how many rows went.
 CREATE OR REPLACE FUNCTION datalane.forget_old_keys(
     dedupe_window interval, most integer DEFAULT 10000, now timestamptz DEFAULT NULL)

@@ -38,6 +38,7 @@ GRANT EXECUTE ON FUNCTION
 TO datalane_worker;
 
 GRANT EXECUTE ON FUNCTION
+    datalane.count_jobs(timestamptz),
     datalane.forget_old_keys(interval, integer, timestamptz),
     datalane.unsealed_workspaces(uuid, integer),
     datalane.seal_audit(uuid, integer, timestamptz)

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
+from datalane.kit.logs import get_logger
 from datalane.knowledge.permissions import CITE, READ_CITATIONS
 from datalane.knowledge.responses.schemas import Band, Citation, NewCitation, NewResponse, Response
 
@@ -24,7 +23,7 @@ HIGH, MEDIUM = 0.8, 0.5
 MOST_CITATIONS = 1_000
 
 _queries = load_queries(__file__)
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 def band(confidence_score: float) -> Band:

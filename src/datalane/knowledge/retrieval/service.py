@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-import structlog
-
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -16,6 +14,7 @@ from datalane.engine.events import publish
 from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import search_keyword
 from datalane.errors import InvalidInput, LimitExceeded
+from datalane.kit.logs import get_logger
 from datalane.knowledge.embeddings import Embedder
 from datalane.knowledge.ingestion import search_language
 from datalane.knowledge.permissions import QUERY
@@ -31,7 +30,7 @@ _ATTEMPTS = 3
 
 _queries = load_queries(__file__)
 _DEFAULTS = Limits()
-log = structlog.get_logger(__name__)
+log = get_logger(__name__)
 
 
 async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Limits = _DEFAULTS) -> Answer:
