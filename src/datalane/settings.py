@@ -7,6 +7,7 @@ variable's name and what would be right (`load_settings`).
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import (
     BaseModel,
     BeforeValidator,
+    ConfigDict,
     Field,
     SecretStr,
     TypeAdapter,
@@ -25,12 +27,17 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
+from datalane.credentials import find_weak
+from datalane.environment import PREFIX, Fault, find_unknown, variables_of
 from datalane.errors import ConfigurationError
+from datalane.kit.secrets import HOW_TO_MAKE
 
 KIB = 1024
 MIB = 1024 * KIB
+_CORRECT = "correct its value, or leave it out for the default"
+_COMPLETE = "set what is missing, or leave out what needs it"
 
 Bytes = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(gt=0)]
@@ -134,8 +141,12 @@ class AttemptSettings(BaseModel):
     refresh: Attempts = Rate(120, timedelta(seconds=1))
 
 
+SignUp = Literal["open", "invite_only", "closed"]
+"""Who makes an account: everybody, who has an invite to the address, nobody."""
+
+
 class IdentitySettings(BaseModel):
-    sign_up: Literal["open", "closed"] = "open"
+    sign_up: SignUp = "open"
 
 
 class InviteSettings(BaseModel):
@@ -143,12 +154,18 @@ class InviteSettings(BaseModel):
 
 
 class Issuer(BaseModel):
-    """An issuer of ID tokens (OpenID Connect): whom it must mean, where its keys are, how it may sign."""
+    """An issuer of ID tokens (OpenID Connect): whom it must mean, where its keys are, how it may sign.
+
+    `sign_up` says who of its people makes an account, when that differs from the identity settings.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     issuer: Annotated[str, Field(min_length=1, max_length=500)]
     audience: Annotated[str, Field(min_length=1)]
     jwks_url: str
     algorithms: Annotated[tuple[Literal["RS256", "ES256", "EdDSA", "Ed25519"], ...], Field(min_length=1)] = ("RS256",)
+    sign_up: SignUp | None = None
 
     @field_validator("jwks_url")
     @classmethod
@@ -205,7 +222,10 @@ class TelemetrySettings(BaseModel):
     @model_validator(mode="after")
     def _not_open_to_the_world(self) -> Self:
         if self.metrics_port is not None and self.metrics_token is None:
-            raise ValueError("DATALANE_TELEMETRY__METRICS_PORT needs DATALANE_TELEMETRY__METRICS_TOKEN beside it")
+            raise ValueError(
+                "DATALANE_TELEMETRY__METRICS_PORT needs DATALANE_TELEMETRY__METRICS_TOKEN beside it; "
+                f"make one with `{HOW_TO_MAKE}`"
+            )
         return self
 
 
@@ -261,10 +281,41 @@ class Settings(BaseSettings):
         return self.files_url or (self.home.resolve() / "files").as_uri()
 
 
-def load_settings() -> Settings:
-    """The settings from the environment. Raises `ConfigurationError` naming each wrong variable."""
+@dataclass(frozen=True, slots=True)
+class Examined:
+    """What the environment says: the settings, unless a value is wrong, and what is wrong with its variables."""
+
+    settings: Settings | None
+    faults: tuple[Fault, ...]
+    weak_secrets: tuple[Fault, ...]
+
+
+def examine_settings() -> Examined:
+    """Everything that is wrong with the variables of the environment, all at once."""
+    faults, settings = list(find_unknown(os.environ, Settings)), None
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
-        faults = [f"DATALANE_{'__'.join(str(p) for p in e['loc']).upper()}: {e['msg']}" for e in error.errors()]
-        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(faults)) from None
+        known = variables_of(Settings)
+        for each in error.errors():
+            variable = _variable(each["loc"])
+            faults.append(Fault(variable, each["msg"], _CORRECT if variable in known else _COMPLETE))
+    except SettingsError:
+        pass  # the value of a whole group cannot be read; that a group is no setting is said above
+    return Examined(settings, tuple(faults), tuple(find_weak(os.environ)))
+
+
+def load_settings(*, serving: bool = False) -> Settings:
+    """The settings from the environment. A process that serves needs good secrets as well.
+
+    Raises `ConfigurationError` naming each wrong or unknown variable, and each weak secret when `serving`.
+    """
+    found = examine_settings()
+    faults = [*found.faults, *(found.weak_secrets if serving else ())]
+    if found.settings is None or faults:
+        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(str(fault) for fault in faults))
+    return found.settings
+
+
+def _variable(location: tuple[int | str, ...]) -> str:
+    return PREFIX + "__".join(str(part) for part in location).upper()

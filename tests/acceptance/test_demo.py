@@ -176,10 +176,10 @@ def is_checkpointer(process: psutil.Process) -> bool:
 
 
 def cranfield() -> Path:
-    named = os.environ.get("DATALANE_TEST_CORPUS")
+    named = os.environ.get("CRANFIELD_CORPUS")
     folder = Path(named) if named else PROJECT.parent / "shared" / "data" / "cranfield"
     if not (folder / "corpus.jsonl").is_file():
-        pytest.skip(f"NOT TESTED: the Cranfield corpus is not at {folder}; set DATALANE_TEST_CORPUS to its folder")
+        pytest.skip(f"NOT TESTED: the Cranfield corpus is not at {folder}; set CRANFIELD_CORPUS to its folder")
     return folder
 
 

@@ -23,6 +23,7 @@ from tests.acceptance.running_lane import RunningLane, environment, eventually, 
 from datalane.kit.logs import LINE
 
 TRACE, CALLER = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TOKEN = "Vq8LmZ4kXw1TbR9cN2hJ"
 TRACEPARENT = f"00-{TRACE}-{CALLER}-01"
 PERSON = {"email": "ada@example.com", "password": "correct horse battery", "name": "Ada"}
 SERVER, CLIENT, CONSUMER = 2, 3, 5
@@ -168,7 +169,7 @@ def test_a_worker_of_its_own_serves_its_numbers_and_a_dead_collector_holds_nobod
     try:
         url = lane.event("ready")["url"]
         httpx.post(f"{url}/auth/sign-up", json=PERSON, headers={"traceparent": TRACEPARENT}, timeout=20)
-        watching = {"DATALANE_TELEMETRY__METRICS_PORT": "0", "DATALANE_TELEMETRY__METRICS_TOKEN": "t" * 40}
+        watching = {"DATALANE_TELEMETRY__METRICS_PORT": "0", "DATALANE_TELEMETRY__METRICS_TOKEN": TOKEN}
         worker = subprocess.Popen(
             [sys.executable, "-m", "datalane.cli.main", "worker"],
             env=environment(tmp_path, **recording, **watching),
@@ -177,7 +178,7 @@ def test_a_worker_of_its_own_serves_its_numbers_and_a_dead_collector_holds_nobod
         assert worker.stderr is not None
         said = next(line for line in map(json.loads, worker.stderr) if line["event"] == "metrics_served")
         assert httpx.get(said["url"]).status_code == 401
-        metrics = httpx.get(said["url"], headers={"Authorization": f"Bearer {'t' * 40}"})
+        metrics = httpx.get(said["url"], headers={"Authorization": f"Bearer {TOKEN}"})
         assert "datalane_jobs_rescued_total 0.0" in metrics.text
         worker.terminate()
         worker.communicate(timeout=20)

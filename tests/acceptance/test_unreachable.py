@@ -29,7 +29,7 @@ from datalane.kit.ids import uuid7
 Command = Callable[..., Any]
 Spoil = Callable[[str, str], str]
 
-SECRET = "hunter2"
+SECRET = "hunter2-Vq8LmZ4kXw1TbR9c"
 ID = "0198c5b4-7d1e-7c32-9f5a-0d6b7c1f2a90"
 
 FAULTS = ("wrong password", "refused port", "unknown host", "unknown database", "closing", "http", "unreadable", "bare")

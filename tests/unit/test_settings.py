@@ -40,6 +40,10 @@ def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, v
             '[{"issuer": "i", "audience": "a", "jwks_url": "https://i", "algorithms": ["none"]}]',
         ),
         ("DATALANE_OIDC__ISSUERS", '[{"issuer": "i", "audience": "a", "jwks_url": "https://i", "algorithms": []}]'),
+        (
+            "DATALANE_OIDC__ISSUERS",
+            '[{"issuer": "i", "audience": "a", "jwks_url": "https://i", "algorithm": ["RS256"]}]',
+        ),
         ("DATALANE_API__TRUSTED_PROXIES", "*"),
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from fastapi import APIRouter
@@ -11,8 +11,9 @@ from starlette.requests import Request
 
 from datalane.api.context import Caller
 from datalane.api.door import HttpDoor
+from datalane.api.invite_routes import invites_logged
 from datalane.api.trace import trace_of
-from datalane.errors import Forbidden, InvalidInput
+from datalane.errors import InvalidInput
 from datalane.identity import accounts
 from datalane.identity import sessions as families
 from datalane.identity.attempts import AttemptGuard
@@ -27,9 +28,13 @@ from datalane.identity.schemas import (
     Refresh,
     Session,
 )
+from datalane.identity.signing_up import require_sign_up
 
 if TYPE_CHECKING:
     from datalane.identity.oidc import IdTokens
+
+_BY_INVITE: dict[int | str, dict[str, Any]] = {404: {}}
+"""A route that takes an invite also answers that there is no such invite."""
 
 
 def router(door: HttpDoor) -> APIRouter:
@@ -49,12 +54,11 @@ def router(door: HttpDoor) -> APIRouter:
     def guard_of(request: Request) -> AttemptGuard:
         return AttemptGuard(door.lane.database, attempts, request.client.host if request.client else None)
 
-    @routes.post("/sign-up", status_code=201)
+    @routes.post("/sign-up", status_code=201, responses=_BY_INVITE)
     async def sign_up(body: NewAccount, request: Request) -> Session:
-        """Make an account with a first workspace that it owns, and begin a session."""
-        if identity.sign_up == "closed":
-            raise Forbidden("signing up is closed here (identity.sign_up)", denial="sign_up_closed")
-        with authentication("sign_up"):
+        """Make an account with a first workspace that it owns, and begin a session. An invite is accepted with it."""
+        require_sign_up(identity.sign_up, invited=body.invite is not None)
+        with authentication("sign_up"), invites_logged(request):
             await guard_of(request).admit_sign_up()
             correlation_id = trace_of(request.scope).correlation_id
             return await accounts.sign_up(door.lane.database, body, sessions=sessions, correlation_id=correlation_id)
@@ -69,12 +73,12 @@ def router(door: HttpDoor) -> APIRouter:
         await guard.trust(body.email)
         return session
 
-    @routes.post("/oidc/exchange")
+    @routes.post("/oidc/exchange", responses=_BY_INVITE)
     async def exchange(body: IdTokenExchange, request: Request) -> FederatedSession:
         """Begin a session with the ID token of a configured issuer; its account is linked or made on the way."""
         from datalane.identity.oidc import exchange_id_token
 
-        with authentication("oidc"):
+        with authentication("oidc"), invites_logged(request):
             await guard_of(request).admit_exchange()
             return await exchange_id_token(
                 door.lane.database,
@@ -82,6 +86,7 @@ def router(door: HttpDoor) -> APIRouter:
                 body,
                 sessions=sessions,
                 correlation_id=trace_of(request.scope).correlation_id,
+                sign_up=identity.sign_up,
             )
 
     @routes.post("/refresh")

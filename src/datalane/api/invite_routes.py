@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from fastapi import APIRouter, Query
 from starlette.requests import Request
 
@@ -50,12 +53,19 @@ def router(door: HttpDoor) -> APIRouter:
         """Join by an invite to the signed-in account's address. It works once; one to another address is not found."""
         if caller.identity.auth_method != "session":
             raise Forbidden("an API key cannot join a workspace; sign in to accept", denial="auth_method")
-        try:
+        with invites_logged(request):
             return await invites.accept_invite(
                 door.lane.database, caller.token, body.token, correlation_id=caller.correlation_id
             )
-        except NotFound as error:
-            log_denial(request, "invite", str(error))
-            raise
 
     return routes
+
+
+@contextmanager
+def invites_logged(request: Request) -> Iterator[None]:
+    """Note an invite that is not found, which somebody may be guessing, as a denied attempt."""
+    try:
+        yield
+    except NotFound as error:
+        log_denial(request, "invite", str(error))
+        raise

@@ -16,7 +16,7 @@ from datalane.cli.report import Check, failed, ok, warned
 from datalane.db.binaries import find_binaries, public_binaries, server_user
 from datalane.db.home import Home
 from datalane.errors import ConfigurationError, DatalaneError
-from datalane.settings import Settings, load_settings
+from datalane.settings import Examined, Settings, examine_settings
 from datalane.supervisor.handshake import listen
 
 MINIMUM_PYTHON = (3, 11)
@@ -25,15 +25,21 @@ _SCARCE, _LOW = 1 * GIB, 5 * GIB
 
 
 def run_checks(port: int | None = None) -> list[Check]:
-    """All checks; those that need valid settings are left out when the settings are wrong."""
-    checks = [check_python()]
-    try:
-        settings = load_settings()
-    except ConfigurationError as error:
-        return [*checks, failed("settings", str(error), "correct the named variables")]
+    """All checks; those that need settings are left out when a value of them is wrong."""
+    found = examine_settings()
+    checks = [check_python(), *check_settings(found)]
+    if found.settings is None:
+        return checks
     if port is not None:
-        settings.api.port = port
-    return [*checks, ok("settings", "valid"), *_machine(settings), *check_database(settings)]
+        found.settings.api.port = port
+    return [*checks, *_machine(found.settings), *check_database(found.settings)]
+
+
+def check_settings(found: Examined) -> list[Check]:
+    """One check for each fault of a variable, else one that says that there is none; the same for secrets."""
+    wrong = [failed("settings", f"{each.variable}: {each.message}", each.mend) for each in found.faults]
+    weak = [failed("secrets", f"{each.variable}: {each.message}", each.mend) for each in found.weak_secrets]
+    return [*(wrong or [ok("settings", "valid")]), *(weak or [ok("secrets", "none is weak")])]
 
 
 def _machine(settings: Settings) -> Iterator[Check]:

@@ -39,7 +39,7 @@ def api(
     from datalane.knowledge import routes as knowledge_routes
     from datalane.knowledge.runtime import make_knowledge
 
-    settings, lane = load_settings(), load_lane(app)
+    settings, lane = load_settings(serving=True), load_lane(app)
     url = connection_settings(settings).database_url
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
     lane.configure(settings)
@@ -58,7 +58,7 @@ def worker(app: App = None) -> None:
     from datalane.cli.lanes import load_lane, open_lane
     from datalane.lane import run_worker
 
-    settings, lane = load_settings(), load_lane(app)
+    settings, lane = load_settings(serving=True), load_lane(app)
     url = connection_settings(settings).database_url
 
     async def work(stop: asyncio.Event) -> None:
@@ -78,7 +78,7 @@ def maintenance() -> None:
     """Keep partitions ahead, apply retention, seal the audit log. Runs as the maintenance login, once per lane."""
     from datalane.engine.maintenance import run_maintenance
 
-    settings = load_settings()
+    settings = load_settings(serving=True)
     settings.maintenance_url = SecretStr(maintenance_url(settings))
 
     async def work(stop: asyncio.Event) -> None:

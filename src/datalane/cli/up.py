@@ -42,7 +42,7 @@ def up(
     """Start everything and keep it running: Postgres, API, workers, maintenance. Ctrl-C stops it cleanly."""
     from datalane.supervisor.up import Options, run_lane
 
-    settings = load_settings()
+    settings = load_settings(serving=True)
     if port is not None:
         settings.api.port = port
     report = _report_json if as_json else _report_text

@@ -16,10 +16,12 @@ from datalane.contracts.context import Role
 from datalane.db.database import Database
 from datalane.db.faults import translated
 from datalane.errors import NotFound, Unauthenticated
+from datalane.identity.invites import read_invite
 from datalane.identity.passwords import check_password, hash_password, verify_password
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Credentials, Me, NewAccount, Session
 from datalane.identity.sessions import begin_session
+from datalane.identity.signing_up import Making, sign_up_invited
 from datalane.identity.tokens import digest, is_session_token, parse_api_key
 from datalane.settings import SessionSettings
 
@@ -52,19 +54,19 @@ async def sign_up(
     correlation_id: str,
     now: datetime | None = None,
 ) -> Session:
-    """A user with a first workspace, which it owns, signed in. Raises `Conflict` when the address has an account."""
+    """A user with a first workspace, which it owns, signed in; with an invite, in the workspace it is to.
+
+    Raises `Conflict` when the address has an account. With an invite it raises what `accept_invite` does, and that the
+    address has an account only to whoever has an invite to it that is good.
+    """
     check_password(account.password, sessions.minimum_password_characters)
+    invite = None if account.invite is None else read_invite(account.invite)
     password_hash = await hash_password(account.password)
+    making = Making(account, password_hash, sessions, correlation_id)
+    if invite is not None:
+        return await sign_up_invited(database, making, invite, now)
     async with database.sign_in_door() as tx:
-        made = await queries.sign_up(
-            tx.connection,
-            email=account.email,
-            name=account.name,
-            password_hash=password_hash,
-            workspace_name=account.workspace_name or f"{account.name}'s workspace"[:200],
-            correlation_id=correlation_id,
-            now=now,
-        )
+        made = await making.make(tx, account.email, now)
     return await begin_session(database, made["user_id"], made["workspace_id"], sessions, now)
 
 

@@ -79,18 +79,31 @@ async def accept_invite(
     malformed, unknown, of another workspace or to another address; to its own address `Conflict` says what became of
     the invite: accepted, revoked, expired, or its maker may no longer invite.
     """
+    invite = read_invite(token)
+    async with database.sign_in_door() as tx:
+        return await join(tx, session_token, invite, correlation_id=correlation_id, now=now)
+
+
+def read_invite(token: str) -> InviteToken:
+    """Raises `NotFound`, as for a token that is well-formed and unknown."""
     invite = parse_invite(token)
     if invite is None:
         raise NotFound("no such invite")
-    async with database.sign_in_door() as tx:
-        joined = await queries.accept_invite(
-            tx.connection,
-            session_hash=digest(session_token),
-            workspace_id=invite.workspace_id,
-            invite_id=invite.invite_id,
-            secret_hash=digest(invite.secret),
-            correlation_id=correlation_id,
-            now=now,
-        )
-        count_membership_change(tx, "joined")
+    return invite
+
+
+async def join(
+    tx: Transaction, session_token: str, invite: InviteToken, *, correlation_id: str, now: datetime | None = None
+) -> Membership:
+    """As `accept_invite`, in a transaction of the sign-in door that does more."""
+    joined = await queries.accept_invite(
+        tx.connection,
+        session_hash=digest(session_token),
+        workspace_id=invite.workspace_id,
+        invite_id=invite.invite_id,
+        secret_hash=digest(invite.secret),
+        correlation_id=correlation_id,
+        now=now,
+    )
+    count_membership_change(tx, "joined")
     return Membership.model_validate(dict(joined))

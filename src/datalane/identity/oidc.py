@@ -15,7 +15,7 @@ import hmac
 import re
 from base64 import urlsafe_b64decode
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,13 +25,15 @@ from pydantic import TypeAdapter, ValidationError
 
 from datalane.db.database import Database
 from datalane.errors import Conflict, Forbidden, InvalidInput, Unauthenticated
+from datalane.identity.invites import join, read_invite
 from datalane.identity.jwks import KeySource
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Email, FederatedSession, IdTokenExchange
-from datalane.identity.sessions import begin_session
+from datalane.identity.sessions import start_session
+from datalane.identity.signing_up import require_sign_up
 from datalane.kit.clock import utc_now
 from datalane.kit.strict_json import parse_json
-from datalane.settings import Issuer, OidcSettings, SessionSettings
+from datalane.settings import Issuer, OidcSettings, SessionSettings, SignUp
 
 LEEWAY = timedelta(seconds=60)
 """How far the clocks of an issuer and of the lane may be apart."""
@@ -43,13 +45,17 @@ _EMAIL: TypeAdapter[str] = TypeAdapter(Email)
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Who an ID token speaks of. `email` is None unless the token has one that is an address."""
+    """Who an ID token speaks of. `email` is None unless the token has one that is an address.
+
+    `sign_up` is what the issuer's configuration says of making accounts, if anything.
+    """
 
     issuer: str
     subject: str
     email: str | None
     email_verified: bool
     name: str | None
+    sign_up: SignUp | None = None
 
 
 class IdTokens:
@@ -74,7 +80,7 @@ class IdTokens:
             raise Unauthenticated("the signature of the ID token is wrong") from None
         _check_times(claims, at)
         _check_nonce(claims, nonce)
-        return _subject(claims)
+        return replace(_subject(claims), sign_up=issuer.sign_up)
 
     def _configured(self, claims: Mapping[str, Any]) -> Issuer:
         known = [issuer for issuer in self._issuers if issuer.issuer == claims.get("iss")]
@@ -108,6 +114,7 @@ async def exchange_id_token(
     *,
     sessions: SessionSettings,
     correlation_id: str,
+    sign_up: SignUp,
     now: datetime | None = None,
 ) -> FederatedSession:
     """A session for the holder of an ID token, whose account is linked or made on the way.
@@ -115,12 +122,18 @@ async def exchange_id_token(
     `outcome` is `created_new` when this call made the account, else `linked_existing`. The first link to an account
     whose address nobody had vouched for ends its sessions and its password, for whoever made it may be somebody else.
 
-    Raises `Unauthenticated` for a bad token, `Forbidden` for a stranger without a verified address, `Conflict` when
-    another subject of the same issuer has the account of that address.
+    An account is made only where the issuer's own setting, or else `sign_up`, lets it. An invite is accepted on the
+    way, also for an account that exists; the session acts in its workspace then.
+
+    Raises `Unauthenticated` for a bad token, `Forbidden` for a stranger without a verified address or where signing up
+    is closed or takes an invite, `Conflict` when another subject of the same issuer has the account of that address,
+    and what `accept_invite` raises. Whatever it raises, nothing was made or linked.
     """
     who = await tokens.verify(given.id_token, nonce=given.nonce, now=now)
+    invite = None if given.invite is None else read_invite(given.invite)
     name = (who.name or (who.email or "").partition("@")[0])[:200]
     async with database.sign_in_door() as tx:
+        at = now or (await queries.this_moment(tx.connection) if invite else None)
         entered = await queries.enter_by_identity(
             tx.connection,
             issuer=who.issuer,
@@ -129,17 +142,26 @@ async def exchange_id_token(
             name=name,
             workspace_name=f"{name}'s workspace"[:200],
             correlation_id=correlation_id,
-            now=now,
+            now=at,
         )
-    if entered["outcome"] == "unverified":
+        _require_entry(entered["outcome"], who.sign_up or sign_up, invited=invite is not None)
+        joins = None if invite is None else invite.workspace_id
+        session = await start_session(tx, entered["user_id"], joins, sessions, at)
+        if invite is not None:
+            await join(tx, session.token, invite, correlation_id=correlation_id, now=at)
+    return FederatedSession(**dict(session), outcome=entered["outcome"])
+
+
+def _require_entry(outcome: str, sign_up: SignUp, *, invited: bool) -> None:
+    if outcome == "unverified":
         raise Forbidden(
             "the issuer does not vouch for the e-mail address, so no account can be linked or made",
             denial="email_unverified",
         )
-    if entered["outcome"] == "taken":
+    if outcome == "taken":
         raise Conflict("the account of this address belongs to another identity of the same issuer")
-    session = await begin_session(database, entered["user_id"], None, sessions, now)
-    return FederatedSession(**dict(session), outcome=entered["outcome"])
+    if outcome == "created_new":
+        require_sign_up(sign_up, invited=invited)
 
 
 def _parts(id_token: str) -> tuple[Mapping[str, Any], Mapping[str, Any]]:

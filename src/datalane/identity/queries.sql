@@ -5,6 +5,10 @@
 SELECT user_id, workspace_id
 FROM datalane.sign_up(:email, :name, :password_hash, :workspace_name, :correlation_id, :now);
 
+-- name: this_moment()$
+-- By the clock that the verbs go by.
+SELECT clock_timestamp();
+
 -- name: find_login(email)^
 -- The stored hash of an address.
 SELECT user_id, password_hash FROM datalane.find_login(:email);

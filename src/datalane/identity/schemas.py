@@ -35,11 +35,17 @@ class Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+InviteText = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+
+
 class NewAccount(Body):
+    """An account to make. `invite`, when given, is accepted with it, or nothing is made."""
+
     email: Email
     password: Password
     name: Name
     workspace_name: Name | None = None
+    invite: InviteText | None = Field(default=None, repr=False)
 
 
 class Credentials(Body):
@@ -64,10 +70,11 @@ class Session(BaseModel):
 
 
 class IdTokenExchange(Body):
-    """An ID token of a configured issuer. `nonce`, when given, must be the token's."""
+    """An ID token of a configured issuer. `nonce`, when given, must be the token's; `invite` is accepted with it."""
 
     id_token: Annotated[str, StringConstraints(min_length=1, max_length=16_384)] = Field(repr=False)
     nonce: Annotated[str, StringConstraints(min_length=1, max_length=500)] | None = None
+    invite: InviteText | None = Field(default=None, repr=False)
 
 
 class FederatedSession(Session):
@@ -231,7 +238,7 @@ class InviteRevocation(Body):
 
 
 class InviteAcceptance(Body):
-    token: Annotated[str, StringConstraints(min_length=1, max_length=200)] = Field(repr=False)
+    token: InviteText = Field(repr=False)
 
 
 Scopes = Annotated[list[Scope], Field(min_length=1, max_length=100)]

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from datalane.db.database import Database
+from datalane.db.transaction import Transaction
 from datalane.errors import NotFound, Unauthenticated
 from datalane.identity.queries import queries
 from datalane.identity.schemas import OpenSession, OpenSessions, Session
@@ -37,19 +38,26 @@ async def begin_session(
     now: datetime | None = None,
 ) -> Session:
     """A session of a user who was identified just now. It acts in `workspace_id`, or in the oldest membership."""
-    token, refresh = new_secret(), RefreshToken.new()
     async with database.sign_in_door() as tx:
-        row = await queries.start_session(
-            tx.connection,
-            user_id=user_id,
-            token_hash=digest(token),
-            lifetime=sessions.session,
-            family_hash=digest(refresh.family),
-            refresh_hash=digest(refresh.rotation),
-            refresh_lifetime=sessions.refresh,
-            now=now,
-        )
-        home = workspace_id or await _oldest_membership(tx.connection, user_id)
+        return await start_session(tx, user_id, workspace_id, sessions, now)
+
+
+async def start_session(
+    tx: Transaction, user_id: UUID, workspace_id: UUID | None, sessions: SessionSettings, now: datetime | None = None
+) -> Session:
+    """As `begin_session`, in a transaction of the sign-in door that does more."""
+    token, refresh = new_secret(), RefreshToken.new()
+    row = await queries.start_session(
+        tx.connection,
+        user_id=user_id,
+        token_hash=digest(token),
+        lifetime=sessions.session,
+        family_hash=digest(refresh.family),
+        refresh_hash=digest(refresh.rotation),
+        refresh_lifetime=sessions.refresh,
+        now=now,
+    )
+    home = workspace_id or await _oldest_membership(tx.connection, user_id)
     return _session(token, refresh, row, user_id, home)
 
 

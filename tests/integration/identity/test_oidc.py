@@ -42,7 +42,7 @@ class Front:
     async def enter(self, **changes: Any) -> FederatedSession:
         given = IdTokenExchange(id_token=self.issuer.sign(claims(**changes)))
         return await exchange_id_token(
-            self.database, self.tokens, given, sessions=SESSIONS, correlation_id="entering", now=NOON
+            self.database, self.tokens, given, sessions=SESSIONS, correlation_id="entering", sign_up="open", now=NOON
         )
 
     async def sign_up(self) -> Session:
