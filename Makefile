@@ -20,7 +20,7 @@ soak: $(STAMP)
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests bench
 	$(BIN)/ruff check src tests bench
-	$(BIN)/mypy src tests
+	$(BIN)/mypy src tests bench
 	$(BIN)/lint-imports
 	$(BIN)/datalane guard --files-only
 	$(BIN)/datalane contracts check
