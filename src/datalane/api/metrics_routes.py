@@ -31,8 +31,17 @@ def router(telemetry: TelemetrySettings) -> APIRouter:
         if token is None:
             closed = "metrics are closed here: DATALANE_TELEMETRY__METRICS_TOKEN is not set"
             raise Forbidden(closed, denial="metrics_closed")
-        if not opens(token.get_secret_value(), bearer_token(request)):
-            raise Unauthenticated("this is not the metrics token")
+        given = _given(request)
+        if given is None or not opens(token.get_secret_value(), given):
+            raise Unauthenticated("send the metrics token as: Authorization: Bearer <token>")
         return Response(await asyncio.to_thread(exposition), media_type=CONTENT_TYPE)
 
     return routes
+
+
+def _given(request: Request) -> str | None:
+    """What is sent as the token. None and a wrong one are refused with the same words."""
+    try:
+        return bearer_token(request)
+    except Unauthenticated:
+        return None

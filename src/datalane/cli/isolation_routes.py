@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from secrets import token_urlsafe
 from typing import Any
 from uuid import UUID
 
 import structlog
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from pydantic import SecretStr
 from structlog.typing import EventDict, WrappedLogger
 
 from datalane.api.app import create_app
@@ -50,7 +52,7 @@ from datalane.ops.isolation.route_table import Route
 from datalane.ops.isolation.routes import RouteProof, prove_routes
 from datalane.ops.isolation.scratch import Scratch
 from datalane.ops.isolation.wire import Wire, open_watched
-from datalane.settings import AttemptSettings, Rate, Settings
+from datalane.settings import AttemptSettings, Rate, Settings, TelemetrySettings
 
 _OFTEN = Rate(1_000_000, timedelta(seconds=1))
 _UNLIMITED = AttemptSettings(sign_in=_OFTEN, sign_in_address=_OFTEN, client=_OFTEN, sign_up=_OFTEN, refresh=_OFTEN)
@@ -162,8 +164,12 @@ def route_proof(scratch: Scratch, step: Step) -> RouteReport:
 
 
 def settings_of(home: Path, role_prefix: str = "datalane") -> Settings:
-    """The proof knocks more often than anybody may, and its defaults do not come from this machine's environment."""
-    return Settings(home=home, role_prefix=role_prefix, attempts=_UNLIMITED)
+    """The proof knocks more often than anybody may, and its defaults do not come from this machine's environment.
+
+    The numbers of the lane are open to whoever has their token, and nobody in the proof does.
+    """
+    telemetry = TelemetrySettings(metrics_token=SecretStr(token_urlsafe(32)))
+    return Settings(home=home, role_prefix=role_prefix, attempts=_UNLIMITED, telemetry=telemetry)
 
 
 async def prove_application(

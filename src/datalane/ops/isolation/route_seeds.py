@@ -65,6 +65,7 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
             )
         )
     ],
+    "GET /metrics": [Seed(lambda world, actor: Call(), closed=True)],
     "POST /auth/oidc/exchange": [Seed(lambda world, actor: Call(body={"id_token": "of.no.issuer"}), closed=True)],
     "POST /auth/sign-out": [Seed(lambda world, actor: Call(), keys="refused")],
     "POST /auth/refresh": [
