@@ -157,7 +157,11 @@ def owners_context(space: Space) -> Context:
 
 
 async def _people(database: Database, settings: Settings) -> dict[str, Person]:
-    """Everybody gets an account with a workspace of their own."""
+    """Everybody gets an account with a workspace of their own, the two owners last.
+
+    So the row of a member's own workspace comes before the one of the workspace they belong to, by age as by key: a
+    query that asks for a member and does not say where finds the wrong one first, always.
+    """
 
     async def make(name: str) -> Person:
         word = OTHER if name in {"stranger", "neighbour"} else HOME
@@ -176,8 +180,10 @@ async def _people(database: Database, settings: Settings) -> dict[str, Person]:
             made.workspace_id,
         )
 
-    names = ["owner", *MEMBER_ROLES, "suspended", "removed", "target", "spare", "stranger", "neighbour"]
-    return dict(zip(map(str, names), await asyncio.gather(*map(make, names)), strict=True))
+    members = [*map(str, MEMBER_ROLES), "suspended", "removed", "target", "spare", "neighbour"]
+    owners = ["owner", "stranger"]
+    made = [*await asyncio.gather(*map(make, members)), *await asyncio.gather(*map(make, owners))]
+    return dict(zip([*members, *owners], made, strict=True))
 
 
 @dataclass
