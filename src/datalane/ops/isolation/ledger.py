@@ -1,6 +1,8 @@
 """All rows of the database: what changed since a moment, and back to that moment.
 
-A transaction that wrote anything took a transaction id, so when no id was taken nothing needs to be looked at.
+A transaction that wrote anything took a transaction id, so when no id was taken nothing needs to be looked at. Else
+rows that were written since have an id that is as new, and rows that are gone are missed in the count: only tables with
+either are compared, and only such rows are put back.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id' AND NOT a.attisdropped
 WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'proof')
 """
-_MOMENT = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"
+_SNAPSHOT = "SELECT pg_current_snapshot()::text"
+_WRITTEN_SINCE = "xmin::text::bigint >= {}"
+"""Ids do not begin anew in a scratch cluster. Who was still writing at the moment is taken for written since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,16 @@ class _Table:
     tenant: bool
     kept: str
 
+    def put_back(self, moment: int) -> str:
+        """Remove what was written since, then add what is missing: rows by their text, those alike by number."""
+        text, among_alike = f"ROW({self.columns})::text", f"row_number() OVER (PARTITION BY ROW({self.columns})::text)"
+        return (
+            f"DELETE FROM {self.name} WHERE {_WRITTEN_SINCE.format(moment)}; "
+            f"INSERT INTO {self.name} ({self.columns}) OVERRIDING SYSTEM VALUE SELECT {self.columns} FROM "
+            f'(SELECT {self.columns}, {text} AS "its text", {among_alike} AS "its number" FROM {self.kept}) AS kept '
+            f'WHERE ("its text", "its number") NOT IN (SELECT {text}, {among_alike} FROM {self.name})'
+        )
+
 
 @dataclass
 class Ledger:
@@ -66,7 +80,9 @@ class Ledger:
     connection: asyncpg.Connection
     tables: Sequence[_Table] = ()
     _digests: dict[Change, str] = field(default_factory=dict)
-    _moment: str = ""
+    _snapshot: str = ""
+    _touched: str = ""
+    """A query for the tables with rows that came or went since a snapshot."""
 
     @classmethod
     @asynccontextmanager
@@ -87,22 +103,26 @@ class Ledger:
         await self.connection.execute("DROP SCHEMA IF EXISTS proof CASCADE; CREATE SCHEMA proof")
         for table in self.tables:
             await self.connection.execute(f"CREATE TABLE {table.kept} AS SELECT {table.columns} FROM {table.name}")
-        self._digests = await self._digest()
-        self._moment = await self.connection.fetchval(_MOMENT)
+        self._touched = " UNION ALL ".join([await self._touched_one(table) for table in self.tables])
+        self._digests = await self._digest(self.tables)
+        self._snapshot = await self.connection.fetchval(_SNAPSHOT)
 
     async def forget(self) -> None:
         await self.connection.execute("DROP SCHEMA IF EXISTS proof CASCADE")
 
     async def changes(self) -> frozenset[Change]:
-        """What differs from the kept moment."""
-        moment = await self.connection.fetchval(_MOMENT)
-        if moment == self._moment:
+        """What differs from the kept moment, if one was kept."""
+        if not self._snapshot:
             return frozenset()
-        found = await self._digest()
-        known = self._digests
+        snapshot = await self.connection.fetchval(_SNAPSHOT)
+        if snapshot == self._snapshot:
+            return frozenset()
+        touched = {row["name"] for row in await self.connection.fetch(self._touched, _oldest(self._snapshot))}
+        known = {change: digest for change, digest in self._digests.items() if change.table in touched}
+        found = await self._digest([table for table in self.tables if table.name in touched])
         changed = frozenset(key for key in found.keys() | known.keys() if found.get(key) != known.get(key))
         if not changed:
-            self._moment = moment
+            self._snapshot = snapshot
         return changed
 
     async def restore(self, changes: Iterable[Change]) -> None:
@@ -110,15 +130,11 @@ class Ledger:
         named = {change.table for change in changes}
         if not named:
             return
-        tables = [table for table in self.tables if table.name in named]
-        async with self.connection.transaction():
-            await self.connection.execute("SET LOCAL session_replication_role = replica")
-            for table in tables:
-                await self.connection.execute(
-                    f"DELETE FROM {table.name}; INSERT INTO {table.name} ({table.columns}) OVERRIDING SYSTEM VALUE "
-                    f"SELECT {table.columns} FROM {table.kept}"
-                )
-        self._moment = await self.connection.fetchval(_MOMENT)
+        statements = [table.put_back(_oldest(self._snapshot)) for table in self.tables if table.name in named]
+        await self.connection.execute(
+            f"BEGIN; SET LOCAL session_replication_role = replica; {'; '.join(statements)}; COMMIT"
+        )
+        self._snapshot = await self.connection.fetchval(_SNAPSHOT)
 
     async def ids_of(self, workspace_id: UUID) -> frozenset[str]:
         """Every id in the rows of a workspace, its own included."""
@@ -149,11 +165,23 @@ class Ledger:
             for name in opened:
                 await self.connection.execute(f"DROP POLICY proof_opened ON {name}")
 
-    async def _digest(self) -> dict[Change, str]:
+    async def _touched_one(self, table: _Table) -> str:
+        rows = await self.connection.fetchval(f"SELECT count(*) FROM {table.name}")
+        return (
+            f"SELECT '{table.name}' AS name FROM {table.name} "
+            f"HAVING count(*) <> {rows} OR bool_or({_WRITTEN_SINCE.format('$1::bigint')})"
+        )
+
+    async def _digest(self, tables: Sequence[_Table]) -> dict[Change, str]:
         parts = [
             f"SELECT '{table.name}' AS name, {'workspace_id' if table.tenant else 'NULL::uuid'} AS workspace_id, "
             f"md5(string_agg(md5(t::text), '' ORDER BY md5(t::text))) AS digest FROM {table.name} t GROUP BY 2"
-            for table in self.tables
+            for table in tables
         ]
-        rows = await self.connection.fetch(" UNION ALL ".join(parts))
+        rows = await self.connection.fetch(" UNION ALL ".join(parts)) if parts else []
         return {Change(row["name"], row["workspace_id"]): row["digest"] for row in rows}
+
+
+def _oldest(snapshot: str) -> int:
+    """All transactions before this id had ended."""
+    return int(snapshot.split(":")[0])
