@@ -68,7 +68,8 @@ class Stage:
     def __init__(self, session: Session, login: str | None = None) -> None:
         self.session = session
         self._login = login
-        self._kept = False
+        self._before = ""
+        """What ends the former call: it goes with the next statement, as a round trip of its own costs as much."""
 
     @contextmanager
     def acting(self, actor: Actor) -> Iterator[Stage]:
@@ -78,7 +79,7 @@ class Stage:
         else:
             step = actor.opening.removeprefix("BEGIN").removeprefix(";") or "SELECT"
             self.session.run(f"SAVEPOINT actor; SET LOCAL SESSION AUTHORIZATION {self._login}; {step}; {ready}")
-        self._kept = False
+        self._before = ""
         try:
             yield self
         finally:
@@ -90,13 +91,12 @@ class Stage:
 
     def keep(self, sql: str) -> Outcome:
         """As `attempt`, but what worked stays in place for the attempts after it."""
-        before = "RELEASE SAVEPOINT call; " if self._kept else ""
-        outcome = self.session.try_(f"{before}SAVEPOINT call; {sql}")
-        self._kept = outcome.worked
-        if not outcome.worked:
-            self.session.run("ROLLBACK TO SAVEPOINT call; RELEASE SAVEPOINT call")
+        outcome = self.session.try_(f"{self._before}SAVEPOINT call; {sql}")
+        released = "RELEASE SAVEPOINT call; "
+        self._before = released if outcome.worked else f"ROLLBACK TO SAVEPOINT call; {released}"
         return outcome
 
     def step_back(self) -> None:
         """Become the superuser again, who sees what the actor has done."""
-        self.session.run("SET LOCAL SESSION AUTHORIZATION DEFAULT; RESET ROLE")
+        self.session.run(f"{self._before}SET LOCAL SESSION AUTHORIZATION DEFAULT; RESET ROLE")
+        self._before = ""

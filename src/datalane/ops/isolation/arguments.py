@@ -36,6 +36,7 @@ class Stock:
     """The tables in whose keys each id was found."""
     reach: Mapping[int, frozenset[str]] = field(default_factory=dict)
     marks: frozenset[str] = frozenset()
+    _found: dict[tuple[str, str, str], list[str]] = field(default_factory=dict)
 
     def calls(self, verb: Verb, side: str) -> Iterator[Call]:
         """Calls with this side's ids wherever an id can stand: those of every table that the verb reaches."""
@@ -75,7 +76,10 @@ class Stock:
         base = argument.type.removesuffix("[]")
         if base == "uuid":
             return f"ARRAY[{', '.join(map(quoted, ids))}]::uuid[]" if ids else None
-        found = self._stored(argument.name, base, side)
+        asked = (argument.name, base, side)
+        if asked not in self._found:
+            self._found[asked] = self._stored(*asked)
+        found = self._found[asked]
         if not found and argument.optional:
             return None
         if "." in base:
@@ -91,7 +95,8 @@ class Stock:
         for one in (label, _one(label)):
             if (one, type_name) in columns:
                 return columns[one, type_name]
-        longer = [key for key in columns if key[0].endswith(f"_{_one(label)}") and key[1] == type_name]
+        tail = f"_{_one(label)}"
+        longer = [key for key in columns if key[0].endswith(tail) and key[1] == type_name]
         return columns[longer[0]] if longer else []
 
 

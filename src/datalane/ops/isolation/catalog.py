@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 
 from datalane.db.roles import Roles
 from datalane.ops.isolation.session import name
@@ -225,17 +225,21 @@ class Catalog:
     @cached_property
     def reach(self) -> Mapping[int, frozenset[str]]:
         """By verb: every table and verb that it names, itself or through the verbs it calls."""
-        by_name: dict[str, list[Verb]] = {}
+        reached = {name: self.reached_from([name]) for name in self._verbs_by_name}
+        return {verb.oid: reached[verb.name] for verb in self.verbs}
+
+    def reached_from(self, names: Iterable[str]) -> frozenset[str]:
+        """Every table and verb that the verbs of these names name, themselves or through the verbs they call."""
+        found, waiting = set[str](), list(names)
+        while waiting:
+            for verb in self._verbs_by_name.get(waiting.pop(), ()):
+                waiting += (verb.mentions - found) & self._verbs_by_name.keys()
+                found |= verb.mentions
+        return frozenset(found)
+
+    @cached_property
+    def _verbs_by_name(self) -> Mapping[str, list[Verb]]:
+        found: dict[str, list[Verb]] = {}
         for verb in self.verbs:
-            by_name.setdefault(verb.name, []).append(verb)
-
-        @cache
-        def reached(verb_name: str) -> frozenset[str]:
-            found, waiting = set[str](), [verb_name]
-            while waiting:
-                for verb in by_name.get(waiting.pop(), ()):
-                    waiting += [one for one in verb.mentions - found if one in by_name]
-                    found |= verb.mentions
-            return frozenset(found)
-
-        return {verb.oid: reached(verb.name) for verb in self.verbs}
+            found.setdefault(verb.name, []).append(verb)
+        return found

@@ -78,9 +78,8 @@ def _asks_the_door(catalog: Catalog, oracle: Oracle, verb: Verb) -> Iterator[str
 
 def _reached_by_tenants(catalog: Catalog) -> frozenset[str]:
     """Verbs that run when a tenant calls one: those that app may call, and all that they call."""
-    names = {verb.name for verb in catalog.verbs}
-    called = [verb for verb in catalog.verbs if verb.definer and catalog.roles.app in verb.callers]
-    return frozenset({verb.name for verb in called}.union(*(catalog.reach[verb.oid] for verb in called)) & names)
+    called = {verb.name for verb in catalog.verbs if verb.definer and catalog.roles.app in verb.callers}
+    return catalog.reached_from(called).union(called) & {verb.name for verb in catalog.verbs}
 
 
 def _names_the_workspace(catalog: Catalog, verb: Verb) -> Iterator[str]:

@@ -53,6 +53,7 @@ class Session:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self._connection = connection
         self._raw = connection.pgconn
+        self._prepared: set[str] = set()
 
     @classmethod
     @contextmanager
@@ -93,6 +94,20 @@ class Session:
         """The one JSON value that a query answers."""
         value = self.run(sql).rows[0][0]
         return None if value is None else orjson.loads(value)
+
+    def read_prepared(self, name: str, sql: str, *arguments: str) -> Any:
+        """As `read`, for a query that is asked again and again: it is planned once. `name` is its name on this
+        connection, `arguments` are literals for its `$1`, `$2` and so on."""
+        if name not in self._prepared:
+            self.run(f"PREPARE {name} AS {sql}")
+            self._prepared.add(name)
+        return self.read(f"EXECUTE {name} ({', '.join(arguments)})" if arguments else f"EXECUTE {name}")
+
+    def forget_prepared(self, name: str) -> None:
+        """The next `read_prepared` of this name is another query."""
+        if name in self._prepared:
+            self.run(f"DEALLOCATE {name}")
+            self._prepared.remove(name)
 
     def _drained(self) -> Outcome:
         lines = []

@@ -41,6 +41,7 @@ class Values:
 
     def __init__(self, catalog: Catalog, moment: datetime) -> None:
         self.moment = moment
+        self._uuids: dict[tuple[str, str, int], UUID] = {}
         self._links: dict[tuple[str, str], tuple[str, str]] = {}
         """From each linked column to the column it points at."""
         for table in catalog.tables:
@@ -61,6 +62,12 @@ class Values:
         """A version 7 UUID of now, so that it falls into a partition that exists."""
         if (label, side, number) == (USER, THEIRS, GUEST):
             side, number = MINE, 0
+        known = self._uuids.get((label, side, number))
+        if known is None:
+            known = self._uuids[label, side, number] = self._uuid(label, side, number)
+        return known
+
+    def _uuid(self, label: str, side: str, number: int) -> UUID:
         digest = hashlib.sha256(f"{label}-{side}{number}".encode()).digest()
         milliseconds = int(self.moment.timestamp() * 1000).to_bytes(6, "big")
         body = bytearray(milliseconds + digest[:10])

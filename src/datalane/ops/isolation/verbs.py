@@ -20,6 +20,7 @@ PROBE = "verb"
 _ID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _RANK = "DL403"
 _OWN_CALLS = 40
+_DIGEST = "digest"
 
 
 @dataclass(frozen=True)
@@ -43,18 +44,18 @@ class VerbBench:
 
 @dataclass
 class Digest:
-    """The other workspace's rows as they should be. The query is prepared, since it is asked for thousands of times."""
+    """The other workspace's rows as they should be."""
 
+    query: str
     rows: Mapping[str, str]
 
     @classmethod
     def prepared(cls, stage: Stage, bench: VerbBench) -> Digest:
-        stage.session.run("DEALLOCATE ALL")
-        stage.session.run(f"PREPARE digest AS {bench.digest}")
-        return cls(stage.session.read("EXECUTE digest"))
+        stage.session.forget_prepared(_DIGEST)
+        return cls(bench.digest, stage.session.read_prepared(_DIGEST, bench.digest))
 
     def changes(self, stage: Stage) -> list[str]:
-        now = stage.session.read("EXECUTE digest")
+        now = stage.session.read_prepared(_DIGEST, self.query)
         return sorted(table for table, digest in self.rows.items() if now.get(table) != digest)
 
 
