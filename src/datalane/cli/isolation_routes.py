@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any
@@ -33,8 +35,9 @@ from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.engine.registration import register
-from datalane.errors import Forbidden
+from datalane.errors import DatalaneError, Forbidden
 from datalane.identity.accounts import Identity
+from datalane.identity.passwords import at_least_cost
 from datalane.knowledge import routes as knowledge_routes
 from datalane.knowledge.runtime import open_knowledge
 from datalane.ops.isolation import route_table
@@ -156,11 +159,29 @@ def route_values(app: FastAPI) -> Iterator[Route]:
         )
 
 
-def route_proof(scratch: Scratch, step: Step) -> RouteReport:
-    """The proof of the lane's own routes, beside that of the database."""
-    with step("trying routes"), tempfile.TemporaryDirectory(prefix="datalane-routes-") as home:
+@contextmanager
+def route_proof(scratch: Scratch, step: Step) -> Iterator[Callable[[], RouteReport]]:
+    """The proof of the lane's own routes, in a process beside this one: it is about as long as that of the database."""
+    with step("trying routes"), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
+        running = beside.submit(_prove_routes, scratch)
+
+        def told() -> RouteReport:
+            try:
+                return running.result()
+            except BrokenProcessPool as error:
+                raise DatalaneError(
+                    "the process that proves the routes was ended from outside; run it again"
+                ) from error
+
+        yield told
+
+
+def _prove_routes(scratch: Scratch) -> RouteReport:
+    import uvloop
+
+    with tempfile.TemporaryDirectory(prefix="datalane-routes-") as home:
         settings = settings_of(Path(home), scratch.roles.prefix)
-        return asyncio.run(prove_application(scratch.superuser_url, scratch.login_url, settings)).report
+        return uvloop.run(prove_application(scratch.superuser_url, scratch.login_url, settings)).report
 
 
 def settings_of(home: Path, role_prefix: str = "datalane") -> Settings:
@@ -183,8 +204,9 @@ async def prove_application(
 
     `settings.home` is where originals are kept meanwhile. `superuser_url` is of the same database. `only` picks routes.
     """
-    async with breakable_application(database_url, settings, domains) as (face, wire, database), _quiet():
-        return await prove_routes(face, superuser_url, wire, database, settings, only)
+    with at_least_cost():
+        async with breakable_application(database_url, settings, domains) as (face, wire, database), _quiet():
+            return await prove_routes(face, superuser_url, wire, database, settings, only)
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -20,7 +20,7 @@ from datalane.ops.isolation.mutants import Mutant, role_mutants, table_mutants
 from datalane.ops.isolation.oracle import Oracle, stated_lines
 from datalane.ops.isolation.report import Report, RouteReport, Uncovered
 from datalane.ops.isolation.rules import Fault, role_faults, table_faults
-from datalane.ops.isolation.scratch import Scratch
+from datalane.ops.isolation.scratch import Scratch, copy_of
 from datalane.ops.isolation.seed import seed
 from datalane.ops.isolation.session import Session
 from datalane.ops.isolation.tables import PROBES, Bench, try_table
@@ -29,8 +29,9 @@ from datalane.ops.isolation.verbs import PROBE, Digest, VerbBench, cells_of_tabl
 
 Step = Callable[[str], AbstractContextManager[Callable[[int, int], object]]]
 """Opens a step of the work by its description; what it gives is told how much is done, of how much."""
-RouteProof = Callable[[Scratch, Step], RouteReport]
-"""The proof of the routes, which a face hands in: it knows the route table."""
+RouteProof = Callable[[Scratch, Step], AbstractContextManager[Callable[[], RouteReport]]]
+"""The proof of the routes, which a face hands in: it knows the route table. It begins with the block, whose value waits
+for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +53,20 @@ def silent(description: str) -> Iterator[Callable[[int, int], object]]:
 def prove(
     scratch: Scratch, selection: Selection | None = None, step: Step = silent, routes: RouteProof | None = None
 ) -> Report:
-    """Prove the wall in `scratch`, which is filled with rows of two workspaces.
+    """Prove the wall in `scratch`, which is filled with rows of two workspaces. `routes` get a copy of it, beside.
 
     Raises `InvalidInput` when a selected table does not exist.
     """
     selection, began = selection or Selection(), time.monotonic()
-    with Session.opened(scratch.superuser_url) as superuser, Session.opened(scratch.login_url) as login:
-        proof = _Proof.prepared(superuser, login, scratch, selection)
-        cells = proof.cells(step)
-        faults = list(proof.faults())
-        fates = proof.fates(step)
-    told = routes(scratch, step) if routes is not None else None
+    ground = _prepare(scratch, selection)
+    with ExitStack() as opened:
+        told = opened.enter_context(routes(copy_of(scratch), step)) if routes is not None else None
+        superuser, login = (
+            opened.enter_context(Session.opened(url)) for url in (scratch.superuser_url, scratch.login_url)
+        )
+        proof = _Proof(superuser, login, ground, selection)
+        cells, faults, fates = proof.cells(step), list(proof.faults()), proof.fates(step)
+        of_routes = told() if told is not None else None
     return Report(
         tables=len(proof.tables),
         verbs=len(proof.verbs),
@@ -71,7 +75,29 @@ def prove(
         faults=faults,
         fates=fates,
         seconds=time.monotonic() - began,
-        routes=told,
+        routes=of_routes,
+    )
+
+
+@dataclass(frozen=True)
+class _Ground:
+    """What is tried, and from what. Nobody is connected to the database."""
+
+    bench: Bench
+    verb_bench: VerbBench
+    actors: Sequence[Actor]
+    tables: list[Table]
+    verbs: list[Verb]
+
+
+def _prepare(scratch: Scratch, selection: Selection) -> _Ground:
+    with Session.opened(scratch.superuser_url) as superuser:
+        catalog, oracle = read_catalog(superuser, scratch.roles), Oracle(stated_lines())
+        chosen = _chosen(catalog, selection)
+        seeds = seed(superuser, catalog, datetime.now(UTC))
+        stock = take_stock(superuser, catalog, seeds)
+    return _Ground(
+        Bench(catalog, seeds, oracle), VerbBench(catalog, stock, oracle), all_actors(seeds, scratch.roles), *chosen
     )
 
 
@@ -79,27 +105,28 @@ def prove(
 class _Proof:
     superuser: Session
     login: Session
-    bench: Bench
-    verb_bench: VerbBench
-    actors: Sequence[Actor]
+    ground: _Ground
     selection: Selection
-    tables: list[Table]
-    verbs: list[Verb]
 
-    @classmethod
-    def prepared(cls, superuser: Session, login: Session, scratch: Scratch, selection: Selection) -> _Proof:
-        catalog, oracle = read_catalog(superuser, scratch.roles), Oracle(stated_lines())
-        chosen = _chosen(catalog, selection)
-        seeds = seed(superuser, catalog, datetime.now(UTC))
-        return cls(
-            superuser,
-            login,
-            Bench(catalog, seeds, oracle),
-            VerbBench(catalog, take_stock(superuser, catalog, seeds), oracle),
-            all_actors(seeds, scratch.roles),
-            selection,
-            *chosen,
-        )
+    @property
+    def bench(self) -> Bench:
+        return self.ground.bench
+
+    @property
+    def verb_bench(self) -> VerbBench:
+        return self.ground.verb_bench
+
+    @property
+    def actors(self) -> Sequence[Actor]:
+        return self.ground.actors
+
+    @property
+    def tables(self) -> list[Table]:
+        return self.ground.tables
+
+    @property
+    def verbs(self) -> list[Verb]:
+        return self.ground.verbs
 
     @property
     def catalog(self) -> Catalog:

@@ -6,10 +6,12 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+from psycopg import sql
 
 from datalane.db.access import Access
 from datalane.db.embedded import EmbeddedPostgres
@@ -52,6 +54,23 @@ def open_scratch(tables_of_your_own: Path | None = None) -> Iterator[Scratch]:
         server.stop(timeout=0)  # without a checkpoint: nobody will read this folder again
         for folder in (server.root, server.socket_dir, home):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_of(scratch: Scratch) -> Scratch:
+    """The same database once more, as it is now, on the same server. Nobody may be connected to it."""
+    copied = f"{_database(scratch.superuser_url)}_copy"
+    with psycopg.connect(_at(scratch.superuser_url, "postgres"), autocommit=True) as connection:
+        template = sql.Identifier(_database(scratch.superuser_url))
+        connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copied), template))
+    return replace(scratch, superuser_url=_at(scratch.superuser_url, copied), login_url=_at(scratch.login_url, copied))
+
+
+def _database(url: str) -> str:
+    return urlsplit(url).path.removeprefix("/")
+
+
+def _at(url: str, database: str) -> str:
+    return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
 
 
 def add_tables(scratch: Scratch, file: Path) -> None:
