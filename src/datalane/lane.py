@@ -26,7 +26,7 @@ from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
-from datalane.kit.tracing import configure_tracing
+from datalane.kit.trace_mode import configure_tracing
 from datalane.settings import Settings
 
 

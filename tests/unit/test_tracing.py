@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from datalane.kit import tracing
+from datalane.kit.trace_mode import configure_tracing
 from datalane.kit.tracing import Kind, current_traceparent, read_traceparent, trace_ids, unit
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -45,5 +46,5 @@ def test_a_unit_has_its_callers_trace_and_leaves_none_behind() -> None:
 
 
 def test_nothing_is_recorded_unless_somebody_asks_for_it() -> None:
-    tracing.configure_tracing("pass_on")
+    configure_tracing("pass_on")
     assert not tracing.records()

@@ -18,7 +18,7 @@ from pydantic import SecretStr
 from datalane.cli.metrics_server import serving_metrics
 from datalane.db.home import connection_settings, maintenance_url
 from datalane.kit.logs import configure_logging
-from datalane.kit.tracing import configure_tracing
+from datalane.kit.trace_mode import configure_tracing
 from datalane.settings import Settings, load_settings
 from datalane.supervisor.handshake import announce_ready, inherited_socket, listen, wait_at_gate
 

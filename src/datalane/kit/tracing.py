@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from enum import StrEnum
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 _HEADER = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})-(?P<ids>(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})(?P<later>-.*)?"
@@ -20,7 +20,6 @@ _HEADER = re.compile(
 
 SpanContext = AbstractContextManager["Span"]
 Attributes = Mapping[str, str | int | float | bool]
-Mode = Literal["pass_on", "record"]
 
 
 class Kind(StrEnum):
@@ -86,16 +85,10 @@ class PassOn:
 _tracer: Tracer = PassOn()
 
 
-def configure_tracing(mode: Mode, service: str = "datalane") -> None:
-    """Choose what happens to traces in this process; the first who wants to record has chosen for all.
-
-    Raises `ConfigurationError` when recording needs packages that are not installed.
-    """
+def use(tracer: Tracer) -> None:
+    """From now on `tracer` says what happens to traces in this process."""
     global _tracer
-    if mode == "record" and not _tracer.records:
-        from datalane.kit.recording import start_recording
-
-        _tracer = start_recording(service)
+    _tracer = tracer
 
 
 def records() -> bool:

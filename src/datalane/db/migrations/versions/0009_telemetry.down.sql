@@ -3,7 +3,41 @@ DROP FUNCTION datalane.count_jobs(timestamptz);
 DROP FUNCTION datalane.claim_jobs(text[], integer, interval, text, uuid, text, integer, timestamptz);
 DROP FUNCTION datalane.claim_ready(text[], integer, interval, text, uuid, text, text, integer, timestamptz);
 
--- The claim as the engine's first release has it.
+-- Claim and publish as the engine's first release has them.
+CREATE OR REPLACE FUNCTION datalane.publish_batch(
+    event_types text[], versions integer[], payloads jsonb[], source_systems text[] DEFAULT NULL,
+    source_event_ids text[] DEFAULT NULL, subject_ids text[] DEFAULT NULL, occurred_ats timestamptz[] DEFAULT NULL,
+    actor_id uuid DEFAULT NULL, correlation_id text DEFAULT NULL, causation_id uuid DEFAULT NULL,
+    causation_depth integer DEFAULT 0, signature_verified boolean DEFAULT false,
+    dedupe_window interval DEFAULT '30 days', now timestamptz DEFAULT NULL)
+RETURNS TABLE (ordinal bigint, event_id uuid, ingestion_status text)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_variable
+DECLARE
+    unknown text;
+BEGIN
+    PERFORM datalane.require_rank(2);
+    IF causation_depth > datalane.causation_limit() THEN
+        RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this event causes itself',
+            causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';
+    END IF;
+    SELECT format('%s version %s', i.name, i.number) INTO unknown
+    FROM (SELECT DISTINCT t.name, t.number FROM unnest(event_types, versions) AS t (name, number)) AS i
+    WHERE NOT EXISTS (SELECT FROM datalane.event_types r WHERE r.event_type = i.name AND r.version = i.number) LIMIT 1;
+    IF unknown IS NOT NULL THEN
+        RAISE EXCEPTION 'the event type % is not registered', unknown USING ERRCODE = 'DL400';
+    END IF;
+    IF EXISTS (SELECT FROM unnest(payloads) AS p (payload) WHERE datalane.over_payload_limit(p.payload)) THEN
+        RAISE EXCEPTION 'the event payload is over the limit of % bytes (limits.event_payload)', datalane.payload_limit() USING ERRCODE = 'DL413';
+    END IF;
+    RETURN QUERY SELECT p.ordinal, p.event_id, p.ingestion_status FROM datalane.publish_core(
+        app.workspace_id(), event_types, versions, payloads,
+        coalesce(source_systems, array_fill('datalane'::text, ARRAY[cardinality(event_types)])),
+        source_event_ids, subject_ids, occurred_ats, coalesce(actor_id, app.actor_id()),
+        coalesce(correlation_id, app.correlation_id()), causation_id, causation_depth, signature_verified,
+        dedupe_window, coalesce(now, clock_timestamp())) AS p;
+END $$;
+
 CREATE OR REPLACE FUNCTION datalane.claim_ready(
     kinds text[], batch integer, lease interval, worker text, after_workspace uuid, after_kind text, onto text,
     rescue_bound integer, at timestamptz)

@@ -2,7 +2,7 @@
 
 Intent: a trace that begins with a request goes on in the jobs it caused; the lane tells how long its queues are.
 Rollback: drops the column and the verb; jobs under way lose their trace, nothing else.
-Consumers: workers claim the new column, the maintenance process counts.
+Consumers: workers claim the new column, the maintenance process counts; publishing checks large payloads only.
 Risk: low. The claim verbs are dropped and made anew in one transaction, with one more column at the end; the last
 release names its columns and goes on.
 Stories: F1-E3-S1, F1-E3-S2.
