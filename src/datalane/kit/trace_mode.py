@@ -15,6 +15,6 @@ def configure_tracing(mode: Mode, service: str = "datalane") -> None:
     Raises `ConfigurationError` when recording needs packages that are not installed.
     """
     if mode == "record" and not tracing.records():
-        from datalane.kit.recording import start_recording  # half a second of loading that few ask for
+        from datalane.kit.recording import start_recording  # few ask for it, and it takes long to load
 
         tracing.use(start_recording(service))
