@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -65,6 +68,19 @@ def test_an_interrupt_cancels_what_runs_in_the_loop() -> None:
     with pytest.raises(SystemExit) as ended, _Interruptions() as interruptions:
         asyncio.run(main(interruptions))
     assert (ended_by, ended.value.code) == ([asyncio.CancelledError], 130)
+
+
+IN_GENERATED_CODE = """
+from datalane.cli.demo import _Interruptions
+with _Interruptions():
+    exec("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+"""
+
+
+def test_an_interrupt_inside_generated_code_ends_with_our_status(tmp_path: Path) -> None:
+    (tmp_path / "interrupted.py").write_text(IN_GENERATED_CODE)
+    ended = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, stderr=subprocess.PIPE, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"stopped\n")
 
 
 def test_the_handlers_that_were_there_before_come_back() -> None:

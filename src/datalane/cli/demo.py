@@ -88,6 +88,9 @@ class _Interruptions:
             signal.signal(number, handler)
         if self._asked and (kind is None or issubclass(kind, KeyboardInterrupt | asyncio.CancelledError)):
             typer.echo("stopped", err=True)
+            # An interrupt that went through the making of a dataclass, say, is remembered by the interpreter, which
+            # would end by the signal instead of our status; running anything makes it forget.
+            exec("")  # noqa: S102
             raise SystemExit(_INTERRUPTED) from None
 
     @contextmanager
