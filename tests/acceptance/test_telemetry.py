@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,25 +171,32 @@ def test_a_worker_of_its_own_serves_its_numbers_and_a_dead_collector_holds_nobod
         url = lane.event("ready")["url"]
         httpx.post(f"{url}/auth/sign-up", json=PERSON, headers={"traceparent": TRACEPARENT}, timeout=20)
         watching = {"DATALANE_TELEMETRY__METRICS_PORT": "0", "DATALANE_TELEMETRY__METRICS_TOKEN": TOKEN}
-        worker = subprocess.Popen(
-            [sys.executable, "-m", "datalane.cli.main", "worker"],
-            env=environment(tmp_path, **recording, **watching),
-            stderr=subprocess.PIPE,
-        )
-        assert worker.stderr is not None
-        said = next(line for line in map(json.loads, worker.stderr) if line["event"] == "metrics_served")
-        assert httpx.get(said["url"]).status_code == 401
-        metrics = httpx.get(said["url"], headers={"Authorization": f"Bearer {TOKEN}"})
-        assert "datalane_jobs_rescued_total 0.0" in metrics.text
-        worker.terminate()
-        worker.communicate(timeout=20)
-        assert worker.returncode == 0
+        with lone_worker(environment(tmp_path, **recording, **watching)) as worker:
+            assert worker.stderr is not None
+            said = next(line for line in map(json.loads, worker.stderr) if line["event"] == "metrics_served")
+            assert httpx.get(said["url"]).status_code == 401
+            metrics = httpx.get(said["url"], headers={"Authorization": f"Bearer {TOKEN}"})
+            assert "datalane_jobs_rescued_total 0.0" in metrics.text
+            worker.terminate()
+            worker.communicate(timeout=20)
+            assert worker.returncode == 0
         lane.signal(signal.SIGTERM)
         assert lane.event("stopped")
         assert "late" not in {said["event"] for said in lane.history}
     finally:
         lane.close()
         remove(tmp_path)
+
+
+@contextmanager
+def lone_worker(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker without a supervisor, which would otherwise outlive a test that fails."""
+    command = [sys.executable, "-m", "datalane.cli.main", "worker"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE) as worker:
+        try:
+            yield worker
+        finally:
+            worker.kill()
 
 
 def closed_port() -> int:
