@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -14,7 +15,7 @@ from datalane.errors import NotFound
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.documents.service import add_ready
+from datalane.knowledge.documents.service import add_ready, upload_batch
 from datalane.knowledge.extraction.types import Extracted, Source
 from datalane.knowledge.indexing import IndexChunks, Span, index_chunks, prepare
 from datalane.knowledge.ingestion import Arrival, write
@@ -64,6 +65,36 @@ async def test_the_same_bytes_of_the_same_source_are_one_document(library: Libra
     assert (again.created, again.document_id, again.version_id) == (False, first.document_id, first.version_id)
     assert await library.counts() == before
     assert await library.stored_files() == files == 1
+
+
+async def test_the_same_bytes_sent_again_for_a_document_are_no_new_version(idle_library: Library) -> None:
+    """As a client does whose first answer was lost; the source is that of the file, not of the document's first one."""
+    library = idle_library
+    first = await library.upload(OLD.encode(), filename="a.txt", source_uri="file:a")
+    said: dict[str, Any] = {"filename": "b.txt", "source_uri": "file:b", "document_id": first.document_id}
+    second = await library.upload(NEW.encode(), **said)
+    again = await library.upload(NEW.encode(), **said)
+    assert (second.created, again.created) == (True, False)
+    assert (again.document_id, again.version_id, again.job_id) == (first.document_id, second.version_id, second.job_id)
+    assert await library.stored_files() == 2
+    back = await library.upload(OLD.encode(), filename="a.txt", document_id=first.document_id)
+    assert back.created
+    assert (await library.document(first.document_id)).version == 3
+
+
+async def test_versions_that_come_together_are_compared_with_the_newest_before_them(idle_library: Library) -> None:
+    library, context = idle_library, idle_library.context
+    first = await library.upload(OLD.encode(), filename="a.txt")
+    originals = [
+        await store_original(
+            library.knowledge.files, context.workspace_id, NewDocument(document_id=first.document_id), text.encode()
+        )
+        for text in (OLD, NEW, NEW, OLD)
+    ]
+    async with library.lane.transaction(context) as tx:
+        answers = await upload_batch(tx, originals)
+    assert [answer.created for answer in answers] == [False, True, False, True]
+    assert (answers[0].version_id, answers[2].version_id) == (first.version_id, answers[1].version_id)
 
 
 async def test_the_same_bytes_of_another_source_are_another_document(library: Library) -> None:

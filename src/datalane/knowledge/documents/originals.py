@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import TypeAlias
 from uuid import UUID
 
 from datalane.errors import InvalidInput, LimitExceeded
@@ -28,6 +29,9 @@ LONGEST_WAIT = timedelta(minutes=30)
 _DEFAULTS = Limits()
 _LARGE = 1024 * 1024
 
+OriginalIdentity: TypeAlias = tuple[bytes, UUID | str | None]
+"""The digest of the bytes with the document that they are to be a version of, or else with their source."""
+
 
 @dataclass(frozen=True, slots=True)
 class Original:
@@ -41,8 +45,8 @@ class Original:
     stored_at: datetime
 
     @property
-    def identity(self) -> tuple[bytes, str | None]:
-        return self.sha256, self.document.source_uri
+    def identity(self) -> OriginalIdentity:
+        return self.sha256, self.document.document_id or self.document.source_uri
 
 
 async def store_original(

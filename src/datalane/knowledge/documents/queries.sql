@@ -1,10 +1,11 @@
--- name: find_same(workspace_id, content_sha256, source_uris)
--- Versions that hold the same bytes of the same source.
-SELECT v.content_sha256, d.source_uri, v.document_id, v.version_id, v.job_id
+-- name: find_same(workspace_id, content_sha256, source_uris, wanted)
+-- Newest versions that hold the same bytes, of the wanted document or else of the same source.
+SELECT v.content_sha256, d.source_uri, i.wanted, v.document_id, v.version_id, v.job_id
 FROM datalane.document_versions v
 JOIN datalane.documents d ON d.workspace_id = v.workspace_id AND d.document_id = v.document_id
-JOIN unnest(:content_sha256::bytea[], :source_uris::text[]) AS i (content, source)
-    ON v.content_sha256 = i.content AND d.source_uri IS NOT DISTINCT FROM i.source
+JOIN unnest(:content_sha256::bytea[], :source_uris::text[], :wanted::uuid[]) AS i (content, source, wanted)
+    ON v.content_sha256 = i.content
+    AND CASE WHEN i.wanted IS NULL THEN d.source_uri IS NOT DISTINCT FROM i.source ELSE v.document_id = i.wanted END
 WHERE v.workspace_id = :workspace_id AND v.ordinal = d.latest_ordinal;
 
 -- name: lock_uploads(workspace_id)$

@@ -21,7 +21,7 @@ from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
-from datalane.knowledge.documents.originals import Original, discard_original, refuse_late
+from datalane.knowledge.documents.originals import Original, OriginalIdentity, discard_original, refuse_late
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, Uploaded
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.permissions import ADD_DOCUMENTS, DELETE_DOCUMENTS, READ_DOCUMENTS
@@ -38,7 +38,10 @@ async def upload(tx: Transaction, original: Original) -> Uploaded:
 
 
 async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[Uploaded]:
-    """Add documents in order, all or none. The same bytes of the same source are one document."""
+    """Add documents in order, all or none.
+
+    The same bytes of the same source are one document, and what a document's newest version holds is no new version.
+    """
     ADD_DOCUMENTS.check(tx.context)
     with translated():
         await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
@@ -50,16 +53,16 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
     for original in originals:
         wanted = original.document.document_id
         same = known.get(original.identity)
-        if same is not None and wanted in (None, same.document_id):
+        if same is not None:
             answers[original.version_id] = same
             repeated[original.version_id] = same.version_id
             continue
         document_id = wanted or uuid7()
         ordinal = 1 if wanted is None else await _next_version(tx, wanted)
         fresh.append((original, document_id, ordinal))
-        known[original.identity] = Uploaded(
-            document_id=document_id, version_id=original.version_id, job_id=None, created=False
-        )
+        known = {identity: there for identity, there in known.items() if there.document_id != wanted}
+        newest = Uploaded(document_id=document_id, version_id=original.version_id, job_id=None, created=False)
+        known |= {original.identity: newest, (original.sha256, document_id): newest}
     jobs = await _add(tx, fresh)
     for (original, document_id, _), job_id in zip(fresh, jobs, strict=True):
         answers[original.version_id] = Uploaded(
@@ -79,16 +82,17 @@ async def upload_or_discard(tx: Transaction, files: FileStore, original: Origina
     return uploaded
 
 
-async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[tuple[bytes, str | None], Uploaded]:
+async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[OriginalIdentity, Uploaded]:
     with translated():
         rows = await _queries.find_same(
             tx.connection,
             workspace_id=tx.workspace_id,
             content_sha256=[original.sha256 for original in originals],
             source_uris=[original.document.source_uri for original in originals],
+            wanted=[original.document.document_id for original in originals],
         )
     return {
-        (bytes(row["content_sha256"]), row["source_uri"]): Uploaded(
+        (bytes(row["content_sha256"]), row["wanted"] or row["source_uri"]): Uploaded(
             document_id=row["document_id"], version_id=row["version_id"], job_id=row["job_id"], created=False
         )
         for row in rows
