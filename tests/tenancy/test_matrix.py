@@ -11,10 +11,10 @@ from datalane.contracts.authorization import MATRIX, MEMBER_ROLES, Permission
 from datalane.contracts.context import Role
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
+from datalane.domains import PERMISSIONS
 from datalane.engine.registration import register
-from datalane.knowledge import routes as knowledge_routes
 
-assert knowledge_routes  # every slice states its lines when its services are imported
+assert PERMISSIONS  # every slice states its lines when it is imported
 
 RANKED = re.compile(r"require_rank\((?:CASE WHEN [^)]*\(\) THEN 1 ELSE )?(\d)")
 

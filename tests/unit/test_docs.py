@@ -8,7 +8,6 @@ import importlib
 import re
 from collections.abc import Iterator
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,10 @@ from datalane.contracts.context import Role
 from datalane.contracts.registry import BUILT_IN
 from datalane.db.access import Prepared
 from datalane.db.faults import VERB_ERRORS
+from datalane.domains import domain_routers
 from datalane.engine.states import JOB
 from datalane.identity.states import INVITE, MEMBERSHIP
 from datalane.kit.logs import LINE
-from datalane.knowledge import routes as knowledge_routes
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
 from datalane.settings import Settings
@@ -117,7 +116,7 @@ FOR_ROLE = {
 async def test_every_route_is_in_the_reference_under_its_role(urls: Prepared, tmp_path: Path) -> None:
     lane = Lane()
     async with open_lane(lane, Settings(home=tmp_path), urls.database_url, asyncio.Event()) as knowledge:
-        operations = access_by_operation(create_app(lane, [partial(knowledge_routes.router, knowledge=knowledge)]))
+        operations = access_by_operation(create_app(lane, domain_routers(knowledge)))
     known: dict[str, str] = {}
     for (method, path), access in operations.items():
         if method == "HEAD":

@@ -12,8 +12,9 @@ from datalane.api import docs_page, health, metrics_routes, openapi, problems
 from datalane.api.door import HttpDoor
 from datalane.api.lanes import OpenLane
 from datalane.api.limits import BodyLimitMiddleware
-from datalane.api.routes import MakeRouter, routers
+from datalane.api.routes import routers
 from datalane.api.trace import TraceMiddleware
+from datalane.contracts.http import MakeRouter
 
 NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False}
 """FastAPI's own would make every span twice, and hand messages of errors with tenants' values to whoever takes logs."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from fastapi import APIRouter
 
@@ -15,9 +15,7 @@ from datalane.api import (
     workspace_routes,
 )
 from datalane.api.door import HttpDoor
-from datalane.contracts.http import Door
-
-MakeRouter = Callable[[Door], APIRouter]
+from datalane.contracts.http import MakeRouter
 
 PUBLIC = frozenset(
     {

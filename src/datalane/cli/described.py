@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from typing import Any, cast
 
 from datalane.api.app import create_app
 from datalane.contracts.exports import Contracts, describe_contracts
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.domains import domain_routers
 from datalane.errors import ConfigurationError
-from datalane.knowledge import routes as knowledge_routes
 from datalane.knowledge.runtime import Knowledge
 from datalane.settings import Settings
 
@@ -33,5 +33,4 @@ def describe_code() -> Contracts:
 @cache
 def describe_http() -> dict[str, Any]:
     """The OpenAPI document of every route; settings of the environment do not show in it."""
-    domains = [partial(knowledge_routes.router, knowledge=cast("Knowledge", None))]
-    return create_app(ClosedLane(), domains).openapi()
+    return create_app(ClosedLane(), domain_routers(cast("Knowledge", None))).openapi()

@@ -10,7 +10,6 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from secrets import token_urlsafe
@@ -29,16 +28,17 @@ from datalane.api.context import Caller, authenticate_request
 from datalane.api.door import Access, DoorRoute, HttpDoor
 from datalane.api.lanes import OpenLane
 from datalane.api.openapi import access_by_operation
-from datalane.api.routes import PUBLIC, MakeRouter
+from datalane.api.routes import PUBLIC
 from datalane.api.trace import trace_of
 from datalane.contracts.context import Context
+from datalane.contracts.http import MakeRouter
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.domains import domain_routers
 from datalane.engine.registration import register
 from datalane.errors import DatalaneError, Forbidden
 from datalane.identity.accounts import Identity
 from datalane.identity.passwords import at_least_cost
-from datalane.knowledge import routes as knowledge_routes
 from datalane.knowledge.runtime import open_knowledge
 from datalane.ops.isolation import route_table
 from datalane.ops.isolation.prove import Step
@@ -218,8 +218,8 @@ async def breakable_application(
     try:
         await register(database, {}, [], list(EVENTS))
         async with open_knowledge(settings) as knowledge:
-            ours = partial(knowledge_routes.router, knowledge=knowledge)
-            yield BreakableApp.of(_Lane(settings, database), [ours, *domains]), wire, database
+            ours = domain_routers(knowledge)
+            yield BreakableApp.of(_Lane(settings, database), [*ours, *domains]), wire, database
     finally:
         await database.close()
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
+from datalane.domains import register_handlers
 from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable
 from datalane.kit.logs import get_logger
 from datalane.knowledge.runtime import Knowledge, open_knowledge
@@ -33,7 +34,7 @@ async def open_lane(
     """
     async with open_knowledge(settings, knowledge) as opened, AsyncExitStack() as connected:
         await _connect(connected, lane, settings, database_url, stop)
-        opened.register(lane.handlers, lane.database)
+        register_handlers(lane.handlers, lane.database, opened)
         yield opened
 
 

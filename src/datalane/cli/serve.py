@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +35,7 @@ def api(
     from datalane.api.app import create_app
     from datalane.cli.http_server import serve
     from datalane.cli.lanes import load_lane, open_lane
-    from datalane.knowledge import routes as knowledge_routes
+    from datalane.domains import domain_routers
     from datalane.knowledge.runtime import make_knowledge
 
     settings, lane = load_settings(serving=True), load_lane(app)
@@ -44,7 +43,7 @@ def api(
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
     lane.configure(settings)
     knowledge = make_knowledge(settings)
-    served = create_app(lane, [partial(knowledge_routes.router, knowledge=knowledge)])  # while the database is prepared
+    served = create_app(lane, domain_routers(knowledge))  # while the database is prepared
 
     async def work(stop: asyncio.Event) -> None:
         async with open_lane(lane, settings, url, stop, knowledge):

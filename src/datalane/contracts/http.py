@@ -84,3 +84,7 @@ class Door(Protocol):
         ...
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Any]: ...
+
+
+MakeRouter = Callable[[Door], APIRouter]
+"""How a domain hands over its routes."""

@@ -14,6 +14,7 @@ from datalane.demo.isolation import Isolation, try_the_wall
 from datalane.demo.people import make_person
 from datalane.demo.scratch import Place
 from datalane.demo.search import Quality, Run, judge, percentile_ms, run_queries
+from datalane.domains import register_handlers
 from datalane.knowledge.retrieval.schemas import Method
 from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane
@@ -80,7 +81,7 @@ async def run_demo(place: Place, corpus: Corpus, step: Step) -> Report:
     """Raises whatever goes wrong on the way; what was written in a scratch place goes with it."""
     lane = Lane()
     async with open_knowledge(place.settings) as knowledge, lane.open(place.settings, place.database_url):
-        knowledge.register(lane.handlers, lane.database)
+        register_handlers(lane.handlers, lane.database, knowledge)
         await knowledge.pool.start()
         first, second = await make_person(lane, "first"), await make_person(lane, "second")
         async with working(lane):

@@ -6,12 +6,11 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 
 import uvicorn
 
 from datalane.api.app import create_app
-from datalane.knowledge import routes
+from datalane.domains import domain_routers
 from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane
 
@@ -34,7 +33,7 @@ class _Server(uvicorn.Server):
 @asynccontextmanager
 async def served(lane: Lane, knowledge: Knowledge) -> AsyncIterator[str]:
     """The URL of the API for the time of the block."""
-    app = create_app(lane, [partial(routes.router, knowledge=knowledge)])
+    app = create_app(lane, domain_routers(knowledge))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listening = asyncio.Event()
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, lifespan="off")

@@ -9,7 +9,6 @@ from concurrent.futures import Future
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from tests.integration.api.conftest import PASSWORD, OpenLane
 from datalane.api.app import create_app
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
-from datalane.knowledge import routes
+from datalane.domains import domain_routers
 from datalane.knowledge.runtime import open_knowledge
 from datalane.settings import AttemptSettings, Rate, Settings
 
@@ -79,7 +78,7 @@ def running(urls: Prepared, tmp_path: Path) -> Iterator[RunningApp]:
         database = await Database.connect(urls.database_url)
         stack.push_async_callback(database.close)
         knowledge = await stack.enter_async_context(open_knowledge(chosen))
-        app = create_app(OpenLane(database, chosen), [partial(routes.router, knowledge=knowledge)])
+        app = create_app(OpenLane(database, chosen), domain_routers(knowledge))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://lane")
         return RunningApp(app, await stack.enter_async_context(client), loop)

@@ -1,0 +1,31 @@
+"""The domains that every lane has, in one list: what they serve, what they work on, what they allow.
+
+A new domain is named here and in the layers of `pyproject.toml`, and nowhere else. `Knowledge` is what the domains
+need while a process runs.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from datalane.contracts.http import MakeRouter
+from datalane.db.database import Database
+from datalane.engine import permissions as engine_permissions
+from datalane.engine.handlers import Handlers
+from datalane.identity import permissions as identity_permissions
+from datalane.knowledge import permissions as knowledge_permissions
+from datalane.knowledge import routes as knowledge_routes
+from datalane.knowledge.runtime import Knowledge
+
+PERMISSIONS = (engine_permissions, identity_permissions, knowledge_permissions)
+"""The modules that state the lines of the role matrix; importing them has stated them."""
+
+
+def domain_routers(knowledge: Knowledge) -> list[MakeRouter]:
+    """The routes of every domain, for `create_app`."""
+    return [partial(knowledge_routes.router, knowledge=knowledge)]
+
+
+def register_handlers(handlers: Handlers, database: Database, knowledge: Knowledge) -> None:
+    """The handlers of the lane's own jobs."""
+    knowledge.register(handlers, database)
