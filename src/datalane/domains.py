@@ -7,22 +7,27 @@ need while a process runs.
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
-from datalane.contracts.http import MakeRouter
 from datalane.db.database import Database
 from datalane.engine import permissions as engine_permissions
 from datalane.engine.handlers import Handlers
 from datalane.identity import permissions as identity_permissions
 from datalane.knowledge import permissions as knowledge_permissions
-from datalane.knowledge import routes as knowledge_routes
 from datalane.knowledge.runtime import Knowledge
+from datalane.work import permissions as work_permissions
 
-PERMISSIONS = (engine_permissions, identity_permissions, knowledge_permissions)
+if TYPE_CHECKING:
+    from datalane.contracts.http import MakeRouter
+
+PERMISSIONS = (engine_permissions, identity_permissions, work_permissions, knowledge_permissions)
 """The modules that state the lines of the role matrix; importing them has stated them."""
 
 
 def domain_routers(knowledge: Knowledge) -> list[MakeRouter]:
-    """The routes of every domain, for `create_app`."""
+    """The routes of every domain, for `create_app`; a worker has none and loads none of their code."""
+    from datalane.knowledge import routes as knowledge_routes
+
     return [partial(knowledge_routes.router, knowledge=knowledge)]
 
 

@@ -7,6 +7,8 @@
     ├── Forbidden               403  the role may not do this; `denial` is the denial class, `target` what was denied
     ├── NotFound                404  it does not exist, or belongs to another workspace
     ├── Conflict                409  the state of the thing forbids it
+    │   ├── StaleVersion        409  somebody changed it meanwhile; `told` has the current row and what differs
+    │   │   └── PreconditionFailed  412  the same, of a version that came as If-Match
     │   ├── IllegalTransition   409  no such edge in the lifecycle
     │   ├── LeaseLost           409  a stale worker tried to write; its work is rolled back
     │   └── RequestInFlight     409  the same idempotency key is being answered right now
@@ -23,7 +25,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 
@@ -74,6 +76,20 @@ class Conflict(DatalaneError):
 
 class IllegalTransition(Conflict):
     code = "illegal_transition"
+
+
+class StaleVersion(Conflict):
+    code = "stale_version"
+
+    def __init__(self, message: str, told: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.told = dict(told)
+        """Members of the problem document, JSON values."""
+
+
+class PreconditionFailed(StaleVersion):
+    code = "precondition_failed"
+    status = 412
 
 
 class LeaseLost(Conflict):

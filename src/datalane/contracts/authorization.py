@@ -28,6 +28,9 @@ CLASS_RULES: Mapping[str, Mapping[str, Role]] = MappingProxyType(
         "tenant": MappingProxyType(
             {"select": Role.VIEWER, "insert": Role.MEMBER, "update": Role.MEMBER, "delete": Role.ADMIN}
         ),
+        "managed": MappingProxyType(
+            {"select": Role.VIEWER, "insert": Role.ADMIN, "update": Role.ADMIN, "delete": Role.ADMIN}
+        ),
         "append": MappingProxyType({"select": Role.VIEWER, "insert": Role.MEMBER}),
         "log": MappingProxyType({"select": Role.VIEWER}),
         "self": MappingProxyType(dict.fromkeys(("select", "insert", "update", "delete"), Role.VIEWER)),

@@ -77,6 +77,9 @@ def _object(required: Mapping[str, str], optional: Mapping[str, str] | None = No
     }
 
 
+_CHANGED_PROJECT = {"project_id": "string", "version": "integer", "fields": "array"}
+_CHANGED_ITEM = {"item_id": "string", "version": "integer", "fields": "array"}
+_STEP = {"from": "string", "to": "string"}
 _MEMBERSHIP = {"workspace_id": "string", "role": "string", "status": "string"}
 
 BUILT_IN: Mapping[str, dict[str, Any]] = {
@@ -86,6 +89,16 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
     ),
     "membership.changed": _object({"user_id": "string"}, _MEMBERSHIP),
     "membership.removed": _object({"user_id": "string"}, _MEMBERSHIP),
+    "project.created": _object({"project_id": "string", "version": "integer"}),
+    "project.updated": _object(_CHANGED_PROJECT),
+    "project.transitioned": _object(_CHANGED_PROJECT | _STEP),
+    "project.deleted": _object(_CHANGED_PROJECT),
+    "project.restored": _object(_CHANGED_PROJECT),
+    "item.created": _object({"item_id": "string", "version": "integer"}, {"project_id": "string|null"}),
+    "item.updated": _object(_CHANGED_ITEM),
+    "item.transitioned": _object(_CHANGED_ITEM | _STEP),
+    "item.deleted": _object(_CHANGED_ITEM),
+    "item.restored": _object(_CHANGED_ITEM),
     "document.ingested": _object(
         {"document_id": "string", "version_id": "string", "chunks": "integer"}, {"characters": "integer"}
     ),

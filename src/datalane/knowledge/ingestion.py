@@ -26,6 +26,7 @@ from datalane.engine.events import NewEvent, publish, publish_batch
 from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Job
 from datalane.engine.search.index import Collection, add_entries, remove_entries
+from datalane.engine.search.language import search_language
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.embeddings import passage_text
@@ -34,8 +35,6 @@ from datalane.knowledge.extraction.types import Extracted
 from datalane.knowledge.extraction.types import Failure as ExtractionFailure
 from datalane.knowledge.files import FileStore, is_key_of
 from datalane.knowledge.vectors import to_wire
-
-DEFAULT_LANGUAGE = "english"
 
 _queries = load_queries(__file__, "ingestion.sql")
 
@@ -134,13 +133,6 @@ def _ingested(arrival: Arrival) -> NewEvent:
         },
         subject_id=str(arrival.document_id),
     )
-
-
-async def search_language(tx: Transaction) -> str:
-    """The workspace's text search configuration."""
-    with translated():
-        language = await _queries.get_search_language(tx.connection, workspace_id=tx.workspace_id)
-    return language or DEFAULT_LANGUAGE
 
 
 async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:

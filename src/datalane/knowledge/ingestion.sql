@@ -3,10 +3,6 @@
 SELECT version_id, document_id, ordinal, filename, media_type, title, file_key
 FROM datalane.document_versions WHERE workspace_id = :workspace_id AND version_id = ANY (:version_ids::uuid[]);
 
--- name: get_search_language(workspace_id)$
--- The workspace's text search configuration.
-SELECT search_language FROM datalane.workspaces WHERE workspace_id = :workspace_id;
-
 -- name: lock_documents(workspace_id, document_ids)
 -- Documents that take a new version now, always locked in the same order.
 SELECT document_id, current_version_id, current_ordinal FROM datalane.documents

@@ -17,6 +17,7 @@ class Collection(IntEnum):
     """Whose entries they are."""
 
     CHUNKS = 1
+    ITEMS = 2
 
 
 async def add_entries(

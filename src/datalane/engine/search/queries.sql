@@ -1,3 +1,7 @@
+-- name: get_search_language(workspace_id)$
+-- The workspace's text search configuration.
+SELECT search_language FROM datalane.workspaces WHERE workspace_id = :workspace_id;
+
 -- name: add_entries(workspace_id, collection, entry_ids, texts, language)!
 -- Put entries into the postings. Written in term order, which is the order of the index.
 WITH lexemes AS MATERIALIZED (

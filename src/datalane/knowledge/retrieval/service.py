@@ -13,10 +13,10 @@ from datalane.db.transaction import Transaction
 from datalane.engine.events import publish
 from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import search_keyword
+from datalane.engine.search.language import search_language
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.logs import get_logger
 from datalane.knowledge.embeddings import Embedder
-from datalane.knowledge.ingestion import search_language
 from datalane.knowledge.permissions import QUERY
 from datalane.knowledge.retrieval.fusion import fuse
 from datalane.knowledge.retrieval.schemas import Answer, ComponentScores, Method, Query, Result

@@ -1,0 +1,18 @@
+"""The language that a workspace's texts are in."""
+
+from __future__ import annotations
+
+from datalane.db.faults import translated
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+
+DEFAULT_LANGUAGE = "english"
+
+_queries = load_queries(__file__)
+
+
+async def search_language(tx: Transaction) -> str:
+    """The workspace's text search configuration."""
+    with translated():
+        language = await _queries.get_search_language(tx.connection, workspace_id=tx.workspace_id)
+    return language or DEFAULT_LANGUAGE
