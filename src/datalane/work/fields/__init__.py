@@ -1,0 +1,1 @@
+"""Fields: what a workspace says of the metadata of its items."""

@@ -1,0 +1,1 @@
+"""Items: the things that are worked on."""

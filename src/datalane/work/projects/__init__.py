@@ -1,0 +1,1 @@
+"""Projects: what items may belong to."""

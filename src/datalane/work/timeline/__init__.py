@@ -1,0 +1,1 @@
+"""The timeline: one entry for each change of a project or an item."""

@@ -1,0 +1,1 @@
+"""Saved views: queries of items under a name."""
