@@ -173,7 +173,10 @@ def read_date(value: Any) -> datetime:
         if len(value) > len("2026-03-01"):
             raise ValueError("must say its offset from UTC, as in 2026-03-01T09:30:00Z")
         read = read.replace(tzinfo=UTC)
-    return read
+    try:
+        return read.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None
 
 
 def _fault(key: str, message: str, code: str) -> dict[str, str]:
