@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
-from typing import Any
 
-import aiosql
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
+from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import IdempotencyMismatch, InvalidInput, RequestInFlight
 
@@ -25,7 +23,7 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotent-Replayed"
 _KEY = re.compile(r"[!-~]{1,255}")
 
-_queries: Any = aiosql.from_path(Path(__file__).with_name("idempotency.sql"), "asyncpg")
+_queries = load_queries(__file__, "idempotency.sql")
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ class Office:
         try:
             with translated():
                 await require_prepared(connection, OPERATOR_URL)
-                yield connection
+            yield connection
         finally:
             await connection.close()
 

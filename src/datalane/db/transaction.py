@@ -138,7 +138,7 @@ class Transaction:
         """
         current = current_traceparent()
         if current != self._trace.traceparent:
-            await self.connection.execute(_trace_statement(current))
+            await self.execute(_trace_statement(current))
             self._trace.traceparent = current
 
     async def execute(self, sql: str, *args: Any) -> str:

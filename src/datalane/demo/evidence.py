@@ -12,7 +12,6 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.demo.corpus import Corpus
 from datalane.demo.ingest import queries
 from datalane.demo.people import Person
@@ -78,11 +77,10 @@ async def _check(lane: Lane, person: Person, response_ids: list[UUID]) -> tuple[
     checked = failed = 0
     for some in _portions(response_ids, 50):
         async with lane.transaction(person.context()) as tx:
-            with translated():
-                rows = await queries.read_evidence(tx.connection, workspace_id=person.workspace_id, response_ids=some)
-                texts = await queries.read_texts(
-                    tx.connection, workspace_id=person.workspace_id, version_ids=[row["version_id"] for row in rows]
-                )
+            rows = await queries.read_evidence(tx.connection, workspace_id=person.workspace_id, response_ids=some)
+            texts = await queries.read_texts(
+                tx.connection, workspace_id=person.workspace_id, version_ids=[row["version_id"] for row in rows]
+            )
         stored = {row["version_id"]: row["canonical_text"] for row in texts}
         checked += len(rows)
         failed += sum(not holds(row, stored.get(row["version_id"])) for row in rows)

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import islice
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.demo.corpus import Corpus, File, identity_of
 from datalane.demo.people import Person
@@ -88,9 +87,8 @@ async def ingest(lane: Lane, knowledge: Knowledge, person: Person, corpus: Corpu
     seconds = time.perf_counter() - began
     scope = {"workspace_id": person.workspace_id}
     async with lane.transaction(person.context()) as tx:
-        with translated():
-            failures = await queries.list_failures(tx.connection, **scope)
-            chunks = await queries.count_chunks(tx.connection, **scope)
+        failures = await queries.list_failures(tx.connection, **scope)
+        chunks = await queries.count_chunks(tx.connection, **scope)
     failed = [Failed(identity_of(row["source_uri"]), row["last_error_class"]) for row in failures]
     return Ingested(corpus.documents, searchable, failed, chunks, seconds)
 
@@ -124,8 +122,7 @@ async def _wait_until_through(
         if uploading.done():
             uploading.result()
         async with lane.transaction(person.context()) as tx:
-            with translated():
-                row = await queries.count_ingested(tx.connection, workspace_id=person.workspace_id)
+            row = await queries.count_ingested(tx.connection, workspace_id=person.workspace_id)
         if row["searchable"] + row["failed"] != through:
             through, moved = row["searchable"] + row["failed"], time.monotonic()
         progress(through, documents)

@@ -8,7 +8,6 @@ from itertools import cycle, islice
 from typing import Any
 from uuid import UUID, uuid4
 
-from datalane.db.faults import translated
 from datalane.demo.ingest import queries
 from datalane.demo.people import Person
 from datalane.lane import Lane
@@ -57,11 +56,10 @@ async def list_property(lane: Lane, person: Person) -> Property:
     """Read by SQL through the person's own door."""
     scope: dict[str, Any] = {"workspace_id": person.workspace_id, "most": _ALL}
     async with lane.transaction(person.context()) as tx:
-        with translated():
-            documents = await queries.list_documents(tx.connection, **scope)
-            chunks = await queries.list_chunks(tx.connection, **scope)
-            citations = await queries.list_citations(tx.connection, **scope)
-            events = await queries.list_events(tx.connection, **scope)
+        documents = await queries.list_documents(tx.connection, **scope)
+        chunks = await queries.list_chunks(tx.connection, **scope)
+        citations = await queries.list_citations(tx.connection, **scope)
+        events = await queries.list_events(tx.connection, **scope)
     ids = Ids(
         documents=_distinct(row["document_id"] for row in documents),
         versions=_distinct(row["version_id"] for row in documents),

@@ -8,7 +8,6 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.permissions import ERASE_AUDIT, READ_AUDIT, RECORD_AUDIT
@@ -31,15 +30,14 @@ async def record(
     Put personal values into `before` and `after` only: they can be erased, the rest of the record stays for good.
     """
     RECORD_AUDIT.check(tx.context)
-    with translated():
-        recorded: UUID = await _queries.audit(
-            tx.connection,
-            action=action,
-            resource_type=resource_type,
-            resource_id=None if resource_id is None else str(resource_id),
-            before=redact(before),
-            after=redact(after),
-        )
+    recorded: UUID = await _queries.audit(
+        tx.connection,
+        action=action,
+        resource_type=resource_type,
+        resource_id=None if resource_id is None else str(resource_id),
+        before=redact(before),
+        after=redact(after),
+    )
     return recorded
 
 
@@ -70,16 +68,15 @@ async def list_records(
 ) -> list[AuditRecord]:
     """The workspace's records, newest first."""
     READ_AUDIT.check(tx.context)
-    with translated():
-        rows = await _queries.list_records(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            action=action,
-            actor_id=actor_id,
-            resource_type=resource_type,
-            resource_id=resource_id,
-            most=most,
-        )
+    rows = await _queries.list_records(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        action=action,
+        actor_id=actor_id,
+        resource_type=resource_type,
+        resource_id=resource_id,
+        most=most,
+    )
     return [AuditRecord(**row) for row in rows]
 
 
@@ -90,8 +87,7 @@ async def erase_details(tx: Transaction, audit_ids: Sequence[UUID], reason: str)
     the rank of an owner.
     """
     ERASE_AUDIT.check(tx.context)
-    with translated():
-        erased: int = await _queries.erase_details(tx.connection, audit_ids=list(audit_ids), reason=reason)
+    erased: int = await _queries.erase_details(tx.connection, audit_ids=list(audit_ids), reason=reason)
     return erased
 
 
@@ -102,8 +98,7 @@ async def erase_person(tx: Transaction, person_id: UUID, reason: str, mentions: 
     `mentions`: give the address and the name. Raises as `erase_details`.
     """
     ERASE_AUDIT.check(tx.context)
-    with translated():
-        erased: int = await _queries.erase_person(
-            tx.connection, person_id=person_id, mentions=list(mentions), reason=reason
-        )
+    erased: int = await _queries.erase_person(
+        tx.connection, person_id=person_id, mentions=list(mentions), reason=reason
+    )
     return erased

@@ -15,7 +15,6 @@ from uuid import UUID
 
 import orjson
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit_chain import BEGINNING, END, NO_SEAL, Place, Seal, details_digest, row_hash
@@ -71,8 +70,7 @@ class Verified:
 async def get_head(tx: Transaction) -> Head | None:
     """The newest seal of the transaction's workspace, None before the first."""
     READ_AUDIT.check(tx.context)
-    with translated():
-        row = await _queries.get_head(tx.connection, workspace_id=tx.workspace_id)
+    row = await _queries.get_head(tx.connection, workspace_id=tx.workspace_id)
     return None if row is None else Head.of(row)
 
 
@@ -83,8 +81,7 @@ async def verify(tx: Transaction, kept: Head | None = None) -> Verified:
     """
     READ_AUDIT.check(tx.context)
     await tx.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-    with translated():
-        return await _Verification(tx, kept).run()
+    return await _Verification(tx, kept).run()
 
 
 class _Verification:

@@ -15,7 +15,6 @@ from uuid import UUID
 import orjson
 
 from datalane.contracts.registry import EVENTS
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.metrics import count_published
@@ -91,24 +90,23 @@ async def publish_batch(
     for event, encoded in zip(events, payloads, strict=True):
         _check_schema(event, encoded)
     context = tx.context
-    with translated():
-        await tx.state_trace()
-        rows = await _queries.publish_batch(
-            tx.connection,
-            event_types=[event.type for event in events],
-            versions=[event.version for event in events],
-            payloads=payloads,
-            source_systems=[event.source_system for event in events],
-            source_event_ids=_column([event.source_event_id for event in events]),
-            subject_ids=_column([event.subject_id for event in events]),
-            occurred_ats=_column([event.occurred_at for event in events]),
-            actor_id=context.actor_id,
-            correlation_id=context.correlation_id,
-            causation_id=context.causation_id,
-            causation_depth=context.causation_depth,
-            signature_verified=signature_verified,
-            dedupe_window=limits.dedupe_window,
-        )
+    await tx.state_trace()
+    rows = await _queries.publish_batch(
+        tx.connection,
+        event_types=[event.type for event in events],
+        versions=[event.version for event in events],
+        payloads=payloads,
+        source_systems=[event.source_system for event in events],
+        source_event_ids=_column([event.source_event_id for event in events]),
+        subject_ids=_column([event.subject_id for event in events]),
+        occurred_ats=_column([event.occurred_at for event in events]),
+        actor_id=context.actor_id,
+        correlation_id=context.correlation_id,
+        causation_id=context.causation_id,
+        causation_depth=context.causation_depth,
+        signature_verified=signature_verified,
+        dedupe_window=limits.dedupe_window,
+    )
     tx.wake_workers()
     count_published(tx, ((event.type, row["ingestion_status"]) for event, row in zip(events, rows, strict=True)))
     return [Published(row["event_id"], row["ingestion_status"]) for row in rows]
@@ -151,6 +149,5 @@ class Event:
 async def get_event(tx: Transaction, event_id: UUID) -> Event | None:
     """The workspace's event, or None."""
     READ_EVENTS.check(tx.context)
-    with translated():
-        row = await _queries.get_event(tx.connection, workspace_id=tx.workspace_id, event_id=event_id)
+    row = await _queries.get_event(tx.connection, workspace_id=tx.workspace_id, event_id=event_id)
     return None if row is None else Event(**row)

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.metrics import count_enqueued
@@ -89,25 +88,22 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
         for job in jobs
     ]
     context = tx.context
-    with translated():
-        await tx.state_trace()
-        rows = await _queries.enqueue_batch(
-            tx.connection,
-            kinds=[job.kind for job in jobs],
-            args=args,
-            subject_ids=[job.subject_id for job in jobs],
-            priorities=[job.priority for job in jobs],
-            run_ats=[job.run_at for job in jobs],
-            order_keys=[job.order_key for job in jobs] if any(job.order_key for job in jobs) else None,
-            idempotency_keys=(
-                [job.idempotency_key for job in jobs] if any(job.idempotency_key for job in jobs) else None
-            ),
-            max_attempts=[job.max_attempts for job in jobs] if any(job.max_attempts for job in jobs) else None,
-            actor_id=context.actor_id,
-            correlation_id=context.correlation_id,
-            causation_id=context.causation_id,
-            causation_depth=context.causation_depth,
-        )
+    await tx.state_trace()
+    rows = await _queries.enqueue_batch(
+        tx.connection,
+        kinds=[job.kind for job in jobs],
+        args=args,
+        subject_ids=[job.subject_id for job in jobs],
+        priorities=[job.priority for job in jobs],
+        run_ats=[job.run_at for job in jobs],
+        order_keys=[job.order_key for job in jobs] if any(job.order_key for job in jobs) else None,
+        idempotency_keys=[job.idempotency_key for job in jobs] if any(job.idempotency_key for job in jobs) else None,
+        max_attempts=[job.max_attempts for job in jobs] if any(job.max_attempts for job in jobs) else None,
+        actor_id=context.actor_id,
+        correlation_id=context.correlation_id,
+        causation_id=context.causation_id,
+        causation_depth=context.causation_depth,
+    )
     tx.wake_workers()
     count_enqueued(tx, ((job.kind, row["created"]) for job, row in zip(jobs, rows, strict=True)))
     return [Enqueued(row["job_id"], row["created"]) for row in rows]
@@ -174,8 +170,7 @@ class JobChange:
 async def get_job(tx: Transaction, job_id: UUID) -> JobState:
     """Raises `NotFound`."""
     READ_JOBS.check(tx.context)
-    with translated():
-        row = await _queries.get_job(tx.connection, workspace_id=tx.workspace_id, job_id=job_id)
+    row = await _queries.get_job(tx.connection, workspace_id=tx.workspace_id, job_id=job_id)
     if row is None:
         raise NotFound(f"there is no job {job_id}")
     return JobState(**row)
@@ -196,29 +191,27 @@ async def list_jobs(
     READ_JOBS.check(tx.context)
     if status is not None and status not in JOB.states:
         raise InvalidInput(f"unknown status {status!r}; one of {', '.join(JOB.states)}")
-    with translated():
-        if status == "completed":
-            rows = await _queries.list_completed_jobs(
-                tx.connection, workspace_id=tx.workspace_id, kind=kind, after=after, page_size=page_size
-            )
-        else:
-            statuses = [status] if status else [name for name in JOB.states if name != "completed"]
-            rows = await _queries.list_jobs(
-                tx.connection,
-                workspace_id=tx.workspace_id,
-                statuses=statuses,
-                kind=kind,
-                after=after,
-                page_size=page_size,
-            )
+    if status == "completed":
+        rows = await _queries.list_completed_jobs(
+            tx.connection, workspace_id=tx.workspace_id, kind=kind, after=after, page_size=page_size
+        )
+    else:
+        statuses = [status] if status else [name for name in JOB.states if name != "completed"]
+        rows = await _queries.list_jobs(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            statuses=statuses,
+            kind=kind,
+            after=after,
+            page_size=page_size,
+        )
     return [JobState(**row) for row in rows]
 
 
 async def list_changes(tx: Transaction, job_id: UUID) -> list[JobChange]:
     """Every status change of a job, in order."""
     READ_JOBS.check(tx.context)
-    with translated():
-        rows = await _queries.list_job_changes(tx.connection, workspace_id=tx.workspace_id, job_id=job_id)
+    rows = await _queries.list_job_changes(tx.connection, workspace_id=tx.workspace_id, job_id=job_id)
     return [JobChange(**row) for row in rows]
 
 
@@ -233,24 +226,22 @@ async def find_stopped(
 ) -> list[UUID]:
     """Ids of `failed` or `dead_letter` jobs by filter, oldest first; dead letters replayed already are left out."""
     READ_JOBS.check(tx.context)
-    with translated():
-        rows = await _queries.find_job_ids(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            statuses=[status],
-            kind=kind,
-            error_class=error_class,
-            before=before,
-            most=most,
-        )
+    rows = await _queries.find_job_ids(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        statuses=[status],
+        kind=kind,
+        error_class=error_class,
+        before=before,
+        most=most,
+    )
     return [row["id"] for row in rows]
 
 
 async def retry_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
     """Put `failed` jobs back to work in place; answers how many. Takes an admin."""
     OPERATE_JOBS.check(tx.context)
-    with translated():
-        count: int = await _queries.retry_jobs(tx.connection, ids=list(ids))
+    count: int = await _queries.retry_jobs(tx.connection, ids=list(ids))
     tx.wake_workers()
     return count
 
@@ -259,8 +250,7 @@ async def replay_jobs(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, UUID]:
     """Start dead letters again as new jobs; answers new ids by old ones. Takes an admin. Once is all: a second replay
     of the same dead letter does nothing."""
     OPERATE_JOBS.check(tx.context)
-    with translated():
-        rows = await _queries.replay_jobs(tx.connection, ids=list(ids))
+    rows = await _queries.replay_jobs(tx.connection, ids=list(ids))
     tx.wake_workers()
     return {row["parent_id"]: row["job_id"] for row in rows}
 
@@ -268,8 +258,7 @@ async def replay_jobs(tx: Transaction, ids: Sequence[UUID]) -> dict[UUID, UUID]:
 async def cancel_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
     """End jobs as dead letters with reason `canceled`; a running handler loses its lease. Takes an admin."""
     OPERATE_JOBS.check(tx.context)
-    with translated():
-        count: int = await _queries.cancel_jobs(tx.connection, ids=list(ids))
+    count: int = await _queries.cancel_jobs(tx.connection, ids=list(ids))
     tx.wake_workers()
     return count
 
@@ -277,8 +266,7 @@ async def cancel_jobs(tx: Transaction, ids: Sequence[UUID]) -> int:
 async def skip_job(tx: Transaction, job_id: UUID) -> bool:
     """Let the jobs behind a stopped head of an ordering key go on without it. Takes an admin."""
     OPERATE_JOBS.check(tx.context)
-    with translated():
-        skipped: bool = await _queries.skip_job(tx.connection, job_id=job_id)
+    skipped: bool = await _queries.skip_job(tx.connection, job_id=job_id)
     tx.wake_workers()
     return skipped
 
@@ -286,12 +274,10 @@ async def skip_job(tx: Transaction, job_id: UUID) -> bool:
 async def pause(tx: Transaction, kind: str = "*") -> None:
     """Claims pass over this kind (`*`: every kind) of the workspace from now on. Takes an admin."""
     OPERATE_JOBS.check(tx.context)
-    with translated():
-        await _queries.pause_jobs(tx.connection, kind=kind)
+    await _queries.pause_jobs(tx.connection, kind=kind)
 
 
 async def resume(tx: Transaction, kind: str = "*") -> None:
     OPERATE_JOBS.check(tx.context)
-    with translated():
-        await _queries.resume_jobs(tx.connection, kind=kind)
+    await _queries.resume_jobs(tx.connection, kind=kind)
     tx.wake_workers()

@@ -9,7 +9,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from cronsim import CronSim, CronSimError
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.permissions import READ_SCHEDULES, SCHEDULE
@@ -45,34 +44,29 @@ async def put_schedule(
     """Create or replace the schedule `name`; answers its first time. Raises `InvalidInput`."""
     SCHEDULE.check(tx.context)
     first = next_run(cron, timezone, now or utc_now())
-    with translated():
-        await _queries.put_schedule(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            name=name,
-            kind=kind,
-            cron=cron,
-            timezone=timezone,
-            args=dict(args or {}),
-            next_run_at=first,
-            actor_id=tx.context.actor_id,
-        )
+    await _queries.put_schedule(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        name=name,
+        kind=kind,
+        cron=cron,
+        timezone=timezone,
+        args=dict(args or {}),
+        next_run_at=first,
+        actor_id=tx.context.actor_id,
+    )
     return first
 
 
 async def set_enabled(tx: Transaction, name: str, enabled: bool) -> None:
     """Raises `NotFound`, `Forbidden` for a viewer."""
     SCHEDULE.check(tx.context)
-    with translated():
-        done = await _queries.set_schedule_enabled(
-            tx.connection, workspace_id=tx.workspace_id, name=name, enabled=enabled
-        )
+    done = await _queries.set_schedule_enabled(tx.connection, workspace_id=tx.workspace_id, name=name, enabled=enabled)
     if done != "UPDATE 1":
         raise NotFound(f"there is no schedule {name}")
 
 
 async def list_schedules(tx: Transaction) -> list[dict[str, Any]]:
     READ_SCHEDULES.check(tx.context)
-    with translated():
-        rows = await _queries.list_schedules(tx.connection, workspace_id=tx.workspace_id)
+    rows = await _queries.list_schedules(tx.connection, workspace_id=tx.workspace_id)
     return [dict(row) for row in rows]

@@ -14,7 +14,6 @@ from uuid import UUID
 
 from datalane.contracts.context import Role
 from datalane.db.database import Database
-from datalane.db.faults import translated
 from datalane.errors import NotFound, Unauthenticated
 from datalane.identity.invites import read_invite
 from datalane.identity.passwords import check_password, hash_password, verify_password
@@ -24,9 +23,6 @@ from datalane.identity.sessions import begin_session
 from datalane.identity.signing_up import Making, sign_up_invited
 from datalane.identity.tokens import digest, is_session_token, parse_api_key
 from datalane.settings import SessionSettings
-
-_FIND_SESSION: str = queries.find_session.sql
-_FIND_API_KEY: str = queries.find_api_key.sql
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +91,7 @@ async def authenticate(
         return await _authenticate_key(database, bearer, workspace_id, now)
     if not is_session_token(bearer):
         raise Unauthenticated("the token is not one of ours")
-    with translated():
-        row = await database.pool.fetchrow(_FIND_SESSION, digest(bearer), workspace_id, now)
+    row = await queries.find_session(database.pool, token_hash=digest(bearer), workspace_id=workspace_id, now=now)
     if row is None:
         raise Unauthenticated("the session is unknown or has expired; sign in again")
     if workspace_id is not None and row["workspace_id"] is None:
@@ -134,8 +129,9 @@ async def _authenticate_key(
 ) -> Identity:
     key = parse_api_key(bearer)
     assert key is not None
-    with translated():
-        row = await database.pool.fetchrow(_FIND_API_KEY, key.workspace_id, key.key_id, digest(key.secret), now)
+    row = await queries.find_api_key(
+        database.pool, workspace_id=key.workspace_id, key_id=key.key_id, secret_hash=digest(key.secret), now=now
+    )
     if row is None:
         raise Unauthenticated("the API key is unknown, expired or revoked")
     if workspace_id is not None and workspace_id != key.workspace_id:

@@ -59,7 +59,7 @@ async def list_api_keys(tx: Transaction, *, cursor: str | None = None, page_size
     """Keys in the order they were made, revoked ones too. Raises `InvalidInput` for another list's cursor."""
     READ_KEYS.check(tx.context)
     after = read_cursor("api_keys", tx.workspace_id, cursor)
-    rows = [row async for row in queries.list_api_keys(tx.connection, following=after, most=page_size + 1)]
+    rows = await queries.list_api_keys(tx.connection, following=after, most=page_size + 1)
     page = [ApiKey.model_validate(dict(row)) for row in rows[:page_size]]
     more = len(rows) > page_size
     following = make_cursor("api_keys", tx.workspace_id, page[-1].key_id) if more else None

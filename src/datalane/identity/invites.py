@@ -50,12 +50,7 @@ async def list_invites(tx: Transaction, *, cursor: str | None = None, page_size:
     """Invites in the order they were made, closed ones too. Raises `InvalidInput` for another list's cursor."""
     READ_INVITES.check(tx.context)
     after = read_cursor("invites", tx.workspace_id, cursor)
-    rows = [
-        row
-        async for row in queries.list_invites(
-            tx.connection, following=after, most=page_size + 1, invite_id=None, now=None
-        )
-    ]
+    rows = await queries.list_invites(tx.connection, following=after, most=page_size + 1, invite_id=None, now=None)
     page = [Invite.model_validate(dict(row)) for row in rows[:page_size]]
     more = len(rows) > page_size
     following = make_cursor("invites", tx.workspace_id, page[-1].invite_id) if more else None
@@ -66,7 +61,7 @@ async def revoke_invite(tx: Transaction, invite_id: UUID, now: datetime | None =
     """From now on the token is refused. Raises `NotFound`, and `Conflict` when it has been accepted."""
     REVOKE_INVITE.check(tx.context)
     await queries.revoke_invite(tx.connection, invite_id=invite_id, now=now)
-    revoked = await anext(queries.list_invites(tx.connection, following=None, most=1, invite_id=invite_id, now=now))
+    [revoked] = await queries.list_invites(tx.connection, following=None, most=1, invite_id=invite_id, now=now)
     return Invite.model_validate(dict(revoked))
 
 

@@ -21,7 +21,7 @@ async def list_members(tx: Transaction, *, cursor: str | None = None, page_size:
     """
     READ_MEMBERS.check(tx.context)
     after = read_cursor("members", tx.workspace_id, cursor)
-    rows = [row async for row in queries.list_members(tx.connection, following=after, most=page_size + 1)]
+    rows = await queries.list_members(tx.connection, following=after, most=page_size + 1)
     page = [Member.model_validate(dict(row)) for row in rows[:page_size]]
     return Members(
         data=page,

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
+from datalane.db.named_queries import load_queries
 
-import aiosql
-
-queries: Any = aiosql.from_path(Path(__file__).with_name("queries.sql"), "asyncpg")
+queries = load_queries(__file__)

@@ -128,16 +128,15 @@ async def list_sessions(
     """
     after = read_cursor("sessions", user_id, cursor)
     async with database.sign_in_door() as tx:
-        listed = queries.list_sessions(tx.connection, user_id=user_id, following=after, most=page_size + 1, now=now)
-        rows = [row async for row in listed]
+        rows = await queries.list_sessions(tx.connection, user_id=user_id, following=after, most=page_size + 1, now=now)
     page = [OpenSession(**row, current=row["session_id"] == current) for row in rows[:page_size]]
     following = make_cursor("sessions", user_id, page[-1].session_id) if len(rows) > page_size else None
     return OpenSessions(data=page, page_size=page_size, next_cursor=following)
 
 
 async def _oldest_membership(connection: Any, user_id: UUID) -> UUID | None:
-    mine = [row["workspace_id"] async for row in queries.my_workspaces(connection, user_id=user_id)]
-    return mine[0] if mine else None
+    mine = await queries.my_workspaces(connection, user_id=user_id)
+    return mine[0]["workspace_id"] if mine else None
 
 
 def _session(token: str, refresh: RefreshToken, row: Any, user_id: UUID, workspace_id: UUID | None) -> Session:

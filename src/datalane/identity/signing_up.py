@@ -17,7 +17,6 @@ from typing import Any
 from uuid import UUID
 
 from datalane.db.database import Database
-from datalane.db.faults import translated
 from datalane.db.transaction import Transaction
 from datalane.errors import Conflict, Forbidden
 from datalane.identity.invites import join
@@ -48,16 +47,15 @@ class Making:
 
     async def make(self, tx: Transaction, email: str, now: datetime | None) -> Any:
         """The ids of the user and of its first workspace. Raises `Conflict` when the address has an account."""
-        with translated():
-            return await queries.sign_up(
-                tx.connection,
-                email=email,
-                name=self.account.name,
-                password_hash=self.password_hash,
-                workspace_name=self.account.workspace_name or f"{self.account.name}'s workspace"[:200],
-                correlation_id=self.correlation_id,
-                now=now,
-            )
+        return await queries.sign_up(
+            tx.connection,
+            email=email,
+            name=self.account.name,
+            password_hash=self.password_hash,
+            workspace_name=self.account.workspace_name or f"{self.account.name}'s workspace"[:200],
+            correlation_id=self.correlation_id,
+            now=now,
+        )
 
 
 class _JustTaken(Conflict):

@@ -31,7 +31,8 @@ async def create_workspace_for(
 
 async def list_workspaces(tx: Transaction, user_id: UUID) -> list[Workspace]:
     """Where the user is an active member, oldest membership first. `tx` comes from the sign-in door."""
-    return [Workspace.model_validate(dict(row)) async for row in queries.my_workspaces(tx.connection, user_id=user_id)]
+    rows = await queries.my_workspaces(tx.connection, user_id=user_id)
+    return [Workspace.model_validate(dict(row)) for row in rows]
 
 
 async def get_workspace(tx: Transaction) -> OwnedWorkspace:

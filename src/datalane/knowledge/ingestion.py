@@ -19,7 +19,6 @@ from uuid import UUID
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database, encode_json
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, publish, publish_batch
@@ -83,12 +82,11 @@ class Ingestion:
     async def _read_versions(self, jobs: Sequence[Job]) -> dict[UUID, Any]:
         context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
         async with self._database.transaction(context) as tx:
-            with translated():
-                rows = await _queries.read_versions(
-                    tx.connection,
-                    workspace_id=tx.workspace_id,
-                    version_ids=[UUID(job.args["version_id"]) for job in jobs],
-                )
+            rows = await _queries.read_versions(
+                tx.connection,
+                workspace_id=tx.workspace_id,
+                version_ids=[UUID(job.args["version_id"]) for job in jobs],
+            )
         return {row["version_id"]: row for row in rows}
 
     async def _source(self, row: Any) -> Source:
@@ -141,10 +139,9 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:
     Versions of deleted documents are passed over. A version older than the current one keeps its text and chunks for
     citations but does not enter the index.
     """
-    with translated():
-        locked = await _queries.lock_documents(
-            tx.connection, workspace_id=tx.workspace_id, document_ids=[a.document_id for a in arrivals]
-        )
+    locked = await _queries.lock_documents(
+        tx.connection, workspace_id=tx.workspace_id, document_ids=[a.document_id for a in arrivals]
+    )
     documents = {row["document_id"]: row for row in locked}
     present = [arrival for arrival in arrivals if arrival.document_id in documents]
     if not present:
@@ -160,35 +157,33 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:
     current = set(newest.values())
     await _take_out(tx, [documents[a.document_id]["current_version_id"] for a in current])
     await _put_chunks(tx, present, current, language)
-    with translated():
-        await _queries.set_current(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            document_ids=[arrival.document_id for arrival in current],
-            version_ids=[arrival.version_id for arrival in current],
-            ordinals=[arrival.ordinal for arrival in current],
-            now=utc_now(),
-        )
+    await _queries.set_current(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        document_ids=[arrival.document_id for arrival in current],
+        version_ids=[arrival.version_id for arrival in current],
+        ordinals=[arrival.ordinal for arrival in current],
+        now=utc_now(),
+    )
     return {arrival.version_id for arrival in present}
 
 
 async def _put_texts(tx: Transaction, arrivals: Sequence[Arrival], language: str) -> None:
     extracted = [arrival.extracted for arrival in arrivals]
-    with translated():
-        await _queries.put_texts(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            version_ids=[arrival.version_id for arrival in arrivals],
-            texts=[one.text for one in extracted],
-            titles=[one.title for one in extracted],
-            media_types=[one.media_type for one in extracted],
-            page_starts=[encode_json(one.page_starts) for one in extracted],
-            parser_versions=[one.parser_version for one in extracted],
-            chunker_versions=[one.chunker_version for one in extracted],
-            model_versions=[arrival.model_version for arrival in arrivals],
-            language=language,
-            now=utc_now(),
-        )
+    await _queries.put_texts(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        version_ids=[arrival.version_id for arrival in arrivals],
+        texts=[one.text for one in extracted],
+        titles=[one.title for one in extracted],
+        media_types=[one.media_type for one in extracted],
+        page_starts=[encode_json(one.page_starts) for one in extracted],
+        parser_versions=[one.parser_version for one in extracted],
+        chunker_versions=[one.chunker_version for one in extracted],
+        model_versions=[arrival.model_version for arrival in arrivals],
+        language=language,
+        now=utc_now(),
+    )
 
 
 async def _take_out(tx: Transaction, version_ids: Sequence[UUID | None]) -> None:
@@ -196,47 +191,45 @@ async def _take_out(tx: Transaction, version_ids: Sequence[UUID | None]) -> None
     old = [version_id for version_id in version_ids if version_id is not None]
     if not old:
         return
-    with translated():
-        rows = await _queries.list_version_chunks(tx.connection, workspace_id=tx.workspace_id, version_ids=old)
-        chunk_ids = [row["chunk_id"] for row in rows]
-        await _queries.drop_vectors(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
+    rows = await _queries.list_version_chunks(tx.connection, workspace_id=tx.workspace_id, version_ids=old)
+    chunk_ids = [row["chunk_id"] for row in rows]
+    await _queries.drop_vectors(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
     await remove_entries(tx, Collection.CHUNKS, chunk_ids)
 
 
 async def _put_chunks(tx: Transaction, arrivals: Sequence[Arrival], current: set[Arrival], language: str) -> None:
     rows = [(arrival, chunk, uuid7()) for arrival in arrivals for chunk in arrival.extracted.chunks]
     texts = [arrival.extracted.text[chunk.start : chunk.end] for arrival, chunk, _ in rows]
-    with translated():
-        await _queries.drop_chunks(
-            tx.connection, workspace_id=tx.workspace_id, version_ids=[arrival.version_id for arrival in arrivals]
-        )
-        await _queries.add_chunks(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            chunk_ids=[chunk_id for _, _, chunk_id in rows],
-            document_ids=[arrival.document_id for arrival, _, _ in rows],
-            version_ids=[arrival.version_id for arrival, _, _ in rows],
-            ordinals=[chunk.ordinal for _, chunk, _ in rows],
-            starts=[chunk.start for _, chunk, _ in rows],
-            ends=[chunk.end for _, chunk, _ in rows],
-            start_bytes=[chunk.start_byte for _, chunk, _ in rows],
-            end_bytes=[chunk.end_byte for _, chunk, _ in rows],
-            pages=[_page(arrival.extracted, chunk.start) for arrival, chunk, _ in rows],
-            texts=texts,
-        )
-        indexed = [
-            (arrival, chunk, chunk_id, text)
-            for (arrival, chunk, chunk_id), text in zip(rows, texts, strict=True)
-            if arrival in current
-        ]
-        wires = {arrival: to_wire(arrival.extracted.embeddings) for arrival in current}
-        await _queries.add_vectors(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            model_versions=[arrival.model_version for arrival, _, _, _ in indexed],
-            chunk_ids=[chunk_id for _, _, chunk_id, _ in indexed],
-            embeddings=[wires[arrival][chunk.ordinal] for arrival, chunk, _, _ in indexed],
-        )
+    await _queries.drop_chunks(
+        tx.connection, workspace_id=tx.workspace_id, version_ids=[arrival.version_id for arrival in arrivals]
+    )
+    await _queries.add_chunks(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        chunk_ids=[chunk_id for _, _, chunk_id in rows],
+        document_ids=[arrival.document_id for arrival, _, _ in rows],
+        version_ids=[arrival.version_id for arrival, _, _ in rows],
+        ordinals=[chunk.ordinal for _, chunk, _ in rows],
+        starts=[chunk.start for _, chunk, _ in rows],
+        ends=[chunk.end for _, chunk, _ in rows],
+        start_bytes=[chunk.start_byte for _, chunk, _ in rows],
+        end_bytes=[chunk.end_byte for _, chunk, _ in rows],
+        pages=[_page(arrival.extracted, chunk.start) for arrival, chunk, _ in rows],
+        texts=texts,
+    )
+    indexed = [
+        (arrival, chunk, chunk_id, text)
+        for (arrival, chunk, chunk_id), text in zip(rows, texts, strict=True)
+        if arrival in current
+    ]
+    wires = {arrival: to_wire(arrival.extracted.embeddings) for arrival in current}
+    await _queries.add_vectors(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        model_versions=[arrival.model_version for arrival, _, _, _ in indexed],
+        chunk_ids=[chunk_id for _, _, chunk_id, _ in indexed],
+        embeddings=[wires[arrival][chunk.ordinal] for arrival, chunk, _, _ in indexed],
+    )
     passages = [passage_text(arrival.extracted.title, text) for arrival, _, _, text in indexed]
     await add_entries(tx, Collection.CHUNKS, [chunk_id for _, _, chunk_id, _ in indexed], passages, language)
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from enum import IntEnum
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 
@@ -24,20 +23,18 @@ async def add_entries(
     tx: Transaction, collection: Collection, entry_ids: Sequence[UUID], texts: Sequence[str], language: str
 ) -> None:
     """Index `texts[i]` as `entry_ids[i]`; `language` is a text search configuration of the database."""
-    with translated():
-        await _queries.add_entries(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            collection=collection,
-            entry_ids=entry_ids,
-            texts=texts,
-            language=language,
-        )
+    await _queries.add_entries(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        collection=collection,
+        entry_ids=entry_ids,
+        texts=texts,
+        language=language,
+    )
 
 
 async def remove_entries(tx: Transaction, collection: Collection, entry_ids: Sequence[UUID]) -> None:
     """Take entries out; unknown ones are passed over."""
-    with translated():
-        await _queries.remove_entries(
-            tx.connection, workspace_id=tx.workspace_id, collection=collection, entry_ids=entry_ids
-        )
+    await _queries.remove_entries(
+        tx.connection, workspace_id=tx.workspace_id, collection=collection, entry_ids=entry_ids
+    )

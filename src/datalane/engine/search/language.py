@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 
@@ -13,6 +12,5 @@ _queries = load_queries(__file__)
 
 async def search_language(tx: Transaction) -> str:
     """The workspace's text search configuration."""
-    with translated():
-        language = await _queries.get_search_language(tx.connection, workspace_id=tx.workspace_id)
+    language = await _queries.get_search_language(tx.connection, workspace_id=tx.workspace_id)
     return language or DEFAULT_LANGUAGE

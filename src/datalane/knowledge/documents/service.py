@@ -11,7 +11,6 @@ from typing import Any
 from uuid import UUID
 
 from datalane.db.database import encode_json
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine import audit
@@ -43,8 +42,7 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
     The same bytes of the same source are one document, and what a document's newest version holds is no new version.
     """
     ADD_DOCUMENTS.check(tx.context)
-    with translated():
-        await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
+    await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
     refuse_late(originals, utc_now())
     known = await _find_known(tx, originals)
     answers: dict[UUID, Uploaded] = {}
@@ -83,14 +81,13 @@ async def upload_or_discard(tx: Transaction, files: FileStore, original: Origina
 
 
 async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[OriginalIdentity, Uploaded]:
-    with translated():
-        rows = await _queries.find_same(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            content_sha256=[original.sha256 for original in originals],
-            source_uris=[original.document.source_uri for original in originals],
-            wanted=[original.document.document_id for original in originals],
-        )
+    rows = await _queries.find_same(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        content_sha256=[original.sha256 for original in originals],
+        source_uris=[original.document.source_uri for original in originals],
+        wanted=[original.document.document_id for original in originals],
+    )
     return {
         (bytes(row["content_sha256"]), row["wanted"] or row["source_uri"]): Uploaded(
             document_id=row["document_id"], version_id=row["version_id"], job_id=row["job_id"], created=False
@@ -100,10 +97,9 @@ async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[Or
 
 
 async def _next_version(tx: Transaction, document_id: UUID) -> int:
-    with translated():
-        ordinal: int | None = await _queries.next_version(
-            tx.connection, workspace_id=tx.workspace_id, document_id=document_id
-        )
+    ordinal: int | None = await _queries.next_version(
+        tx.connection, workspace_id=tx.workspace_id, document_id=document_id
+    )
     if ordinal is None:
         raise NotFound("no such document")
     return ordinal
@@ -137,39 +133,37 @@ async def _add_rows(
     tx: Transaction, fresh: Sequence[tuple[Original, UUID, int]], job_ids: Sequence[UUID | None]
 ) -> None:
     new = [(original, document_id) for original, document_id, ordinal in fresh if ordinal == 1]
-    with translated():
-        if new:
-            await _queries.add_documents(
-                tx.connection,
-                workspace_id=tx.workspace_id,
-                document_ids=[document_id for _, document_id in new],
-                titles=[original.document.title for original, _ in new],
-                source_uris=[original.document.source_uri for original, _ in new],
-                metadata=[encode_json(original.document.metadata) for original, _ in new],
-                tags=[encode_json(original.document.tags) for original, _ in new],
-                actor_id=tx.context.actor_id,
-            )
-        await _queries.add_versions(
+    if new:
+        await _queries.add_documents(
             tx.connection,
             workspace_id=tx.workspace_id,
-            version_ids=[original.version_id for original, _, _ in fresh],
-            document_ids=[document_id for _, document_id, _ in fresh],
-            ordinals=[ordinal for _, _, ordinal in fresh],
-            filenames=[original.document.filename for original, _, _ in fresh],
-            media_types=[original.document.media_type for original, _, _ in fresh],
-            sizes=[original.size for original, _, _ in fresh],
-            content_sha256=[original.sha256 for original, _, _ in fresh],
-            file_keys=[original.file_key for original, _, _ in fresh],
-            job_ids=job_ids,
-            titles=[original.document.title for original, _, _ in fresh],
+            document_ids=[document_id for _, document_id in new],
+            titles=[original.document.title for original, _ in new],
+            source_uris=[original.document.source_uri for original, _ in new],
+            metadata=[encode_json(original.document.metadata) for original, _ in new],
+            tags=[encode_json(original.document.tags) for original, _ in new],
+            actor_id=tx.context.actor_id,
         )
+    await _queries.add_versions(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        version_ids=[original.version_id for original, _, _ in fresh],
+        document_ids=[document_id for _, document_id, _ in fresh],
+        ordinals=[ordinal for _, _, ordinal in fresh],
+        filenames=[original.document.filename for original, _, _ in fresh],
+        media_types=[original.document.media_type for original, _, _ in fresh],
+        sizes=[original.size for original, _, _ in fresh],
+        content_sha256=[original.sha256 for original, _, _ in fresh],
+        file_keys=[original.file_key for original, _, _ in fresh],
+        job_ids=job_ids,
+        titles=[original.document.title for original, _, _ in fresh],
+    )
 
 
 async def get_document(tx: Transaction, document_id: UUID) -> Document:
     """Raises `NotFound`."""
     READ_DOCUMENTS.check(tx.context)
-    with translated():
-        row = await _queries.get_document(tx.connection, workspace_id=tx.workspace_id, document_id=document_id)
+    row = await _queries.get_document(tx.connection, workspace_id=tx.workspace_id, document_id=document_id)
     if row is None:
         raise NotFound("no such document")
     return _document(row)
@@ -179,10 +173,9 @@ async def list_documents(tx: Transaction, cursor: str | None = None, page_size: 
     """Documents newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_DOCUMENTS.check(tx.context)
     after = read_cursor("documents", tx.workspace_id, cursor)
-    with translated():
-        rows = await _queries.list_documents(
-            tx.connection, workspace_id=tx.workspace_id, after=after, page_size=page_size + 1
-        )
+    rows = await _queries.list_documents(
+        tx.connection, workspace_id=tx.workspace_id, after=after, page_size=page_size + 1
+    )
     page = [_document(row) for row in rows[:page_size]]
     more = len(rows) > page_size
     following = make_cursor("documents", tx.workspace_id, page[-1].document_id) if more else None
@@ -196,19 +189,17 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
     """
     DELETE_DOCUMENTS.check(tx.context)
     scope: dict[str, Any] = {"workspace_id": tx.workspace_id, "document_id": document_id}
-    with translated():
-        if await _queries.lock_document(tx.connection, **scope) is None:
-            raise NotFound("no such document")
-        versions = await _queries.list_versions(tx.connection, **scope)
-        version_ids = [version["version_id"] for version in versions]
-        rows = await _queries.list_chunk_ids(tx.connection, workspace_id=tx.workspace_id, version_ids=version_ids)
-        chunk_ids = [row["chunk_id"] for row in rows]
-        vectors = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
+    if await _queries.lock_document(tx.connection, **scope) is None:
+        raise NotFound("no such document")
+    versions = await _queries.list_versions(tx.connection, **scope)
+    version_ids = [version["version_id"] for version in versions]
+    rows = await _queries.list_chunk_ids(tx.connection, workspace_id=tx.workspace_id, version_ids=version_ids)
+    chunk_ids = [row["chunk_id"] for row in rows]
+    vectors = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
     await cancel_jobs(tx, [version["job_id"] for version in versions if version["job_id"]])
     await remove_entries(tx, Collection.CHUNKS, chunk_ids)
-    with translated():
-        if await _queries.delete_document(tx.connection, **scope) != "DELETE 1":
-            raise NotFound("no such document")
+    if await _queries.delete_document(tx.connection, **scope) != "DELETE 1":
+        raise NotFound("no such document")
     for version in versions:
         await enqueue(tx, DELETE_FILE, {"file_key": version["file_key"]}, subject_id=str(document_id), max_attempts=10)
     receipt = Deleted(

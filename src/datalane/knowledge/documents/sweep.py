@@ -20,7 +20,6 @@ from uuid import UUID
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.engine.handlers import Job
 from datalane.engine.jobs import enqueue
@@ -147,11 +146,9 @@ class Sweep:
 
     async def _knows(self, context: Context) -> bool:
         async with self._database.transaction(context) as tx:
-            with translated():
-                return bool(await _queries.is_known(tx.connection, workspace_id=tx.workspace_id))
+            return bool(await _queries.is_known(tx.connection, workspace_id=tx.workspace_id))
 
     async def _find_named(self, context: Context, version_ids: list[UUID | None]) -> set[UUID]:
         async with self._database.transaction(context) as tx:
-            with translated():
-                rows = await _queries.find_named(tx.connection, workspace_id=tx.workspace_id, version_ids=version_ids)
+            rows = await _queries.find_named(tx.connection, workspace_id=tx.workspace_id, version_ids=version_ids)
         return {row["version_id"] for row in rows}

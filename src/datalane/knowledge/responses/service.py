@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
@@ -78,8 +77,7 @@ async def list_citations(tx: Transaction, response_id: UUID | None, citation_id:
     if citation_id is not None and not found:
         raise NotFound("no such citation")
     if response_id is not None and not found:
-        with translated():
-            response = await _queries.get_response(tx.connection, workspace_id=tx.workspace_id, response_id=response_id)
+        response = await _queries.get_response(tx.connection, workspace_id=tx.workspace_id, response_id=response_id)
         if response is None:
             raise NotFound("no such response")
     return found
@@ -87,8 +85,7 @@ async def list_citations(tx: Transaction, response_id: UUID | None, citation_id:
 
 async def _read_chunks(tx: Transaction, new: NewResponse) -> Mapping[UUID, Any]:
     wanted = {citation.chunk_id for segment in new.segments for citation in segment.citations}
-    with translated():
-        rows = await _queries.read_cited(tx.connection, workspace_id=tx.workspace_id, chunk_ids=list(wanted))
+    rows = await _queries.read_cited(tx.connection, workspace_id=tx.workspace_id, chunk_ids=list(wanted))
     return {row["chunk_id"]: row for row in rows}
 
 
@@ -98,28 +95,27 @@ async def _store(
     ends: list[int] = []
     for segment in new.segments:
         ends.append((ends[-1] if ends else 0) + len(segment.text))
-    with translated():
-        await _queries.add_response(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            response_id=response_id,
-            agent_run_id=new.agent_run_id,
-            question=new.question,
-            answer_model_version=new.answer_model_version,
-            fallback="missing_provenance" if unproved else None,
-            actor_id=tx.context.actor_id,
-            correlation_id=tx.context.correlation_id,
-        )
-        await _queries.add_segments(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            response_id=response_id,
-            segment_ids=segment_ids,
-            ordinals=list(range(len(segment_ids))),
-            starts=[0, *ends[:-1]],
-            ends=ends,
-            texts=[segment.text for segment in new.segments],
-        )
+    await _queries.add_response(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        response_id=response_id,
+        agent_run_id=new.agent_run_id,
+        question=new.question,
+        answer_model_version=new.answer_model_version,
+        fallback="missing_provenance" if unproved else None,
+        actor_id=tx.context.actor_id,
+        correlation_id=tx.context.correlation_id,
+    )
+    await _queries.add_segments(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        response_id=response_id,
+        segment_ids=segment_ids,
+        ordinals=list(range(len(segment_ids))),
+        starts=[0, *ends[:-1]],
+        ends=ends,
+        texts=[segment.text for segment in new.segments],
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,37 +158,35 @@ def _borders(citation: NewCitation, chunk: Any, where: str) -> tuple[int, int]:
 
 
 async def _cite(tx: Transaction, new: NewResponse, response_id: UUID, quotes: list[_Quote]) -> None:
-    with translated():
-        await _queries.add_citations(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            response_id=response_id,
-            agent_run_id=new.agent_run_id,
-            answer_model_version=new.answer_model_version,
-            citation_ids=[uuid7() for _ in quotes],
-            segment_ids=[quote.segment_id for quote in quotes],
-            document_ids=[quote.chunk["document_id"] for quote in quotes],
-            version_ids=[quote.chunk["version_id"] for quote in quotes],
-            chunk_ids=[quote.citation.chunk_id for quote in quotes],
-            starts=[quote.start for quote in quotes],
-            ends=[quote.end for quote in quotes],
-            sha256s=[quote.sha256 for quote in quotes],
-            evidence_types=[quote.citation.evidence_type.value for quote in quotes],
-            scores=[quote.citation.confidence_score for quote in quotes],
-            bands=[band(quote.citation.confidence_score).value for quote in quotes],
-            model_versions=[quote.chunk["embedding_model_version"] for quote in quotes],
-        )
+    await _queries.add_citations(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        response_id=response_id,
+        agent_run_id=new.agent_run_id,
+        answer_model_version=new.answer_model_version,
+        citation_ids=[uuid7() for _ in quotes],
+        segment_ids=[quote.segment_id for quote in quotes],
+        document_ids=[quote.chunk["document_id"] for quote in quotes],
+        version_ids=[quote.chunk["version_id"] for quote in quotes],
+        chunk_ids=[quote.citation.chunk_id for quote in quotes],
+        starts=[quote.start for quote in quotes],
+        ends=[quote.end for quote in quotes],
+        sha256s=[quote.sha256 for quote in quotes],
+        evidence_types=[quote.citation.evidence_type.value for quote in quotes],
+        scores=[quote.citation.confidence_score for quote in quotes],
+        bands=[band(quote.citation.confidence_score).value for quote in quotes],
+        model_versions=[quote.chunk["embedding_model_version"] for quote in quotes],
+    )
 
 
 async def _list(tx: Transaction, *, response_id: UUID | None = None, citation_id: UUID | None = None) -> list[Citation]:
-    with translated():
-        rows = await _queries.list_citations(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            response_id=response_id,
-            citation_id=citation_id,
-            most=MOST_CITATIONS,
-        )
+    rows = await _queries.list_citations(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        response_id=response_id,
+        citation_id=citation_id,
+        most=MOST_CITATIONS,
+    )
     return [_citation(row) for row in rows]
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.events import publish
@@ -101,22 +100,20 @@ def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
 async def search_semantic(tx: Transaction, embedder: Embedder, text: str, most: int) -> dict[UUID, float]:
     """Chunks by cosine to the query, best first."""
     vector = to_wire(embedder.embed([text]))[0]
-    with translated():
-        rows = await _queries.search_semantic(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            model_version=f"{embedder.name}/{embedder.version}",
-            embedding=vector,
-            most=most,
-        )
+    rows = await _queries.search_semantic(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        model_version=f"{embedder.name}/{embedder.version}",
+        embedding=vector,
+        most=most,
+    )
     return {row["chunk_id"]: row["score"] for row in rows}
 
 
 async def _read(tx: Transaction, chunk_ids: list[UUID]) -> Mapping[UUID, Any]:
     """The chunks' rows. A row of another workspace cannot come through the wall; should one ever, it is thrown away
     and reported."""
-    with translated():
-        rows = await _queries.read_chunks(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
+    rows = await _queries.read_chunks(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
     foreign = [row for row in rows if row["workspace_id"] != tx.workspace_id]
     if foreign:
         log.critical("foreign_rows_in_a_result", rows=len(foreign), correlation_id=tx.context.correlation_id)

@@ -13,7 +13,6 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
@@ -147,8 +146,7 @@ class Fields:
 
 async def load_fields(tx: Transaction) -> Fields:
     """The fields of the workspace, with their old keys."""
-    with translated():
-        rows = await _queries.load_fields(tx.connection, workspace_id=tx.workspace_id)
+    rows = await _queries.load_fields(tx.connection, workspace_id=tx.workspace_id)
     definitions = {
         row["field_id"]: FieldDefinition(
             row["field_id"], row["key"], row["type"], row["required"], row["sensitive"], row["index_state"]
