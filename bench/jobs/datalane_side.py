@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import psycopg
 import uvloop
+from pydantic import SecretStr
 
 from bench.jobs.contender import INSERT_EFFECT, WORKSPACES, Contender, Drain, Scenario, workspace_of
 from bench.jobs.finish import wait_until_completed
@@ -189,7 +190,7 @@ class DatalaneSide(Contender):
         url = f"postgresql://datalane:{PASSWORD}@{parts.hostname}:{parts.port}{parts.path}"
         lane = Lane()
         lane.event(EVENT, {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
-        async with lane.open(Settings(pool_size=POOL), url):
+        async with lane.open(Settings(pool_size=POOL, cursor_key=SecretStr(PASSWORD)), url):
             yield lane
 
 

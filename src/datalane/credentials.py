@@ -65,6 +65,7 @@ SECRETS: Mapping[str, Rule] = MappingProxyType(
         "DATALANE_DATABASE_URL": check_login,
         "DATALANE_MAINTENANCE_URL": check_login,
         "DATALANE_OPERATOR_URL": check_login,
+        "DATALANE_CURSOR_KEY": check_token,
         "DATALANE_TELEMETRY__METRICS_TOKEN": check_token,
     }
 )

@@ -20,12 +20,14 @@ from typing import Any
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
+from datalane.db.home import Home
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
 from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
+from datalane.kit.cursors import Cursors
 from datalane.kit.trace_mode import configure_tracing
 from datalane.settings import Settings
 
@@ -48,7 +50,8 @@ class Lane:
 
         Event types and event handlers become known to the database, so that publishing needs no worker to have run.
 
-        Raises `ConfigurationError` without a database, `DatabaseUnavailable` when it does not answer.
+        Raises `ConfigurationError` without a database, or when there is no key for cursors and the home folder cannot
+        keep one; `DatabaseUnavailable` when the database does not answer.
         """
         configure_tracing(settings.telemetry.traces)
         url = database_url or (settings.database_url and settings.database_url.get_secret_value())
@@ -61,6 +64,7 @@ class Lane:
             statement_cache_size=settings.statement_cache_size,
             limits=settings.limits,
             jobs=settings.jobs,
+            cursors=Cursors(_cursor_key(settings).encode()),
         )
         self._settings, self._database = settings, database
         try:
@@ -93,6 +97,16 @@ class Lane:
     def worker(self, settings: WorkerSettings | None = None) -> Worker:
         """A worker for this lane's handlers."""
         return Worker(self.database, self.handlers, settings or WorkerSettings(jobs=self.settings.jobs))
+
+
+def _cursor_key(settings: Settings) -> str:
+    """That of the settings, else one that all processes of the home folder share, made on first use."""
+    if settings.cursor_key:
+        return settings.cursor_key.get_secret_value()
+    try:
+        return Home(settings.home).secret("cursor_key")
+    except ConfigurationError as error:
+        raise ConfigurationError(f"no key for the cursors of lists: {error}; or set DATALANE_CURSOR_KEY") from error
 
 
 async def run_worker(lane: Lane, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:

@@ -242,6 +242,7 @@ class Settings(BaseSettings):
     pool_size: Annotated[int, Field(ge=1, le=200)] = 10
     statement_cache_size: Annotated[int, Field(ge=0)] = 256
     files_url: str | None = None
+    cursor_key: SecretStr | None = None
     start_patience: Duration = timedelta(seconds=30)
     log_level: str = "INFO"
     limits: Limits = Limits()

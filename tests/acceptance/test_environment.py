@@ -67,9 +67,10 @@ def test_a_service_does_not_start_with_a_weak_secret_or_without_one(
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_no_service_starts_with_a_weak_token_or_opens_a_port_without_one(home: Path, service: str) -> None:
-    token = "DATALANE_TELEMETRY__METRICS_TOKEN"
+    token, key = "DATALANE_TELEMETRY__METRICS_TOKEN", "DATALANE_CURSOR_KEY"
     for settings, reason in (
         ({token: SECRET}, f"{token}: the token is shorter than 16 characters"),
+        ({key: SECRET}, f"{key}: the token is shorter than 16 characters"),
         ({"DATALANE_TELEMETRY__METRICS_PORT": "0"}, f"METRICS_PORT needs {token} beside it"),
     ):
         ended = end_of(home, service, **settings)

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel, SecretStr
 
 import datalane
-from datalane.credentials import SECRETS, check_login, find_weak
+from datalane.credentials import SECRETS, check_login, check_token, find_weak
 from datalane.environment import OF_COMMANDS, OF_THE_SUPERVISOR, find_unknown, variables_of
 from datalane.errors import ConfigurationError
 from datalane.settings import Settings, load_settings
@@ -129,13 +129,17 @@ def test_every_secret_among_the_settings_has_a_rule() -> None:
 LOGINS = [variable for variable, rule in SECRETS.items() if rule is check_login]
 
 
+TOKENS = [variable for variable, rule in SECRETS.items() if rule is check_token]
+
+
+@pytest.mark.parametrize("variable", TOKENS)
 @pytest.mark.parametrize("token", ["", WEAK, "t" * 40, "metrics-token-secret"])
-def test_a_weak_token_is_named_and_a_strong_one_is_not(token: str) -> None:
-    (said,) = weak(DATALANE_TELEMETRY__METRICS_TOKEN=token).items()
-    assert said[0] == "DATALANE_TELEMETRY__METRICS_TOKEN"
+def test_a_weak_token_is_named_and_a_strong_one_is_not(variable: str, token: str) -> None:
+    (said,) = weak(**{variable: token}).items()
+    assert said[0] == variable
     assert "token_urlsafe" in said[1]
     assert not token or token not in said[1]
-    assert weak(DATALANE_TELEMETRY__METRICS_TOKEN=STRONG) == {}
+    assert weak(**{variable: STRONG}) == {}
 
 
 @pytest.mark.parametrize("variable", LOGINS)

@@ -17,6 +17,7 @@ from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_sign_in_do
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
 from datalane.kit import tracing
+from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.settings import JobSettings, Limits
 
 DEFAULT_JOBS = JobSettings()
@@ -39,11 +40,13 @@ class Database:
         pool: asyncpg.Pool,
         limits: Limits = DEFAULT_LIMITS,
         jobs: JobSettings = DEFAULT_JOBS,
+        cursors: Cursors = PROCESS_CURSORS,
     ) -> None:
         self.url = url
         self.roles = roles
         self.pool = pool
         self.limits = limits
+        self.cursors = cursors
         self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
 
@@ -57,8 +60,11 @@ class Database:
         statement_cache_size: int = 256,
         limits: Limits = DEFAULT_LIMITS,
         jobs: JobSettings = DEFAULT_JOBS,
+        cursors: Cursors = PROCESS_CURSORS,
     ) -> Database:
         """`size` bounds the connections, `limits` is what transactions hold their callers to, `jobs` what jobs get.
+
+        `cursors` has the key of the lists' cursors, by default one that dies with the process.
 
         Raises `DatabaseUnavailable`, or `ConfigurationError` when the database was never prepared or the login is more
         powerful than it may be.
@@ -74,7 +80,7 @@ class Database:
                 timeout=CONNECT_SECONDS,
                 server_settings={"application_name": "datalane"},
             )
-        database = cls(url, roles or Roles(), pool, limits, jobs)
+        database = cls(url, roles or Roles(), pool, limits, jobs, cursors)
         try:
             await database._refuse_powerful_login()
             with translated():
@@ -91,7 +97,7 @@ class Database:
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: `async with database.transaction(context) as tx`."""
-        return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits, self._stated)
+        return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits, self._stated, self.cursors)
 
     def sign_in_door(self) -> AbstractAsyncContextManager[Transaction]:
         """The door before a context exists: it calls the verbs of sign-in and sees no table."""

@@ -6,6 +6,7 @@
 | `credentials.json` | the passwords of the three roles that log in, made once          |
 | `running.json`     | addresses and process ids while it runs, so that others find it  |
 | `metrics_token`    | what opens `/metrics`, made once, unless a setting says another  |
+| `cursor_key`       | what signs the lists' cursors, made once, unless a setting does  |
 | `metrics/`         | the numbers of the processes while they run                      |
 
 Files with secrets are readable by their owner only and are replaced whole. The lock belongs to the open file, so the
@@ -130,18 +131,36 @@ class Home:
         self._write(name, asdict(value))
 
     def secret(self, name: str) -> str:
-        """The secret kept in the file `name` as plain text, made on first use, readable by its owner only."""
+        """The secret kept in the file `name` as plain text, made on first use, readable by its owner only.
+
+        Processes that make it at the same time get the same one. Raises `ConfigurationError` when it can neither be
+        read nor be made.
+        """
+        return self._read_secret(name) or self._make_secret(name)
+
+    def _read_secret(self, name: str) -> str | None:
         path = self.path / name
         try:
             known = path.read_text().strip()
-        except FileNotFoundError:
-            known = ""
+        except (FileNotFoundError, NotADirectoryError):
+            return None
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigurationError(f"cannot read {path}: {error}") from error
         if not known:
-            known = secrets.token_urlsafe(32)
-            self._replace(name, known.encode())
+            raise ConfigurationError(f"{path} is empty; remove it, and a new one is made")
         return known
+
+    def _make_secret(self, name: str) -> str:
+        self.make()
+        path, made = self.path / name, secrets.token_urlsafe(32)
+        try:
+            with self._staged(name, made.encode()) as staging:
+                path.hardlink_to(staging)
+        except FileExistsError:  # another process was faster
+            return self.secret(name)
+        except OSError as error:
+            raise ConfigurationError(f"cannot write {path}: {error.strerror}") from error
+        return made
 
     def fresh_folder(self, name: str) -> Path:
         """An empty folder of this name. Call it with the lock held."""
@@ -202,16 +221,21 @@ class Home:
         self._replace(name, orjson.dumps(value, option=orjson.OPT_INDENT_2))
 
     def _replace(self, name: str, content: bytes) -> None:
+        with self._staged(name, content) as staging:
+            staging.replace(self.path / name)
+
+    @contextmanager
+    def _staged(self, name: str, content: bytes) -> Iterator[Path]:
+        """A whole file of its owner beside the one of this name, to be put in its place."""
         handle, staging = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            Path(staging).replace(self.path / name)
-        except BaseException:
+            yield Path(staging)
+        finally:
             Path(staging).unlink(missing_ok=True)
-            raise
 
     def _damaged(self, name: str) -> ConfigurationError:
         return ConfigurationError(

@@ -22,6 +22,7 @@ from datalane.db.faults import stepping, translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
+from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
@@ -51,6 +52,7 @@ class Transaction:
         "_trace",
         "_wakeup",
         "connection",
+        "cursors",
         "limits",
     )
 
@@ -61,9 +63,11 @@ class Transaction:
         wakeup: Wakeup | None = None,
         limits: Limits = DEFAULT_LIMITS,
         traceparent: str | None = None,
+        cursors: Cursors = PROCESS_CURSORS,
     ) -> None:
         self.connection = connection
         self.limits = limits
+        self.cursors = cursors
         self._context = context
         self._make_context: Callable[[], Context] | None = None
         self._wakeup = wakeup
@@ -104,6 +108,7 @@ class Transaction:
         view._make_context = make_context
         view._wakeup = self._wakeup
         view.limits = self.limits
+        view.cursors = self.cursors
         view._task = self._task
         view._depth = 0
         view._closing = ""
@@ -117,6 +122,20 @@ class Transaction:
     def after_commit(self, action: AfterCommit) -> None:
         """Run `action` once the transaction has committed; never when it rolls back."""
         self._after_commit.append(action)
+
+    def make_cursor(self, listing: str, *position: Any) -> str:
+        """The cursor after the row at `position` of the workspace's list `listing`: strings, numbers, booleans, None.
+
+        Whatever else a list is sorted by (ids, times) is written as text. Raises as `Cursors.make`.
+        """
+        return self.cursors.make(listing, self.workspace_id, *position)
+
+    def read_cursor(self, listing: str, cursor: str | None) -> tuple[Any, ...] | None:
+        """The position that `make_cursor` was given; None without a cursor.
+
+        Raises `InvalidInput` for a cursor that is damaged, forged, of another list or of another workspace.
+        """
+        return self.cursors.read(listing, self.workspace_id, cursor)
 
     def wake_workers(self) -> None:
         """Tell idle workers, after the commit, that there is work."""
@@ -213,6 +232,7 @@ async def open_transaction(
     wakeup: Wakeup | None = None,
     limits: Limits = DEFAULT_LIMITS,
     stated: Sequence[str] = (),
+    cursors: Cursors = PROCESS_CURSORS,
 ) -> AsyncIterator[Transaction]:
     """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
 
@@ -231,7 +251,7 @@ async def open_transaction(
         return
     traceparent = current_traceparent()
     opening = door_statements(context, roles, traceparent) + _local(stated)
-    async with _bracket(pool, opening, context, wakeup, limits, traceparent) as transaction:
+    async with _bracket(pool, opening, context, wakeup, limits, traceparent, cursors) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -258,10 +278,11 @@ async def _bracket(
     wakeup: Wakeup | None = None,
     limits: Limits = DEFAULT_LIMITS,
     traceparent: str | None = None,
+    cursors: Cursors = PROCESS_CURSORS,
 ) -> AsyncIterator[Transaction]:
     with translated():
         connection = await pool.acquire()
-    transaction = Transaction(connection, context, wakeup, limits, traceparent)
+    transaction = Transaction(connection, context, wakeup, limits, traceparent, cursors)
     try:
         try:
             with stepping():

@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from datalane.demo.targets import Ids
-from datalane.kit.cursors import make_cursor
+from datalane.kit.cursors import Cursors
 from datalane.knowledge.retrieval.schemas import Method
 
 
@@ -25,14 +25,16 @@ class Attempt:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def attempts(ids: Ids, asker: UUID, questions: Sequence[str], openapi: Mapping[str, Any]) -> list[Attempt]:
+def attempts(
+    ids: Ids, asker: UUID, questions: Sequence[str], openapi: Mapping[str, Any], cursors: Cursors
+) -> list[Attempt]:
     """Every read route with every kind of id, every retrieval method, and every write that names another's thing.
 
-    `asker` is the workspace of who tries.
+    `asker` is the workspace of who tries, `cursors` makes cursors as the lane does.
     """
     return [
         *_by_name(ids),
-        *_cursors(ids, asker),
+        *_cursors(ids, asker, cursors),
         *_every_read_route(ids, openapi),
         *_questions(questions),
         *_in_their_workspace(ids, questions, openapi),
@@ -51,13 +53,13 @@ def _by_name(ids: Ids) -> Iterator[Attempt]:
         yield Attempt("GET", "/retrieval/citations", {"citation_id": str(one)})
 
 
-def _cursors(ids: Ids, asker: UUID) -> Iterator[Attempt]:
-    """Their own cursors, and such as the asker could forge with their places in a list."""
+def _cursors(ids: Ids, asker: UUID, cursors: Cursors) -> Iterator[Attempt]:
+    """Their own cursors, and such as the asker could make of their places in a list with the lane's key."""
     lists = (("documents", "/documents/list"), ("members", "/workspaces/members/list"), ("api_keys", "/api-keys/list"))
     for listing, path in lists:
         for position in ids.documents if listing == "documents" else ids.users[:1]:
             for workspace_id in (ids.workspaces[0], asker):
-                cursor = make_cursor(listing, workspace_id, position)
+                cursor = cursors.make(listing, workspace_id, str(position))
                 yield Attempt("GET", path, {"cursor": cursor, "page_size": "100"})
 
 

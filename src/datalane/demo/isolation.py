@@ -78,9 +78,9 @@ async def try_the_wall(
     detector = Detector(owned)
     async with served(lane, knowledge) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         openapi = (await client.get("/openapi.json")).json()
-        ids = owned.ids.sample()
-        real = attempts(ids, second.workspace_id, asked, openapi)
-        void = attempts(ids.strangers(), second.workspace_id, asked, openapi)
+        ids, cursors = owned.ids.sample(), lane.database.cursors
+        real = attempts(ids, second.workspace_id, asked, openapi, cursors)
+        void = attempts(ids.strangers(), second.workspace_id, asked, openapi, cursors)
         found = differ = broken = 0
         for attempt, twin in zip(real, void, strict=True):
             answer = await _send(client, second, attempt)

@@ -17,7 +17,6 @@ from datalane.identity.permissions import CREATE_KEY, READ_KEYS, REVOKE_KEY
 from datalane.identity.queries import queries
 from datalane.identity.schemas import ApiKey, ApiKeys, CreatedApiKey, NewApiKey, RevokedApiKey
 from datalane.identity.tokens import ApiKeyToken, digest, new_secret
-from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 
 
@@ -58,11 +57,11 @@ async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None =
 async def list_api_keys(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> ApiKeys:
     """Keys in the order they were made, revoked ones too. Raises `InvalidInput` for another list's cursor."""
     READ_KEYS.check(tx.context)
-    after = read_cursor("api_keys", tx.workspace_id, cursor)
+    after = UUID(place[0]) if (place := tx.read_cursor("api_keys", cursor)) else None
     rows = await queries.list_api_keys(tx.connection, following=after, most=page_size + 1)
     page = [ApiKey.model_validate(dict(row)) for row in rows[:page_size]]
     more = len(rows) > page_size
-    following = make_cursor("api_keys", tx.workspace_id, page[-1].key_id) if more else None
+    following = tx.make_cursor("api_keys", str(page[-1].key_id)) if more else None
     return ApiKeys(data=page, page_size=page_size, next_cursor=following)
 
 

@@ -18,7 +18,6 @@ from datalane.identity.permissions import INVITE, READ_INVITES, REVOKE_INVITE
 from datalane.identity.queries import queries
 from datalane.identity.schemas import CreatedInvite, Invite, Invites, Membership, NewInvite
 from datalane.identity.tokens import InviteToken, digest, new_secret, parse_invite
-from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 
 
@@ -49,11 +48,11 @@ async def create_invite(
 async def list_invites(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> Invites:
     """Invites in the order they were made, closed ones too. Raises `InvalidInput` for another list's cursor."""
     READ_INVITES.check(tx.context)
-    after = read_cursor("invites", tx.workspace_id, cursor)
+    after = UUID(place[0]) if (place := tx.read_cursor("invites", cursor)) else None
     rows = await queries.list_invites(tx.connection, following=after, most=page_size + 1, invite_id=None, now=None)
     page = [Invite.model_validate(dict(row)) for row in rows[:page_size]]
     more = len(rows) > page_size
-    following = make_cursor("invites", tx.workspace_id, page[-1].invite_id) if more else None
+    following = tx.make_cursor("invites", str(page[-1].invite_id)) if more else None
     return Invites(data=page, page_size=page_size, next_cursor=following)
 
 

@@ -11,7 +11,6 @@ from datalane.identity.metrics import count_membership_change
 from datalane.identity.permissions import CHANGE_MEMBER, LEAVE, READ_MEMBERS, REMOVE_MEMBER
 from datalane.identity.queries import queries
 from datalane.identity.schemas import Member, Members, Membership
-from datalane.kit.cursors import make_cursor, read_cursor
 
 
 async def list_members(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> Members:
@@ -20,14 +19,14 @@ async def list_members(tx: Transaction, *, cursor: str | None = None, page_size:
     Raises `InvalidInput` for a cursor that is not this list's.
     """
     READ_MEMBERS.check(tx.context)
-    after = read_cursor("members", tx.workspace_id, cursor)
+    after = UUID(place[0]) if (place := tx.read_cursor("members", cursor)) else None
     rows = await queries.list_members(tx.connection, following=after, most=page_size + 1)
     page = [Member.model_validate(dict(row)) for row in rows[:page_size]]
     return Members(
         data=page,
         total_count=await queries.count_members(tx.connection, workspace_id=tx.workspace_id),
         page_size=page_size,
-        next_cursor=make_cursor("members", tx.workspace_id, page[-1].user_id) if len(rows) > page_size else None,
+        next_cursor=tx.make_cursor("members", str(page[-1].user_id)) if len(rows) > page_size else None,
     )
 
 

@@ -20,7 +20,6 @@ from datalane.errors import NotFound, Unauthenticated
 from datalane.identity.queries import queries
 from datalane.identity.schemas import OpenSession, OpenSessions, Session
 from datalane.identity.tokens import RefreshToken, digest, new_secret, parse_refresh
-from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.logs import get_logger
 from datalane.settings import SessionSettings
 
@@ -126,11 +125,12 @@ async def list_sessions(
 
     The list belongs to the user, who stands in the cursor where others have the workspace.
     """
-    after = read_cursor("sessions", user_id, cursor)
+    place = database.cursors.read("sessions", user_id, cursor, home_name="user")
+    after = UUID(place[0]) if place else None
     async with database.sign_in_door() as tx:
         rows = await queries.list_sessions(tx.connection, user_id=user_id, following=after, most=page_size + 1, now=now)
     page = [OpenSession(**row, current=row["session_id"] == current) for row in rows[:page_size]]
-    following = make_cursor("sessions", user_id, page[-1].session_id) if len(rows) > page_size else None
+    following = database.cursors.make("sessions", user_id, str(page[-1].session_id)) if len(rows) > page_size else None
     return OpenSessions(data=page, page_size=page_size, next_cursor=following)
 
 

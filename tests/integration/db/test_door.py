@@ -13,7 +13,7 @@ from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.db.transaction import door_statements
-from datalane.errors import Conflict, InvalidInput
+from datalane.errors import Conflict, DatalaneError, InvalidInput
 
 SETTINGS = "SELECT current_user, app.workspace_id(), app.actor_id(), app.actor_rank(), app.correlation_id()"
 
@@ -33,6 +33,28 @@ async def test_nothing_of_a_context_stays_on_the_connection(database: Database, 
         assert await tx.fetchval("SELECT current_user::text") == "datalane_signin"
         for name in ("workspace_id", "actor_id", "actor_role", "correlation_id"):
             assert not await tx.fetchval("SELECT current_setting($1, true)", f"app.{name}"), name
+
+
+async def test_every_view_of_a_transaction_makes_and_reads_cursors_of_its_workspace(
+    database: Database, context: Context, other_context: Context
+) -> None:
+    position = ("2026-01-31T08:00:00+00:00", 7, None, str(context.actor_id))
+    async with database.transaction(context) as tx:
+        cursor = tx.make_cursor("things", *position)
+        for view in (tx, tx.acting_as(context), tx.acting_for(context.workspace_id, lambda: context)):
+            assert view.read_cursor("things", cursor) == position
+            assert view.make_cursor("things", *position) == cursor
+        async with database.transaction(context) as inner:
+            assert inner.read_cursor("things", cursor) == position
+        assert tx.read_cursor("things", None) is None
+        with pytest.raises(InvalidInput, match="damaged or of another list"):
+            tx.read_cursor("others", cursor)
+    async with database.transaction(other_context) as tx:
+        with pytest.raises(InvalidInput, match="of another workspace"):
+            tx.read_cursor("things", cursor)
+    async with database.sign_in_door() as tx:
+        with pytest.raises(DatalaneError, match="this transaction has no workspace"):
+            tx.make_cursor("things", *position)
 
 
 async def test_an_error_inside_rolls_back_and_frees_the_connection(database: Database, context: Context) -> None:

@@ -30,6 +30,16 @@ with Home(Path(sys.argv[1])).locked() as lock:
     sys.stdin.read()
 """
 
+ASKER = """
+import sys
+from pathlib import Path
+from datalane.db.home import Home
+home = Home(Path(sys.argv[1]))
+print("ready", flush=True)
+turn = sys.stdin.readline().strip()
+print(home.secret("secret-" + turn))
+"""
+
 
 @pytest.fixture
 def home() -> Iterator[Home]:
@@ -97,6 +107,43 @@ def test_an_external_database_is_found_in_the_settings(home: Home) -> None:
     assert connection_settings(settings) == Prepared(KNOWN.database_url, "", "")
     with pytest.raises(ConfigurationError, match="set DATALANE_MAINTENANCE_URL"):
         maintenance_url(settings)
+
+
+def test_a_secret_is_made_once_and_is_the_owners_alone(home: Home) -> None:
+    within = Home(home.path / "not there yet")
+    made = within.secret("cursor_key")
+    assert len(made) == 43
+    assert Home(within.path).secret("cursor_key") == made
+    assert within.secret("another") != made
+    assert stat.S_IMODE((within.path / "cursor_key").stat().st_mode) == 0o600
+    assert {file.name for file in within.path.iterdir()} == {"cursor_key", "another"}
+
+
+def test_processes_that_make_a_secret_at_the_same_time_get_the_same_one(home: Home) -> None:
+    command = [sys.executable, "-c", ASKER, str(home.path)]
+    for turn in range(3):
+        askers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(8)]
+        for asker in askers:
+            assert asker.stdout is not None
+            assert asker.stdout.readline() == b"ready\n"
+        told = {asker.communicate(b"%d\n" % turn)[0] for asker in askers}
+        assert told == {(home.path / f"secret-{turn}").read_bytes() + b"\n"}
+    assert len(list(home.path.iterdir())) == 3, "nothing is left beside the secrets"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
+def test_a_damaged_secret_is_said_and_kept(home: Home, content: bytes) -> None:
+    """To make another in its place while a process uses the old one would part the processes."""
+    (home.path / "cursor_key").write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"cursor_key( is empty; remove it|: )"):
+        home.secret("cursor_key")
+    assert (home.path / "cursor_key").read_bytes() == content
+
+
+def test_a_secret_in_a_folder_that_cannot_be_made_is_said(home: Home) -> None:
+    (home.path / "file").write_text("in the way")
+    with pytest.raises(ConfigurationError, match="cannot write to the home folder"):
+        Home(home.path / "file" / "home").secret("cursor_key")
 
 
 def test_a_folder_that_cannot_be_made_is_said(home: Home) -> None:

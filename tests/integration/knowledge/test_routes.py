@@ -13,7 +13,7 @@ import pytest
 from tests.integration.knowledge.library import Library
 from tests.integration.knowledge.site import TEXT, Site, calling, open_site
 
-from datalane.kit.cursors import make_cursor
+from datalane.kit.cursors import Cursors
 from datalane.kit.ids import uuid7
 from datalane.knowledge.files import FileStore
 
@@ -244,13 +244,22 @@ async def test_a_cursor_of_another_workspace_gets_422_and_no_rows(site: Site) ->
         assert "data" not in answer.json()
 
 
-async def test_a_forged_cursor_leads_nowhere_but_through_ones_own(site: Site) -> None:
-    """Cursors are not secrets: whoever makes one for their own workspace pages through their own rows."""
-    uploaded = await site.bring_in()
+async def test_a_forged_cursor_is_refused_also_in_ones_own_workspace(site: Site) -> None:
+    await site.bring_in()
+    place = str(UUID(int=2**128 - 1))
+    forged = Cursors(b"a key of somebody else's").make("documents", site.workspace_id, place)
+    answer = await site.get("/documents/list", cursor=forged)
+    assert (answer.status_code, answer.json()["errors"][0]["code"]) == (422, "invalid_cursor")
+
+
+async def test_whoever_had_the_key_would_still_page_through_their_own_rows_only(site: Site) -> None:
+    """The signature is no part of the wall."""
+    uploaded, cursors = await site.bring_in(), site.library.lane.database.cursors
     me = (await site.get("/auth/me", "stranger")).json()
-    forged = make_cursor("documents", UUID(me["workspace_id"]), UUID(int=2**128 - 1))
+    place = str(UUID(int=2**128 - 1))
+    forged = cursors.make("documents", UUID(me["workspace_id"]), place)
     assert (await site.get("/documents/list", "stranger", cursor=forged)).json()["data"] == []
-    forged = make_cursor("documents", site.workspace_id, UUID(int=2**128 - 1))
+    forged = cursors.make("documents", site.workspace_id, place)
     assert (await site.get("/documents/list", "stranger", cursor=forged)).status_code == 422
     own = await site.get("/documents/list", cursor=forged)
     assert [row["document_id"] for row in own.json()["data"]] == [uploaded["document_id"]]

@@ -18,7 +18,6 @@ from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
 from datalane.engine.search.index import Collection, remove_entries
 from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
-from datalane.kit.cursors import make_cursor, read_cursor
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import Original, OriginalIdentity, discard_original, refuse_late
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, Uploaded
@@ -172,13 +171,13 @@ async def get_document(tx: Transaction, document_id: UUID) -> Document:
 async def list_documents(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> DocumentPage:
     """Documents newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_DOCUMENTS.check(tx.context)
-    after = read_cursor("documents", tx.workspace_id, cursor)
+    after = UUID(place[0]) if (place := tx.read_cursor("documents", cursor)) else None
     rows = await _queries.list_documents(
         tx.connection, workspace_id=tx.workspace_id, after=after, page_size=page_size + 1
     )
     page = [_document(row) for row in rows[:page_size]]
     more = len(rows) > page_size
-    following = make_cursor("documents", tx.workspace_id, page[-1].document_id) if more else None
+    following = tx.make_cursor("documents", str(page[-1].document_id)) if more else None
     return DocumentPage(data=page, page_size=page_size, next_cursor=following)
 
 
