@@ -35,6 +35,7 @@ from datalane.kit.logs import LINE
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
 from datalane.settings import Settings
+from datalane.work.states import ITEM, PROJECT
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -232,6 +233,11 @@ def test_the_state_diagram_is_the_lifecycle() -> None:
     assert code_blocks(page("concepts/jobs.md"), "mermaid") == [JOB.mermaid() + "\n"]
     described = {row[0].strip("`") for row in table_rows(page("concepts/jobs.md"))}
     assert described == set(JOB.states)
+
+
+def test_the_diagram_of_projects_and_items_is_their_lifecycle() -> None:
+    assert code_blocks(page("concepts/work.md"), "mermaid") == [ITEM.mermaid() + "\n"]
+    assert ITEM.transitions == PROJECT.transitions
 
 
 def test_the_diagrams_of_memberships_and_invites_are_their_lifecycles() -> None:

@@ -28,6 +28,13 @@ _PROBLEM = {
                 "properties": {name: {"type": "string"} for name in ("field", "message", "code")},
             },
         },
+        "current": {"type": "object", "description": "the row as it is now, when the version sent is stale"},
+        "changed_fields": {"type": "array", "items": {"type": "string"}, "description": "changed since that version"},
+        "conflicting_fields": {
+            "type": "array",
+            "items": {"type": "string"},
+            "description": "those of them that the request would change too",
+        },
     },
 }
 _REASONS = {
@@ -36,6 +43,7 @@ _REASONS = {
     403: "the role, or the kind of credential, may not do this",
     404: "it does not exist, or belongs to another workspace",
     409: "the state of the thing forbids it, or a request with the same key is being answered",
+    412: "the version of If-Match is stale; the answer has the current row",
     413: "a limit of the lane, which the answer names",
     422: "the request is not valid",
     429: "too many attempts; try again after Retry-After seconds",
@@ -117,6 +125,8 @@ def _statuses(operation: dict[str, Any], access: Access | None, method: str) -> 
         found |= {401, 403, 429}
     if method != "get":
         found |= {409}
+    if any(parameter["name"] == "if-match" for parameter in operation.get("parameters", ())):
+        found |= {412}
     if access is not None and access.late:
         found |= {507}
     return found

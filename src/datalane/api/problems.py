@@ -27,6 +27,7 @@ from datalane.errors import (
     InvalidInput,
     IssuerUnavailable,
     RateLimited,
+    StaleVersion,
     Unauthenticated,
 )
 from datalane.kit.logs import get_logger
@@ -45,6 +46,8 @@ class Problem:
     detail: str
     errors: list[dict[str, Any]] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
+    told: dict[str, Any] = field(default_factory=dict)
+    """Members of the document beside those that every problem has."""
 
 
 def install(app: FastAPI) -> None:
@@ -83,6 +86,7 @@ def answer(problem: Problem, request: Request) -> Response:
     }
     if problem.errors:
         body["errors"] = problem.errors
+    body |= problem.told
     return JSONResponse(body, problem.status, problem.headers, MEDIA_TYPE)
 
 
@@ -119,7 +123,8 @@ def _known(error: DatalaneError) -> Problem:
         headers = {"WWW-Authenticate": "Bearer"}
     elif isinstance(error, RateLimited):
         headers = {"Retry-After": str(max(1, round(error.retry_after)))}
-    return Problem(error.status, error.code, detail, getattr(error, "errors", []), headers)
+    told = error.told if isinstance(error, StaleVersion) else {}
+    return Problem(error.status, error.code, detail, getattr(error, "errors", []), headers, told)
 
 
 def _http(error: HTTPException) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import orjson
@@ -154,4 +155,11 @@ async def prepare_connection(connection: asyncpg.Connection) -> None:
 
 
 def encode_json(value: Any) -> str:
-    return orjson.dumps(value).decode()
+    """JSON text; UUIDs and moments become text, also those that the driver read."""
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError

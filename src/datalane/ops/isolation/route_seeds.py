@@ -50,7 +50,36 @@ def _revoke(world: World, actor: Actor) -> Call:
     )
 
 
+def _work(name: str) -> Mapping[str, Sequence[Seed]]:
+    """Projects and items: the thing that is there is in its first version, the deleted one in its second."""
+    key = f"{name}_id"
+
+    def of(world: World, **said: Any) -> Call:
+        return Call(body={key: world.home.things[key], "version": 1, **said})
+
+    return {
+        f"POST /{name}s/create": [Seed(lambda world, actor: Call(body={"title": f"Something of {HOME}"}))],
+        f"POST /{name}s/update": [Seed(lambda world, actor: of(world, changes={"title": f"Something else of {HOME}"}))],
+        f"POST /{name}s/transition": [Seed(lambda world, actor: of(world, status="active"))],
+        f"POST /{name}s/delete": [Seed(lambda world, actor: of(world))],
+        f"POST /{name}s/restore": [
+            Seed(lambda world, actor: Call(body={key: world.home.things[f"deleted_{key}"], "version": 2}))
+        ],
+        f"POST /{name}s/bulk/create": [
+            Seed(lambda world, actor: Call(body={f"{name}s": [{"title": f"Something of {HOME}"}]}))
+        ],
+        f"POST /{name}s/bulk/update": [
+            Seed(lambda world, actor: Call(body={f"{name}s": [of(world, changes={"priority": 1}).body]}))
+        ],
+        f"POST /{name}s/bulk/transition": [
+            Seed(lambda world, actor: Call(body={f"{name}s": [of(world, status="active").body]}))
+        ],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
+    **_work("project"),
+    **_work("item"),
     "POST /auth/sign-up": [
         Seed(
             lambda world, actor: Call(

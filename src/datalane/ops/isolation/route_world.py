@@ -228,8 +228,31 @@ class _Maker:
             things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
         offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
         things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
+        await self._work(space)
+        if space.word == OTHER:
+            await self._require_field(space)
         await self._cite(space)
         await self._keys(space)
+
+    async def _work(self, space: Space) -> None:
+        """Projects and items; those that stand in `things` are in their first version, and one of each is deleted."""
+        for name in ("project", "item"):
+            fields = {"title": f"A {name} of {space.word}"}
+            gone, made = [_ids(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(2)]
+            if gone:
+                target = {f"{name}_id": gone[f"{name}_id"], "version": 1}
+                await self.make(space, f"POST /{name}s/delete", Call(body=target))
+                space.things.update({f"deleted_{key}": value for key, value in gone.items()})
+            space.things.update(made)
+
+    async def _require_field(self, space: Space) -> None:
+        """Here, and nowhere else, items need a field: whoever sees this definition in another workspace makes none."""
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.field_definitions (workspace_id, field_id, key, type, required, created_at, "
+            "updated_at, created_by_actor_id, updated_by_actor_id) VALUES "
+            "($1, gen_random_uuid(), 'needed', 'text', true, clock_timestamp(), clock_timestamp(), $2, $2)",
+            *(space.workspace_id, space.owner.user_id),
+        )
 
     async def invite(self, people: Mapping[str, Person]) -> dict[str, str]:
         """Invites of everybody to the workspace of somebody who is in neither of the two."""

@@ -7,7 +7,7 @@ its value under the old one: `current` puts that right for whoever reads, and th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -100,7 +100,7 @@ class Fields:
             return dict(metadata)
         return {self.renamed[key].key if key in self.renamed else key: value for key, value in metadata.items()}
 
-    def check(self, metadata: Mapping[str, Any], given: Iterator[str] | None = None) -> None:
+    def check(self, metadata: Mapping[str, Any], given: Iterable[str] | None = None) -> None:
         """Whether `metadata` is as the definitions ask. `given` are the keys that the caller wrote; None means all.
 
         Raises `InvalidInput` naming every field that is wrong.

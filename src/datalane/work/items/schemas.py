@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-Status = Literal["draft", "active", "archived"]
+from datalane.work.schemas import OnConflict, Status, Thing, Version
+
 Priority = Annotated[int, Field(ge=0, le=4, strict=True, description="0 (lowest) to 4 (highest)")]
-Version = Annotated[int, Field(ge=1, description="the version that you saw; `If-Match` may say it instead")]
-OnConflict = Literal["fail", "merge"]
 
 
-class Item(BaseModel):
-    """An item. `version` counts its changes from 1; `deleted_at` is set while it is deleted."""
-
+class Item(Thing):
     item_id: UUID
     project_id: UUID | None
-    title: str
-    description: str
-    status: Status
     priority: int
     assignee_id: UUID | None
     tags: list[str]
     metadata: dict[str, Any]
-    version: int
-    created_at: datetime
-    updated_at: datetime
-    archived_at: datetime | None
-    deleted_at: datetime | None
-    created_by_actor_id: UUID
-    updated_by_actor_id: UUID
 
 
 class NewItem(BaseModel):
