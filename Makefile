@@ -18,16 +18,16 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -p no:xdist tests
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests bench
-	$(BIN)/ruff check src tests bench
+	$(BIN)/ruff format --check src tests bench examples
+	$(BIN)/ruff check src tests bench examples
 	$(BIN)/mypy src tests bench
 	$(BIN)/lint-imports
 	$(BIN)/datalane guard --files-only
 	$(BIN)/datalane contracts check
 
 format: $(STAMP)
-	$(BIN)/ruff format src tests bench
-	$(BIN)/ruff check --fix src tests bench
+	$(BIN)/ruff format src tests bench examples
+	$(BIN)/ruff check --fix src tests bench examples
 
 # The lock names packages and hashes, no index; needs uv.
 lock:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
@@ -31,12 +31,17 @@ from datalane.kit.cursors import Cursors
 from datalane.kit.trace_mode import configure_tracing
 from datalane.settings import Settings
 
+if TYPE_CHECKING:
+    from datalane.contracts.http import MakeRouter  # a worker serves nothing, and loads no web framework
+
 
 class Lane:
     """Handlers and event types are registered when the application is imported; `open` connects."""
 
     def __init__(self) -> None:
         self.handlers = Handlers()
+        self.routers: list[MakeRouter] = []
+        """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None
         self._database: Database | None = None
 
@@ -93,6 +98,11 @@ class Lane:
     def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
         """Register an event type of the application with its JSON Schema."""
         return EVENTS.register(name, schema, version)
+
+    def serve(self, make_router: MakeRouter) -> MakeRouter:
+        """Serve routes of the application behind the same door. `make_router` receives it when the API starts."""
+        self.routers.append(make_router)
+        return make_router
 
     def worker(self, settings: WorkerSettings | None = None) -> Worker:
         """A worker for this lane's handlers."""

@@ -40,7 +40,7 @@ from datalane.work.states import ITEM, PROJECT
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *ROOT.glob("examples/**/*.md"), *ROOT.glob("bench/*.md")])
-NOT_INSTALLED = {"django"}
+NOT_INSTALLED = {"notes", "django"}
 
 
 def page(name: str) -> str:

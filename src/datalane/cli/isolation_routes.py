@@ -30,6 +30,7 @@ from datalane.api.lanes import OpenLane
 from datalane.api.openapi import access_by_operation
 from datalane.api.routes import PUBLIC
 from datalane.api.trace import trace_of
+from datalane.cli.lanes import load_lane
 from datalane.contracts.context import Context
 from datalane.contracts.http import MakeRouter
 from datalane.contracts.registry import EVENTS
@@ -160,10 +161,16 @@ def route_values(app: FastAPI) -> Iterator[Route]:
 
 
 @contextmanager
-def route_proof(scratch: Scratch, step: Step) -> Iterator[Callable[[], RouteReport]]:
-    """The proof of the lane's own routes, in a process beside this one: it is about as long as that of the database."""
+def route_proof(
+    scratch: Scratch, step: Step, app: str | None = None, beginning: tuple[str, ...] = ()
+) -> Iterator[Callable[[], RouteReport]]:
+    """The proof of the routes, in a process beside this one: it is about as long as that of the database.
+
+    `app` names the lane of an application, as `module:lane`, whose routes are proved as well. With `beginning` only
+    routes whose paths begin like one of these are.
+    """
     with step("trying routes"), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
-        running = beside.submit(_prove_routes, scratch)
+        running = beside.submit(_prove_routes, scratch, app, beginning)
 
         def told() -> RouteReport:
             try:
@@ -176,12 +183,20 @@ def route_proof(scratch: Scratch, step: Step) -> Iterator[Callable[[], RouteRepo
         yield told
 
 
-def _prove_routes(scratch: Scratch) -> RouteReport:
+def _prove_routes(scratch: Scratch, app: str | None, beginning: tuple[str, ...]) -> RouteReport:
     import uvloop
 
+    routers = load_lane(app).routers
     with tempfile.TemporaryDirectory(prefix="datalane-routes-") as home:
         settings = settings_of(Path(home), scratch.roles.prefix)
-        return uvloop.run(prove_application(scratch.superuser_url, scratch.login_url, settings)).report
+        proof = prove_application(
+            scratch.superuser_url,
+            scratch.login_url,
+            settings,
+            routers,
+            lambda route: not beginning or route.path.startswith(beginning),
+        )
+        return uvloop.run(proof).report
 
 
 def settings_of(home: Path, role_prefix: str = "datalane") -> Settings:

@@ -43,7 +43,7 @@ def api(
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
     lane.configure(settings)
     knowledge = make_knowledge(settings)
-    served = create_app(lane, domain_routers(knowledge))  # while the database is prepared
+    served = create_app(lane, [*domain_routers(knowledge), *lane.routers])  # while the database is prepared
 
     async def work(stop: asyncio.Event) -> None:
         async with open_lane(lane, settings, url, stop, knowledge):

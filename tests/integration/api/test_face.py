@@ -166,7 +166,7 @@ async def test_no_secret_reaches_the_log(client: httpx.AsyncClient, ada: Person,
     await client.get(f"/auth/{key}", headers=headers)
     written = log.stream.getvalue()
     assert len(log.lines) >= 4
-    for secret in (PASSWORD, ada.token, key.rsplit("_", 1)[1], "hunter2"):
+    for secret in (PASSWORD, ada.token, key.split("_", 3)[3], "hunter2"):
         assert secret not in written
 
 

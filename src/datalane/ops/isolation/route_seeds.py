@@ -12,7 +12,7 @@ from typing import Any, Literal
 from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
 from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal, options
-from datalane.ops.isolation.route_world import HOME, SHARED_FILE, Actor, World
+from datalane.ops.isolation.route_world import HOME, SHARED_FILE, Actor, World, texts_of
 
 Build = Callable[[World, Actor], Call]
 
@@ -124,13 +124,6 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
         Seed(lambda world, actor: Call(query={"citation_id": world.home.things["citation_id"]}), "one"),
     ],
 }
-TEXTS: Mapping[str, str] = {
-    "name": f"Something of {HOME}",
-    "text": f"Something else of {HOME}, for the first time.",
-    "query": "herons and lighthouses",
-    "role": "viewer",
-}
-"""Values of required texts by the name of their field."""
 
 
 def seeds_of(route: Route) -> Sequence[Seed]:
@@ -139,7 +132,7 @@ def seeds_of(route: Route) -> Sequence[Seed]:
 
 def from_schema(route: Route, world: World) -> Call:
     """A request with what is required and nothing else. Raises `ConfigurationError` naming what has no value."""
-    known: dict[str, Any] = {**TEXTS, **world.home.things}
+    known: dict[str, Any] = {**texts_of(HOME), **world.home.things}
     taken: dict[Where, dict[str, str]] = {Where.PATH: {}, Where.QUERY: {}}
     for parameter in route.parameters:
         if parameter.get("required"):

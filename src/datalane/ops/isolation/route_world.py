@@ -6,23 +6,26 @@ import asyncio
 import json
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID, uuid4
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
-from datalane.errors import DatalaneError
+from datalane.errors import ConfigurationError, DatalaneError
 from datalane.identity.accounts import sign_up
 from datalane.identity.schemas import NewAccount
 from datalane.kit.ids import new_correlation_id
 from datalane.ops.isolation.asking import Answer, Asker
-from datalane.ops.isolation.route_table import Access, Call, Route
+from datalane.ops.isolation.route_table import Access, Call, Route, minimal
 from datalane.settings import Settings
 
 MEMBER_ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN)
 HOME, OTHER = "homeland", "elsewhere"
 """Words that stand in every text of the one workspace, and in none of the other's."""
+_MADE = frozenset({"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys"})
+"""What can be created and is made by a method of its own, or needs no making."""
 SHARED_FILE = b"The same bytes in both workspaces."
 
 
@@ -152,6 +155,17 @@ def twin(value: str) -> str:
     return value[:24] + uuid4().hex[:12]
 
 
+def texts_of(word: str) -> Mapping[str, str]:
+    """Values of required texts by the name of their field."""
+    return {
+        "name": f"Something of {word}",
+        "title": f"Something of {word}",
+        "text": f"Something else of {word}, for the first time.",
+        "query": "herons and lighthouses",
+        "role": "viewer",
+    }
+
+
 def owners_context(space: Space) -> Context:
     return Context(space.workspace_id, space.owner.user_id, Role.OWNER)
 
@@ -231,6 +245,7 @@ class _Maker:
         await self._work(space)
         if space.word == OTHER:
             await self._require_field(space)
+        await self._others(space)
         await self._cite(space)
         await self._keys(space)
 
@@ -244,6 +259,16 @@ class _Maker:
                 await self.make(space, f"POST /{name}s/delete", Call(body=target))
                 space.things.update({f"deleted_{key}": value for key, value in gone.items()})
             space.things.update(made)
+
+    async def _others(self, space: Space) -> None:
+        """One of everything else that can be created with ids and texts under known names."""
+        for route in self.routes.values():
+            noun = route.path.removesuffix("/create")
+            if route.method != "POST" or noun == route.path or noun in _MADE or route.body is None:
+                continue
+            with suppress(ConfigurationError):  # its seed says what to send, and its cells that nothing is there yet
+                call = Call(body=minimal(route.body, {**texts_of(space.word), **space.things}))
+                space.things.update(_ids(await self.make(space, route.name, call)))
 
     async def _require_field(self, space: Space) -> None:
         """Here, and nowhere else, items need a field: whoever sees this definition in another workspace makes none."""

@@ -1,0 +1,1 @@
+"""Notes: a slice of an application on the lane."""
