@@ -108,3 +108,33 @@ async def test_a_project_is_never_deleted_under_an_item_that_is_being_made(desk:
         )
         assert isinstance(made, InvalidInput) != isinstance(gone, Conflict), (made, gone)
     assert await desk.faults() == []
+
+
+async def test_projects_are_listed_page_by_page_the_last_changed_first(desk: Desk, other_desk: Desk) -> None:
+    await create(other_desk, "Theirs")
+    made = [await create(desk, f"Project {number}", status="active" if number % 2 else "draft") for number in range(7)]
+    await aim(desk, service.delete_project, made[3])
+    newest = await update(desk, made[0], title="Changed last")
+    expected = [newest.title, *(f"Project {number}" for number in (6, 5, 4, 2, 1))]
+    seen, cursor = list[str](), None
+    while True:
+        async with desk.database.transaction(desk.context) as tx:
+            page = await service.list_projects(tx, cursor=cursor, page_size=2)
+        seen += [project.title for project in page.data]
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert seen == expected
+    async with desk.database.transaction(desk.context) as tx:
+        active = await service.list_projects(tx, ["active"])
+    assert [project.title for project in active.data] == ["Project 5", "Project 1"]
+
+
+async def test_a_cursor_of_another_workspace_leads_nowhere(desk: Desk, other_desk: Desk) -> None:
+    for number in range(2):
+        await create(other_desk, f"Theirs {number}")
+    async with other_desk.database.transaction(other_desk.context) as tx:
+        cursor = (await service.list_projects(tx, page_size=1)).next_cursor
+    with pytest.raises(InvalidInput, match="the cursor is of another workspace"):
+        async with desk.database.transaction(desk.context) as tx:
+            await service.list_projects(tx, cursor=cursor)
