@@ -1,0 +1,1 @@
+"""Lists of items: what may be asked, the SQL that answers it, and the routes."""
