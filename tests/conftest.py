@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
@@ -53,9 +54,9 @@ def template(cluster: EmbeddedPostgres) -> Prepared:
     return prepare(cluster.url(), "template_lane", Access.generate())
 
 
-@pytest.fixture
-def urls(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
-    """A fresh database of this test's own, as the settings a user would have."""
+@contextmanager
+def clone(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
+    """A fresh database for the time of the block, as the settings a user would have."""
     name = f"t{uuid7().hex}"
     with psycopg.connect(cluster.url(), autocommit=True) as admin:
         admin.execute(f"CREATE DATABASE {name} TEMPLATE template_lane OWNER datalane_owner".encode())
@@ -67,6 +68,13 @@ def urls(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
     )
     with psycopg.connect(cluster.url(), autocommit=True) as admin:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def urls(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
+    """This test's own database."""
+    with clone(cluster, template) as prepared:
+        yield prepared
 
 
 @pytest.fixture

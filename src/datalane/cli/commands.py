@@ -26,6 +26,7 @@ HOMES = {
     "jobs": "datalane.cli.jobs",
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
+    "seed": "datalane.cli.seed",
     "audit": "datalane.cli.audit",
     "guard": "datalane.cli.guard",
     "contracts": "datalane.cli.contracts",
