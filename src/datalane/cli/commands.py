@@ -27,6 +27,7 @@ HOMES = {
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",
+    "explain": "datalane.cli.explain",
     "audit": "datalane.cli.audit",
     "guard": "datalane.cli.guard",
     "contracts": "datalane.cli.contracts",
