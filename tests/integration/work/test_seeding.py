@@ -10,11 +10,16 @@ import pytest
 from tests.conftest import clone
 
 from datalane.contracts.context import Context
+from datalane.contracts.registry import EVENTS
 from datalane.db.access import Prepared
 from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
+from datalane.engine.registration import register
 from datalane.errors import Conflict, InvalidInput
+from datalane.lane import Lane
 from datalane.settings import SessionSettings
+from datalane.work.items.schemas import Item, ItemChanges, ItemUpdate
+from datalane.work.items.service import update_items
 from datalane.work.seeding.fill import Seeded, seed_work
 from datalane.work.seeding.plan import ITEMS_EACH, MOST_ITEMS, MOST_WORKSPACES, Plan, words
 
@@ -146,6 +151,30 @@ async def test_the_items_are_of_all_kinds(database: Database) -> None:
     assert dfs is not None
     assert dfs["rare"] == 1
     assert dfs["common"] > 400
+
+
+async def test_the_product_reads_and_changes_what_the_seed_made(database: Database) -> None:
+    """The seed writes past the services, so they are asked whether it wrote what they would have."""
+    await register(database, {}, Lane().handlers.events, list(EVENTS))
+    seeded = await seed_work(database, Plan(300, 0), SESSIONS)
+    async with database.transaction(Context.system(seeded.workspace_id)) as tx:
+        rows = await tx.fetch("SELECT item_id, version FROM datalane.items WHERE deleted_at IS NULL")
+        changes = ItemChanges(title="Quite another title", tags=["new"], metadata={"team": "team new", "cost": None})
+        outcomes = await update_items(
+            tx, [ItemUpdate(item_id=row["item_id"], version=row["version"], changes=changes) for row in rows]
+        )
+        assert len(rows) > 280
+        assert all(isinstance(outcome, Item) for outcome in outcomes)
+        left = await tx.fetchrow("""
+            SELECT (SELECT count(*) FROM datalane.item_tags t WHERE t.tag <> 'new') AS tags,
+                   (SELECT sum(cardinality(tags)) FROM datalane.items WHERE deleted_at IS NOT NULL) AS deleted_tags,
+                   (SELECT count(*) FROM datalane.search_postings p JOIN datalane.items i ON i.item_id = p.entry_id
+                    WHERE i.deleted_at IS NULL) AS postings,
+                   (SELECT sum(entries) FROM datalane.search_totals) AS entries""")
+    assert left is not None
+    assert left["tags"] == (left["deleted_tags"] or 0)
+    assert left["postings"] == 3 * len(rows), "quite, anoth, titl"
+    assert left["entries"] == 300
 
 
 async def test_the_small_workspaces_have_their_items_and_see_no_others(database: Database, urls: Prepared) -> None:

@@ -63,9 +63,9 @@ WITH hashed AS MATERIALIZED (
             CASE WHEN area < 0.5 THEN 'area-' || floor(40 * (area * 2) ^ 3) END,
             CASE WHEN kind < 0.5 THEN 'kind-' || floor(12 * (kind * 2) ^ 2) END,
             CASE WHEN topic < 0.5 THEN 'topic-' || floor(500 * (topic * 2) ^ 3) END], NULL) AS tags,
-        CASE WHEN team < 0.8 THEN 'team ' || floor(30 * (team / 0.8) ^ 2) END AS team,
-        CASE WHEN cost < 0.7 THEN floor(1000000 * (cost / 0.7) ^ 3) / 100 END AS cost,
-        CASE WHEN due < 0.4 THEN (created_at AT TIME ZONE 'UTC')::date + floor(due * 500)::integer END AS due_on
+        CASE WHEN team < 0.7 THEN 'team ' || floor(30 * (team / 0.7) ^ 2) END AS team,
+        CASE WHEN cost < 0.5 THEN floor(1000000 * (cost / 0.5) ^ 3) / 100 END AS cost,
+        CASE WHEN due < 0.3 THEN (created_at AT TIME ZONE 'UTC')::date + floor(due * 600)::integer END AS due_on
     FROM drawn
 ), stored AS (
     INSERT INTO datalane.items (workspace_id, item_id, project_id, title, status, priority, assignee_id, tags, metadata,
@@ -90,16 +90,27 @@ WITH hashed AS MATERIALIZED (
     SELECT :workspace_id, :due_field::uuid, item_id, due_on::timestamp AT TIME ZONE 'UTC'
     FROM items WHERE due_on IS NOT NULL
 ), told AS (
-    SELECT item_id, 1 AS version, 'created' AS action, created_at AS at, c AS noise, maker_id FROM items
+    SELECT item_id, 1 AS version, 'created' AS action, 'created' AS summary, '[]'::jsonb AS changes, created_at AS at,
+        c AS noise, maker_id
+    FROM items
     UNION ALL
-    SELECT item_id, 2, last_action, updated_at, d, maker_id FROM items WHERE last_action IS NOT NULL
+    SELECT item_id, 2, last_action,
+        CASE last_action WHEN 'transitioned' THEN 'moved from active to archived' WHEN 'updated' THEN 'changed priority'
+            ELSE last_action END,
+        CASE last_action
+            WHEN 'transitioned' THEN '[{"field": "status", "before": "active", "after": "archived"}]'::jsonb
+            WHEN 'deleted' THEN '[{"field": "deleted", "before": false, "after": true}]'::jsonb
+            ELSE jsonb_build_array(jsonb_build_object('field', 'priority', 'before', (priority + 1) % 5, 'after', priority))
+            END,
+        updated_at, d, maker_id
+    FROM items WHERE last_action IS NOT NULL
 )
 INSERT INTO datalane.timeline (workspace_id, entry_id, entity_type, entity_id, entity_version, action, summary, changes,
     actor_id, correlation_id, occurred_at)
 SELECT :workspace_id,
     (lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '7' || lpad(to_hex(version), 3, '0')
      || '8' || lpad(to_hex(noise & 1152921504606846975), 15, '0'))::uuid,
-    'item', item_id, version, action, action || ' by the seed', '[]', maker_id, :correlation_id, at
+    'item', item_id, version, action, summary, changes, maker_id, :correlation_id, at
 FROM told;
 
 -- name: texts_of_slice(workspace_id, first, last, began, step)^
