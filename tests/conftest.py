@@ -17,6 +17,7 @@ from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Access, Prepared, prepare
+from datalane.identity.passwords import at_least_cost
 from datalane.kit.ids import uuid7
 
 FAST_AND_FORGETFUL = {
@@ -99,3 +100,10 @@ def context() -> Context:
 def other_context() -> Context:
     """A member of another workspace."""
     return a_context()
+
+
+@pytest.fixture(autouse=True)
+def quick_passwords() -> Iterator[None]:
+    """Hashing is as cheap as it may be in the tests' own process. A test about its cost has a fixture of this name."""
+    with at_least_cost():
+        yield

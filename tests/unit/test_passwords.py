@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import pytest
+
 from datalane.identity.passwords import at_least_cost, hash_password, verify_password
+
+
+@pytest.fixture
+def quick_passwords() -> None:
+    """None: hashes cost here what they cost."""
+
 
 USUAL, LEAST = "$argon2id$v=19$m=65536,t=3,p=4$", "$argon2id$v=19$m=64,t=1,p=1$"
 

@@ -44,8 +44,21 @@ def at_least_cost() -> Iterator[None]:
 
     For proofs on scratch databases, which make accounts of nobody's by the dozen.
     """
+    with _hashing_with(PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))):
+        yield
+
+
+@contextmanager
+def at_usual_cost() -> Iterator[None]:
+    """For the time of the block, within `at_least_cost`, hashes are as good as anywhere else."""
+    with _hashing_with(PasswordHash.recommended()):
+        yield
+
+
+@contextmanager
+def _hashing_with(hasher: PasswordHash) -> Iterator[None]:
     global _hasher
-    usual, _hasher = _hasher, PasswordHash((Argon2Hasher(time_cost=1, memory_cost=64, parallelism=1),))
+    usual, _hasher = _hasher, hasher
     _nobodys_hash.cache_clear()
     try:
         yield
