@@ -35,13 +35,14 @@ Handle = Callable[[Request], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a route needs. One without a permission is about the caller, in whatever workspace or none; a `late` one
-    opens its transaction itself, after its slow work."""
+    opens its transaction itself, after its slow work. `own_plans` as `Database.transaction`."""
 
     permission: Permission | None
     opens: bool = True
     writes: bool = False
     uploads: bool = False
     late: bool = False
+    own_plans: bool = False
 
 
 class HttpDoor:
@@ -57,8 +58,8 @@ class HttpDoor:
         self.account = _dependency(Access(None, opens=False))
         self.account_writer = _dependency(Access(None, writes=True))
 
-    def reader(self, permission: Permission) -> Any:
-        return _dependency(Access(permission))
+    def reader(self, permission: Permission, *, own_plans: bool = False) -> Any:
+        return _dependency(Access(permission, own_plans=own_plans))
 
     def writer(self, permission: Permission) -> Any:
         return _dependency(Access(permission, writes=True))
@@ -153,7 +154,7 @@ class DoorRoute(APIRoute):
             kept = self.lane.settings.limits.idempotency_window
             late = checked.scope[_GIVEN] = LateTransaction(self.lane.database, context, asked, kept)
             return await late.answer(lambda: handle(checked), secrets)
-        async with self.lane.database.transaction(context) as tx:
+        async with self.lane.database.transaction(context, own_plans=access.own_plans) as tx:
             checked.scope[_GIVEN] = tx if access.permission else replace(caller, transaction=tx)
             return await self._answer_once(tx, checked, asked, handle, secrets)
 

@@ -63,13 +63,14 @@ class Door(Protocol):
 
     `reader` and `writer` give the open `Transaction` with its context, `preparer` and `uploader` a `LateTransaction`
     (the body of an upload may be larger), `caller` the `Context` alone: open a transaction with `transaction(context)`.
-    `caller` is for reads: without the route's own transaction there is no idempotent answer.
+    `caller` is for reads: without the route's own transaction there is no idempotent answer. `own_plans` is for a
+    route whose statements need plans for their own parameters (`Transaction.state_own_plans`).
     """
 
     @property
     def settings(self) -> Settings: ...
 
-    def reader(self, permission: Permission) -> Any: ...
+    def reader(self, permission: Permission, *, own_plans: bool = False) -> Any: ...
 
     def writer(self, permission: Permission) -> Any: ...
 

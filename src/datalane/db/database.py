@@ -96,9 +96,14 @@ class Database:
         await self.wakeup.close()
         await self.pool.close()
 
-    def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
-        """The tenant door: `async with database.transaction(context) as tx`."""
-        return open_transaction(self.pool, self.roles, context, self.wakeup, self.limits, self._stated, self.cursors)
+    def transaction(self, context: Context, *, own_plans: bool = False) -> AbstractAsyncContextManager[Transaction]:
+        """The tenant door: `async with database.transaction(context) as tx`.
+
+        `own_plans` says in the opening round trip what `Transaction.state_own_plans` takes one of its own for.
+        """
+        return open_transaction(
+            self.pool, self.roles, context, self.wakeup, self.limits, self._stated, self.cursors, own_plans
+        )
 
     def sign_in_door(self) -> AbstractAsyncContextManager[Transaction]:
         """The door before a context exists: it calls the verbs of sign-in and sees no table."""

@@ -30,13 +30,20 @@ DEFAULT_LIMITS = Limits()
 AfterCommit = Callable[[], Awaitable[None] | None]
 
 
-class _StatedTrace:
-    """The trace that the database attaches to jobs, for all views of a transaction."""
+OWN_PLANS = ("plan_cache_mode = force_custom_plan", "jit = off")
+"""Settings for statements whose best plan depends on whose rows they read, and that take milliseconds: a plan for the
+average workspace walks through all of a large one, and compiling a plan takes longer than such a statement."""
 
-    __slots__ = ("traceparent",)
 
-    def __init__(self, traceparent: str | None) -> None:
+class _Stated:
+    """What the database was told beside the context, for all views of a transaction: the trace that it attaches to
+    jobs, and whether statements get `OWN_PLANS`."""
+
+    __slots__ = ("own_plans", "traceparent")
+
+    def __init__(self, traceparent: str | None, own_plans: bool) -> None:
         self.traceparent = traceparent
+        self.own_plans = own_plans
 
 
 class Transaction:
@@ -48,8 +55,8 @@ class Transaction:
         "_context",
         "_depth",
         "_make_context",
+        "_stated",
         "_task",
-        "_trace",
         "_wakeup",
         "connection",
         "cursors",
@@ -64,6 +71,7 @@ class Transaction:
         limits: Limits = DEFAULT_LIMITS,
         traceparent: str | None = None,
         cursors: Cursors = PROCESS_CURSORS,
+        own_plans: bool = False,
     ) -> None:
         self.connection = connection
         self.limits = limits
@@ -75,7 +83,7 @@ class Transaction:
         self._depth = 0
         self._closing = ""
         self._after_commit: list[AfterCommit] = []
-        self._trace = _StatedTrace(traceparent)
+        self._stated = _Stated(traceparent, own_plans)
 
     @property
     def context(self) -> Context:
@@ -113,7 +121,7 @@ class Transaction:
         view._depth = 0
         view._closing = ""
         view._after_commit = self._after_commit
-        view._trace = self._trace
+        view._stated = self._stated
         return view
 
     def belongs_to_current_task(self) -> bool:
@@ -156,9 +164,18 @@ class Transaction:
         of the trace, or when jobs of several traces share the transaction.
         """
         current = current_traceparent()
-        if current != self._trace.traceparent:
+        if current != self._stated.traceparent:
             await self.execute(_trace_statement(current))
-            self._trace.traceparent = current
+            self._stated.traceparent = current
+
+    async def state_own_plans(self) -> None:
+        """Statements from here on get plans for their own parameters.
+
+        A transaction that was opened so sends nothing; any other one pays a round trip, once.
+        """
+        if not self._stated.own_plans:
+            await self.execute(_local(OWN_PLANS).removeprefix("; "))
+            self._stated.own_plans = True
 
     async def execute(self, sql: str, *args: Any) -> str:
         with translated():
@@ -180,13 +197,14 @@ class Transaction:
     async def savepoint(self) -> AsyncIterator[Transaction]:
         """A nested unit: an error inside undoes only what happened inside, and is raised on."""
         self._depth += 1
-        name, queued, stated = f"datalane_{self._depth}", len(self._after_commit), self._trace.traceparent
+        name, queued = f"datalane_{self._depth}", len(self._after_commit)
+        traceparent, own_plans = self._stated.traceparent, self._stated.own_plans
         await self.connection.execute(f"SAVEPOINT {name}")
         try:
             yield self
         except BaseException:
             del self._after_commit[queued:]
-            self._trace.traceparent = stated
+            self._stated.traceparent, self._stated.own_plans = traceparent, own_plans
             await self.connection.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
             raise
         else:
@@ -233,10 +251,11 @@ async def open_transaction(
     limits: Limits = DEFAULT_LIMITS,
     stated: Sequence[str] = (),
     cursors: Cursors = PROCESS_CURSORS,
+    own_plans: bool = False,
 ) -> AsyncIterator[Transaction]:
     """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
 
-    `stated` are settings for the verbs (`stated_settings`).
+    `stated` are settings for the verbs (`stated_settings`); `own_plans` as `Database.transaction`.
 
     Raises `Conflict` when the surrounding transaction belongs to another workspace.
     """
@@ -250,8 +269,8 @@ async def open_transaction(
             yield inner
         return
     traceparent = current_traceparent()
-    opening = door_statements(context, roles, traceparent) + _local(stated)
-    async with _bracket(pool, opening, context, wakeup, limits, traceparent, cursors) as transaction:
+    opening = door_statements(context, roles, traceparent) + _local([*stated, *(OWN_PLANS if own_plans else ())])
+    async with _bracket(pool, opening, context, wakeup, limits, traceparent, cursors, own_plans) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -279,10 +298,11 @@ async def _bracket(
     limits: Limits = DEFAULT_LIMITS,
     traceparent: str | None = None,
     cursors: Cursors = PROCESS_CURSORS,
+    own_plans: bool = False,
 ) -> AsyncIterator[Transaction]:
     with translated():
         connection = await pool.acquire()
-    transaction = Transaction(connection, context, wakeup, limits, traceparent, cursors)
+    transaction = Transaction(connection, context, wakeup, limits, traceparent, cursors, own_plans)
     try:
         try:
             with stepping():

@@ -102,7 +102,7 @@ async def explain_shapes(
         items = await count_items(tx)
     for done, (name, composed) in enumerate(statements):
         told(done, len(statements))
-        async with database.transaction(context) as tx:
+        async with database.transaction(context, own_plans=True) as tx:
             explained.append(await _explain(tx, name, composed, runs))
     async with database.transaction(context) as tx:
         indexes = await _indexes(tx, explained)
