@@ -83,11 +83,13 @@ Judge = Callable[[Trial], Awaitable[str]]
 
 @dataclass
 class Examiner:
-    """Makes the cells of routes and judges answers. `usual` are the owner's answers with everything in place."""
+    """Makes the cells of routes and judges answers. `usual` are the owner's answers with everything in place; `refused`
+    are the places of routes that take no workspace there."""
 
     asker: Asker
     world: World
     usual: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    refused: set[tuple[str, Place]] = field(default_factory=set)
     _empty: dict[tuple[str, str, str, Layer], Answer] = field(default_factory=dict)
 
     def forget_empty(self) -> None:
@@ -211,7 +213,9 @@ class Examiner:
             seed = seeds_of(route)[0]
             answer = await self.asker.ask(route, route.put(seed.build(self.world, owner), place, there), owner.headers)
             usual = self.usual.get((route.name, seed.name))
-            if answer.status != 422 and usual is not None and answer.told != usual.told:
+            if answer.status == 422:
+                self.refused.add((route.name, place))
+            elif usual is not None and answer.told != usual.told:
                 return f"not the usual answer: {answer}, not {usual}"
             return self._spill(owner, answer)
 

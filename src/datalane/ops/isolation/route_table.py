@@ -215,4 +215,8 @@ def _ids(schema: Mapping[str, Any], steps: tuple[str, ...] = ()) -> Iterator[tup
 
 
 def _is_id(schema: Mapping[str, Any]) -> bool:
-    return any(shape.get("format") == "uuid" for shape in options(schema))
+    """An id, or a list of them."""
+    return any(
+        shape.get("format") == "uuid" or (isinstance(shape.get("items"), Mapping) and _is_id(shape["items"]))
+        for shape in options(schema)
+    )

@@ -250,10 +250,11 @@ class _Maker:
         await self._keys(space)
 
     async def _work(self, space: Space) -> None:
-        """Projects and items; those that stand in `things` are in their first version, and one of each is deleted."""
+        """Projects and items, two of each, and one that is deleted; those that stand in `things` are in their first
+        version."""
         for name in ("project", "item"):
             fields = {"title": f"A {name} of {space.word}"}
-            gone, made = [_ids(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(2)]
+            gone, _, made = [_ids(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(3)]
             if gone:
                 target = {f"{name}_id": gone[f"{name}_id"], "version": 1}
                 await self.make(space, f"POST /{name}s/delete", Call(body=target))
