@@ -10,7 +10,7 @@ costs what the first costs. The items are counted up to a bound; past it `filter
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,8 +18,8 @@ from uuid import UUID
 
 from datalane.settings import Limits
 from datalane.work.fields.definitions import Fields
-from datalane.work.query.indexed import FieldCondition, field_conditions
-from datalane.work.query.schemas import OPERATORS, Comparisons, ItemFilters, ItemQuery
+from datalane.work.query.indexed import field_conditions
+from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
 from datalane.work.query.words import text_statement
 
 COLUMNS = (
@@ -51,6 +51,10 @@ _PLAIN = {
     "updated_at": ("updated_at", "timestamptz"),
 }
 """Filters that are columns of the items, with column and type."""
+
+MOST_JOINS = 4
+"""Conditions on the narrow tables that the planner may begin from. Its time grows steeply with their number (fifty take
+it seconds), so that further ones only check what the first ones found."""
 
 Position = tuple[datetime | int, UUID]
 """The last row of a page: the value that it is sorted by, and its id."""
@@ -165,40 +169,39 @@ def _conditions(filters: ItemFilters, fields: Fields, workspace: str, values: Pa
         comparisons = getattr(filters, name)
         if comparisons is not None:
             yield from _compared(f"i.{column}", kind, comparisons, values)
-    if filters.tags is not None:
-        yield from _tagged(filters.tags.any, filters.tags.all, workspace, values)
-    if filters.metadata is not None:
-        for condition in field_conditions(filters.metadata, fields):
-            yield _in_field(condition, workspace, values)
+    for number, (table, condition) in enumerate(_narrow(filters, fields, values)):
+        check = "" if number < MOST_JOINS else " OFFSET 0"
+        yield (
+            f"EXISTS (SELECT FROM datalane.{table} n WHERE n.workspace_id = {workspace} AND n.item_id = i.item_id "
+            f"AND {condition}{check})"
+        )
 
 
-def _compared(column: str, kind: str, comparisons: Comparisons, values: Parameters) -> Iterator[str]:
-    for name, value in comparisons:
+def _compared(column: str, kind: str, asked: Iterable[tuple[str, Any]], values: Parameters) -> Iterator[str]:
+    for name, value in asked:
         if name == "in":
-            yield f"{column} = ANY ({values.add(value, f'{kind}[]')})"
+            yield _one_of(column, kind, value, values)
         elif value is None:
             yield f"{column} IS NULL"
         else:
             yield f"{column} {OPERATORS[name]} {values.add(value, kind)}"
 
 
-def _tagged(some: list[str] | None, each: list[str] | None, workspace: str, values: Parameters) -> Iterator[str]:
-    tagged = f"EXISTS (SELECT FROM datalane.item_tags t WHERE t.workspace_id = {workspace} AND t.item_id = i.item_id"
-    if some is not None and len(some) > 1:
-        yield f"{tagged} AND t.tag = ANY ({values.add(some, 'text[]')}))"
-    for tag in [*(some if some and len(some) == 1 else ()), *(each or ())]:
-        yield f"{tagged} AND t.tag = {values.add(tag, 'text')})"
+def _narrow(filters: ItemFilters, fields: Fields, values: Parameters) -> Iterator[tuple[str, str]]:
+    """Each narrow table `n` in which an item must have a row, and what must hold of the row."""
+    for name, tags in filters.tags or ():
+        if name == "any":
+            yield "item_tags", _one_of("n.tag", "text", tags, values)
+        else:
+            for tag in tags:
+                yield "item_tags", f"n.tag = {values.add(tag, 'text')}"
+    if filters.metadata is not None:
+        for field in field_conditions(filters.metadata, fields):
+            own = f"n.field_id = {values.add(field.field_id, 'uuid')}"
+            yield "item_fields", " AND ".join([own, *_compared(f"n.{field.column}", field.kind, field.asked, values)])
 
 
-def _in_field(condition: FieldCondition, workspace: str, values: Parameters) -> str:
-    field = values.add(condition.field_id, "uuid")
-    compared = " AND ".join(
-        f"f.{condition.column} = ANY ({values.add(value, f'{condition.kind}[]')})"
-        if name == "in"
-        else f"f.{condition.column} {OPERATORS[name]} {values.add(value, condition.kind)}"
-        for name, value in condition.comparisons
-    )
-    return (
-        f"EXISTS (SELECT FROM datalane.item_fields f WHERE f.workspace_id = {workspace} AND f.field_id = {field} "
-        f"AND f.item_id = i.item_id AND {compared})"
-    )
+def _one_of(column: str, kind: str, wanted: Sequence[Any], values: Parameters) -> str:
+    if len(wanted) == 1:
+        return f"{column} = {values.add(wanted[0], kind)}"
+    return f"{column} = ANY ({values.add(wanted, f'{kind}[]')})"

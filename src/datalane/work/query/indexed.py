@@ -24,12 +24,12 @@ _NAMED = 20
 
 @dataclass(frozen=True, slots=True)
 class FieldCondition:
-    """`comparisons` are names and values of one indexed field, in its `column` of the database's type `kind`."""
+    """What is asked of one indexed field: comparisons by name, with values as `column` (of type `kind`) has them."""
 
     field_id: UUID
     column: str
     kind: str
-    comparisons: Sequence[tuple[str, Any]]
+    asked: Sequence[tuple[str, Any]]
 
 
 def field_conditions(filters: Mapping[str, FieldFilter], fields: Fields) -> list[FieldCondition]:

@@ -116,16 +116,10 @@ class Comparisons(BaseModel):
         return said
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
-        """Name and value of each comparison, in the order of the schema; `in` of one value is `eq`."""
-        for name in type(self).model_fields:
+        """Name and value of each comparison, in the order of the schema."""
+        for name, info in type(self).model_fields.items():
             if name in self.model_fields_set:
-                value = getattr(self, name)
-                if name != "in_":
-                    yield name, value
-                elif len(value) == 1:
-                    yield "eq", value[0]
-                else:
-                    yield "in", value
+                yield info.alias or name, getattr(self, name)
 
 
 class StatusFilter(Comparisons):

@@ -1,0 +1,116 @@
+"""Lists of items: the page, how many there are, and where the list goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from datalane.db.transaction import Transaction
+from datalane.engine.search.keyword import MOST_TERMS
+from datalane.engine.search.language import search_language
+from datalane.errors import LimitExceeded
+from datalane.settings import Limits
+from datalane.work.fields.definitions import Fields, load_fields
+from datalane.work.items.schemas import Item
+from datalane.work.items.service import read_item
+from datalane.work.permissions import READ_ITEMS
+from datalane.work.query.compose import Composed, Order, Position, compose
+from datalane.work.query.faults import refused
+from datalane.work.query.schemas import ItemPage, ItemQuery, applied
+from datalane.work.texts import check_name
+
+_NO_FIELDS = Fields()
+
+
+async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = None) -> ItemPage:
+    """The page of `query`. `fields` spares loading the workspace's when the caller has them.
+
+    Raises `InvalidInput` for what cannot be asked, with an entry for each fault, and for a cursor that is not one of
+    this very query; `LimitExceeded` for a text or tag past the lane's limits.
+    """
+    READ_ITEMS.check(tx.context)
+    query, order = _within(query, tx.limits), Order.of(query.sort)
+    listing = _listing(query)
+    after = _position(tx.read_cursor(listing, query.cursor))
+    if query.filters.metadata is not None and fields is None:
+        fields = await load_fields(tx)
+    language = "" if query.filters.text is None else await search_language(tx)
+    composed = compose(query, fields or _NO_FIELDS, language, tx.workspace_id, tx.limits, after)
+    await tx.state_own_plans()
+    rows = await tx.fetch(composed.sql, *composed.args)
+    _check_words(rows[0]["text_terms"])
+    if rows[0]["has_renamed"] and fields is None:
+        fields = await load_fields(tx)
+    total, estimated = await _total(tx, composed, rows[0]["total_count"])
+    found = [row for row in rows if row["item_id"] is not None]
+    page = [read_item(row, fields or _NO_FIELDS) for row in found[: query.page_size]]
+    more = len(found) > query.page_size
+    return ItemPage(
+        data=page,
+        total_count=total,
+        total_count_estimated=estimated,
+        text_bounded=rows[0]["text_bounded"],
+        page_size=query.page_size,
+        next_cursor=_cursor(tx, listing, order, page[-1]) if more else None,
+        applied_filters=applied(query.filters),
+    )
+
+
+def _within(query: ItemQuery, limits: Limits) -> ItemQuery:
+    """`query` with the page size that it gets. Raises what is past the lane's limits."""
+    size = query.page_size if "page_size" in query.model_fields_set else min(query.page_size, limits.page_size)
+    if size > limits.page_size:
+        message = f"is at most {limits.page_size:,} (limits.page_size)"
+        raise refused([{"field": "page_size", "message": message, "code": "less_than_equal"}])
+    text = query.filters.text
+    if text is not None and len(text) > limits.query_characters:
+        raise LimitExceeded(
+            f"filters.text has {len(text):,} characters, the limit is {limits.query_characters:,} "
+            "(limits.query_characters)"
+        )
+    for name, tags in query.filters.tags or ():
+        for tag in tags:
+            check_name(tag, f"filters.tags.{name}", limits.tag_characters)
+    return query.model_copy(update={"page_size": size})
+
+
+def _listing(query: ItemQuery) -> str:
+    """The list that a cursor is of: these filters in this order."""
+    said = json.dumps([applied(query.filters), query.sort], sort_keys=True, ensure_ascii=False)
+    return f"items:{hashlib.sha256(said.encode()).hexdigest()[:32]}"
+
+
+def _cursor(tx: Transaction, listing: str, order: Order, last: Item) -> str:
+    reached = getattr(last, order.column)
+    return tx.make_cursor(listing, reached.isoformat() if isinstance(reached, datetime) else reached, str(last.item_id))
+
+
+def _position(place: tuple[Any, ...] | None) -> Position | None:
+    if place is None:
+        return None
+    reached, item_id = place
+    return (datetime.fromisoformat(reached) if isinstance(reached, str) else reached), UUID(item_id)
+
+
+def _check_words(terms: int | None) -> None:
+    """`terms` are the different words of the text, but for stop words; None without a text."""
+    if terms == 0:
+        message = "has no word to look for: blanks, marks and words as common as `the` are not looked for"
+        raise refused([{"field": "filters.text", "message": message, "code": "no_words"}])
+    if terms is not None and terms > MOST_TERMS:
+        message = f"has more than {MOST_TERMS} different words; look for fewer"
+        raise refused([{"field": "filters.text", "message": message, "code": "too_many_words"}])
+
+
+async def _total(tx: Transaction, composed: Composed, counted: int) -> tuple[int, bool]:
+    """The number of items, and whether it is an estimate: two digits of the planner's, no less than were counted."""
+    if composed.filter_sql is None or counted <= tx.limits.exact_count:
+        return counted, False
+    plan = await tx.fetchval(f"EXPLAIN (FORMAT JSON) {composed.filter_sql}", *composed.filter_args)
+    rows = int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+    step = 10 ** max(0, int(math.log10(max(rows, 1))) - 1)
+    return max(rows // step * step, counted), True
