@@ -1,0 +1,173 @@
+"""Every shape of the query API in turns with SQL written by hand, on the same rows with the same values.
+
+The SQL written by hand goes straight to the database as a login that no policy holds. Ours is the composed statement
+inside an open door, and the service with the door around it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+
+from bench.work.ground import Ground, opened
+from datalane.contracts.context import Context
+from datalane.db.database import Database, prepare_connection
+from datalane.engine.search.language import search_language
+from datalane.work.fields.definitions import Fields, load_fields, read_date
+from datalane.work.query.compose import COLUMNS, compose
+from datalane.work.query.service import list_items
+from datalane.work.query.shapes import Samples, Shape, shapes
+from datalane.work.samples import of_item, read_items
+
+_COUNTED = 10_001
+_ROWS = 26
+_WARM_UP = 5
+_LISTED = ", ".join(f"i.{column}" for column in COLUMNS)
+
+
+@dataclass
+class Times:
+    """Seconds of each run of one shape. `faults` are runs in which the two sides answered other rows."""
+
+    shape: str
+    hand: list[float] = field(default_factory=list)
+    composed: list[float] = field(default_factory=list)
+    service: list[float] = field(default_factory=list)
+    faults: int = 0
+    bounded: int = 0
+
+
+@dataclass(frozen=True)
+class HandWritten:
+    sql: str
+    names: tuple[str, ...]
+
+    def arguments(self, values: Mapping[str, Any]) -> list[Any]:
+        return [values[name] for name in self.names]
+
+
+def read_hand_written() -> dict[str, HandWritten]:
+    """The statements of ``shapes.sql`` by the name of their shape, with the names of their values in order."""
+    found = {}
+    for part in Path(__file__).with_suffix(".sql").read_text().split("-- shape: ")[1:]:
+        name, body = part.split("\n", 1)
+        names: list[str] = []
+
+        def number(match: re.Match[str], names: list[str] = names) -> str:
+            if match[1] not in names:
+                names.append(match[1])
+            return f"${names.index(match[1]) + 1}"
+
+        found[name] = HandWritten(re.sub(r"(?<!:):([a-z_]+)", number, page_of(body.strip())), tuple(names))
+    return found
+
+
+def page_of(body: str) -> str:
+    """A whole statement as it is; of `FROM … WHERE … ORDER BY …` the page and the count."""
+    if not body.startswith("FROM"):
+        return body.replace("{columns}", _LISTED)
+    source, order = body.rsplit("ORDER BY", 1)
+    count = f"SELECT count(*) FROM (SELECT {source} LIMIT {_COUNTED}) AS counted"
+    return f"SELECT {_LISTED}, ({count}) AS total_count {source} ORDER BY {order} LIMIT {_ROWS}"
+
+
+def values_of(samples: Samples, fields: Fields, ground: Ground) -> dict[str, Any]:
+    """What the statements name, from what the shapes look for."""
+    values: dict[str, Any] = {
+        "workspace_id": ground.workspace_id,
+        "project_id": samples.project_id,
+        "assignee_id": samples.assignee_id,
+        "created_by": samples.created_by,
+        "since": samples.since,
+        "until": samples.since + timedelta(days=7),
+        "tags": list(samples.tags),
+        "first_tag": samples.tags[0],
+        "second_tag": samples.tags[1],
+        "last_tag": samples.tags[-1],
+        "first_word": samples.words[0],
+        "second_word": samples.words[1],
+    }
+    for kind, (key, value) in samples.fields.items():
+        values[f"{kind}_field"] = fields.by_key[key].field_id
+        values[f"{kind}_value"] = read_date(value) if kind == "date" else float(value) if kind == "number" else value
+    return values
+
+
+async def time_shapes(ground: Ground, runs: int, only: Sequence[str] = ()) -> list[Times]:
+    """Each shape `runs` times on each side, with the values of another item in every run."""
+    written = read_hand_written()
+    plain = await asyncpg.connect(ground.plain_url)
+    await prepare_connection(plain)
+    try:
+        async with opened(ground.prepared, size=1) as database:
+            context = Context.system(ground.workspace_id)
+            async with database.transaction(context) as tx:
+                fields, rows, language = await load_fields(tx), await read_items(tx), await search_language(tx)
+            of_run = [of_item(n * 7, rows, fields) for n in range(runs + _WARM_UP)]
+            names = [shape.name for shape in shapes(of_run[0]) if not only or shape.name in only]
+            _require_all(names, written)
+            found = []
+            for name in names:
+                times = Times(name)
+                for run, samples in enumerate(of_run):
+                    [shape] = [each for each in shapes(samples) if each.name == name]
+                    turn = _Turn(database, plain, ground, fields, language)
+                    await turn.take(shape, written[name], samples, times, ours_first=run % 2 == 0)
+                    if run + 1 == _WARM_UP:
+                        times = Times(name)
+                found.append(times)
+                print(f"  {name}: {sum(times.hand) + sum(times.composed) + sum(times.service):.1f} s", file=sys.stderr)
+            return found
+    finally:
+        await plain.close()
+
+
+@dataclass(frozen=True)
+class _Turn:
+    database: Database
+    plain: asyncpg.Connection
+    ground: Ground
+    fields: Fields
+    language: str
+
+    async def take(self, shape: Shape, written: HandWritten, samples: Samples, times: Times, ours_first: bool) -> None:
+        arguments = written.arguments(values_of(samples, self.fields, self.ground))
+        context = Context.system(self.ground.workspace_id)
+        ours: list[Any] = []
+        if ours_first:
+            ours = await self._composed(shape, context, times)
+        began = time.perf_counter()
+        theirs = await self.plain.fetch(written.sql, *arguments)
+        times.hand.append(time.perf_counter() - began)
+        if not ours_first:
+            ours = await self._composed(shape, context, times)
+        began = time.perf_counter()
+        async with self.database.transaction(context, own_plans=True) as tx:
+            page = await list_items(tx, shape.query)
+        times.service.append(time.perf_counter() - began)
+        times.bounded += page.text_bounded
+        mine = [row["item_id"] for row in ours if row["item_id"] is not None]
+        if mine != [row["item_id"] for row in theirs] and not page.text_bounded:
+            times.faults += 1
+
+    async def _composed(self, shape: Shape, context: Context, times: Times) -> list[Any]:
+        composed = compose(shape.query, self.fields, self.language, context.workspace_id, self.database.limits)
+        async with self.database.transaction(context, own_plans=True) as tx:
+            began = time.perf_counter()
+            rows: list[Any] = await tx.connection.fetch(composed.sql, *composed.args)
+            times.composed.append(time.perf_counter() - began)
+        return rows
+
+
+def _require_all(names: Sequence[str], written: Mapping[str, HandWritten]) -> None:
+    missing = [name for name in names if name not in written]
+    if missing:
+        raise RuntimeError(f"shapes.sql has nothing for {', '.join(missing)}")
