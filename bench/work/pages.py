@@ -13,7 +13,8 @@ from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import Fields, load_fields
-from datalane.work.query.compose import Order, Position, compose
+from datalane.work.query.clauses import Order, Position
+from datalane.work.query.compose import compose
 from datalane.work.query.schemas import ItemQuery, read_query
 from datalane.work.samples import read_items, typical
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from datalane.settings import Limits
 from datalane.work.fields.definitions import Fields
+from datalane.work.query.clauses import Order, Parameters, Position
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
 from datalane.work.query.words import text_statement
@@ -40,7 +40,6 @@ COLUMNS = (
     "created_by_actor_id",
     "updated_by_actor_id",
 )
-_SORTED_BY = {"updated_at": "timestamptz", "created_at": "timestamptz", "priority": "smallint"}
 _PLAIN = {
     "status": ("status", "text"),
     "project_id": ("project_id", "uuid"),
@@ -56,28 +55,6 @@ MOST_JOINS = 4
 """Conditions on the narrow tables that the planner may begin from. Its time grows steeply with their number (fifty take
 it seconds), so that further ones only check what the first ones found."""
 
-Position = tuple[datetime | int, UUID]
-"""The last row of a page: the value that it is sorted by, and its id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    column: str
-    descending: bool
-
-    @classmethod
-    def of(cls, sort: str) -> Order:
-        return cls(sort.removeprefix("-"), sort.startswith("-"))
-
-    def by(self, table: str) -> str:
-        way = "DESC" if self.descending else "ASC"
-        return f"ORDER BY {table}.{self.column} {way}, {table}.item_id {way}"
-
-    def after(self, table: str, values: Parameters, position: Position) -> str:
-        than = "<" if self.descending else ">"
-        reached = f"{values.add(position[0], _SORTED_BY[self.column])}, {values.add(position[1], 'uuid')}"
-        return f"({table}.{self.column}, {table}.item_id) {than} ({reached})"
-
 
 @dataclass(frozen=True, slots=True)
 class Composed:
@@ -92,17 +69,6 @@ class Composed:
     args: tuple[Any, ...]
     filter_sql: str | None = None
     filter_args: tuple[Any, ...] = ()
-
-
-class Parameters:
-    """Values in the order of their numbers."""
-
-    def __init__(self) -> None:
-        self.values: list[Any] = []
-
-    def add(self, value: Any, kind: str) -> str:
-        self.values.append(value)
-        return f"${len(self.values)}::{kind}"
 
 
 def compose(

@@ -18,7 +18,8 @@ from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.items.schemas import Item
 from datalane.work.items.service import read_item
 from datalane.work.permissions import READ_ITEMS
-from datalane.work.query.compose import Composed, Order, Position, compose
+from datalane.work.query.clauses import Order, Position
+from datalane.work.query.compose import Composed, compose
 from datalane.work.query.faults import refused
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
 from datalane.work.texts import check_name

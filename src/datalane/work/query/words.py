@@ -9,13 +9,10 @@ as there are candidates and words, however many items there are.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import MOST_TERMS
-
-if TYPE_CHECKING:
-    from datalane.work.query.compose import Order, Parameters, Position
+from datalane.work.query.clauses import Order, Parameters, Position
 
 MOST_CANDIDATES = 10_000
 
