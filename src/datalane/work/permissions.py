@@ -4,6 +4,7 @@ from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 
 _FOUND_BY = ("item_tags", "item_fields")
+_READ_BY = (*_FOUND_BY, "search_postings", "field_definitions", "field_aliases")
 """What items are found by; a member who may change an item may replace it."""
 
 READ_PROJECTS = MATRIX.allow(Role.VIEWER, "project.read", needs=["datalane.projects:select"])
@@ -15,7 +16,7 @@ CHANGE_PROJECTS = MATRIX.allow(
 )
 
 READ_ITEMS = MATRIX.allow(
-    Role.VIEWER, "item.read", needs=["datalane.items:select", *(f"datalane.{table}:select" for table in _FOUND_BY)]
+    Role.VIEWER, "item.read", needs=["datalane.items:select", *(f"datalane.{table}:select" for table in _READ_BY)]
 )
 CREATE_ITEMS = MATRIX.allow(
     Role.MEMBER,
