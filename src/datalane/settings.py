@@ -71,7 +71,7 @@ class Limits(BaseModel):
     metadata_depth: Count = 8
     query_characters: Count = 8_000
     page_size: Count = 100
-    exact_count: Count = 10_000
+    exact_count: Count = 1_000
     batch: Count = 1_000
     chunks_per_document: Count = 50_000
     causation_depth: Count = 16
