@@ -16,6 +16,7 @@ from datalane.identity import permissions as identity_permissions
 from datalane.knowledge import permissions as knowledge_permissions
 from datalane.knowledge.runtime import Knowledge
 from datalane.work import permissions as work_permissions
+from datalane.work.fields import handlers as field_handlers
 
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter
@@ -35,3 +36,4 @@ def domain_routers(knowledge: Knowledge) -> list[MakeRouter]:
 def register_handlers(handlers: Handlers, database: Database, knowledge: Knowledge) -> None:
     """The handlers of the lane's own jobs."""
     knowledge.register(handlers, database)
+    field_handlers.register(handlers)

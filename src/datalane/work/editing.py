@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from datalane.errors import Conflict, DatalaneError, InvalidInput, NotFound, StaleVersion
@@ -21,6 +21,14 @@ T = TypeVar("T", bound=Thing)
 _BOOKKEEPING = frozenset({"version", "updated_at", "updated_by_actor_id", "created_at", "created_by_actor_id"})
 _TIMES = frozenset({"archived_at", "deleted_at"})
 _VERSION = "say which version you saw, as `version` or in an If-Match header; it is in every answer"
+
+
+class Versioned(Protocol):
+    """A model that counts its changes."""
+
+    version: int
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +63,30 @@ def decide(ask: Ask[T], current: T | None, changed: Sequence[str], name: str) ->
     """
     if current is None or (current.deleted_at is not None) != ask.of_deleted:
         raise NotFound(f"no such {name}" if not ask.of_deleted else f"no such deleted {name}")
-    if ask.seen is None:
-        raise InvalidInput(_VERSION, [{"field": "version", "message": _VERSION, "code": "missing_version"}])
-    if ask.seen > current.version:
-        raise Conflict(f"the {name} is at version {current.version}; nobody can have seen {ask.seen}")
-    if ask.seen < current.version:
+    if _was_seen(ask.seen, current.version, name) < current.version:
         _check_stale(ask, current, changed, name)
     after = ask.apply(current)
     return None if content(after) == content(current) else Edit(current, after, ask.action)
+
+
+def check_seen(seen: int | None, current: Versioned, name: str) -> None:
+    """That `seen` is the version of `current`, of which nothing is merged.
+
+    Raises `InvalidInput` without a version, `Conflict` for one that never was, `StaleVersion` with the current row.
+    """
+    if _was_seen(seen, current.version, name) < current.version:
+        raise StaleVersion(
+            f"the {name} was changed since version {seen}, and is at version {current.version}; read it again",
+            {"current": current.model_dump(mode="json")},
+        )
+
+
+def _was_seen(seen: int | None, version: int, name: str) -> int:
+    if seen is None:
+        raise InvalidInput(_VERSION, [{"field": "version", "message": _VERSION, "code": "missing_version"}])
+    if seen > version:
+        raise Conflict(f"the {name} is at version {version}; nobody can have seen {seen}")
+    return seen
 
 
 def _check_stale(ask: Ask[T], current: T, changed: Sequence[str], name: str) -> None:

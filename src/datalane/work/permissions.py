@@ -25,6 +25,7 @@ CREATE_ITEMS = MATRIX.allow(
         "datalane.items:insert",
         "datalane.timeline:insert",
         *(f"datalane.{table}:insert" for table in _FOUND_BY),
+        "datalane.item_fields:update",
     ],
 )
 CHANGE_ITEMS = MATRIX.allow(
@@ -34,6 +35,7 @@ CHANGE_ITEMS = MATRIX.allow(
         "datalane.items:update",
         "datalane.timeline:insert",
         *(f"datalane.{table}:{command}" for table in _FOUND_BY for command in ("insert", "delete")),
+        "datalane.item_fields:update",
     ],
 )
 

@@ -12,12 +12,13 @@ from pydantic import BaseModel
 from starlette.responses import Response
 
 from datalane.errors import InvalidInput, PreconditionFailed, StaleVersion
-from datalane.work.schemas import Thing
+from datalane.work.editing import Versioned
 
 IfMatch = Annotated[str | None, Header(description="the ETag of the version that you saw")]
 
 _TAG = re.compile(r'"([1-9][0-9]{0,17})"')
-T = TypeVar("T", bound=Thing)
+
+T = TypeVar("T", bound=Versioned)
 B = TypeVar("B", bound=BaseModel)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from datalane.contracts.http import Door
+from datalane.work.fields import routes as fields
 from datalane.work.items import routes as items
 from datalane.work.projects import routes as projects
 from datalane.work.query import routes as item_lists
@@ -12,6 +13,6 @@ from datalane.work.query import routes as item_lists
 
 def router(door: Door) -> APIRouter:
     routes = APIRouter()
-    for slice_ in (projects, item_lists, items):  # /items/list comes before /items/{item_id}
+    for slice_ in (projects, fields, item_lists, items):  # /items/list comes before /items/{item_id}
         routes.include_router(slice_.router(door))
     return routes

@@ -5,7 +5,7 @@ FULL JOIN (SELECT item_id, tag FROM datalane.item_tags WHERE workspace_id = app.
     ON a.item_id = b.item_id AND a.tag = b.tag
 WHERE a.item_id IS NULL OR b.item_id IS NULL;
 
--- The values of indexed fields are those in the metadata, under the key of now or one of before.
+-- The values of indexed fields are those in the metadata, under the key of now or one of before, if of the field's type.
 SELECT coalesce(a.item_id, b.item_id), a.field_id, a.value, b.value
 FROM (SELECT i.item_id, d.field_id,
              CASE d.type WHEN 'number' THEN jsonb_build_object('v', (m.value::text)::float8)
@@ -17,7 +17,12 @@ FROM (SELECT i.item_id, d.field_id,
           AND (d.key = m.key OR EXISTS (
               SELECT FROM datalane.field_aliases a
               WHERE a.workspace_id = d.workspace_id AND a.key = m.key AND a.field_id = d.field_id))
-          AND jsonb_typeof(m.value) = CASE d.type WHEN 'number' THEN 'number' WHEN 'boolean' THEN 'boolean' ELSE 'string' END
+          AND CASE d.type
+              WHEN 'number' THEN jsonb_typeof(m.value) = 'number' AND abs((m.value::text)::numeric) <= 9007199254740992
+              WHEN 'boolean' THEN jsonb_typeof(m.value) = 'boolean'
+              WHEN 'text' THEN jsonb_typeof(m.value) = 'string' AND length(m.value #>> '{}') <= 500
+              ELSE jsonb_typeof(m.value) = 'string' AND pg_input_is_valid(m.value #>> '{}', 'timestamptz')
+                  AND m.value #>> '{}' ~ '^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:\d\d))?$' END
       WHERE i.workspace_id = app.workspace_id()) a
 FULL JOIN (SELECT f.item_id, f.field_id,
                   CASE WHEN f.number_value IS NOT NULL THEN jsonb_build_object('v', f.number_value)
@@ -29,6 +34,25 @@ FULL JOIN (SELECT f.item_id, f.field_id,
            WHERE f.workspace_id = app.workspace_id()) b
     ON a.item_id = b.item_id AND a.field_id = b.field_id AND a.value = b.value
 WHERE a.item_id IS NULL OR b.item_id IS NULL;
+
+-- What is not indexed has no values in the index.
+SELECT f.field_id, f.item_id FROM datalane.item_fields f
+LEFT JOIN datalane.field_definitions d ON d.workspace_id = f.workspace_id AND d.field_id = f.field_id
+WHERE f.workspace_id = app.workspace_id() AND coalesce(d.index_state, 'none') = 'none';
+
+-- No key belongs to two fields, be it of now or of before.
+SELECT key, count(*) FROM (
+    SELECT key FROM datalane.field_definitions WHERE workspace_id = app.workspace_id()
+    UNION ALL
+    SELECT key FROM datalane.field_aliases WHERE workspace_id = app.workspace_id()) AS keys
+GROUP BY key HAVING count(*) > 1;
+
+-- An item has a field's value under one key.
+SELECT i.item_id, k.field_id FROM datalane.items i
+JOIN (SELECT field_id, key FROM datalane.field_definitions WHERE workspace_id = app.workspace_id()
+      UNION ALL
+      SELECT field_id, key FROM datalane.field_aliases WHERE workspace_id = app.workspace_id()) k ON i.metadata ? k.key
+WHERE i.workspace_id = app.workspace_id() GROUP BY i.item_id, k.field_id HAVING count(*) > 1;
 
 -- The words of an item are in its search entry, and no others.
 SELECT i.item_id FROM datalane.items i

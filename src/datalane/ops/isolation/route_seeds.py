@@ -12,7 +12,7 @@ from typing import Any, Literal
 from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
 from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal, options
-from datalane.ops.isolation.route_world import HOME, SHARED_FILE, Actor, World, texts_of
+from datalane.ops.isolation.route_world import HOME, NEEDED, SHARED_FILE, Actor, World, texts_of
 
 Build = Callable[[World, Actor], Call]
 
@@ -57,17 +57,19 @@ def _work(name: str) -> Mapping[str, Sequence[Seed]]:
     def of(world: World, **said: Any) -> Call:
         return Call(body={key: world.home.things[key], "version": 1, **said})
 
+    def new(world: World) -> dict[str, str]:
+        within = {"project_id": world.home.things["project_id"]} if name == "item" else {}
+        return {"title": f"Something of {HOME}", **within}
+
     return {
-        f"POST /{name}s/create": [Seed(lambda world, actor: Call(body={"title": f"Something of {HOME}"}))],
+        f"POST /{name}s/create": [Seed(lambda world, actor: Call(body=new(world)))],
         f"POST /{name}s/update": [Seed(lambda world, actor: of(world, changes={"title": f"Something else of {HOME}"}))],
         f"POST /{name}s/transition": [Seed(lambda world, actor: of(world, status="active"))],
         f"POST /{name}s/delete": [Seed(lambda world, actor: of(world))],
         f"POST /{name}s/restore": [
             Seed(lambda world, actor: Call(body={key: world.home.things[f"deleted_{key}"], "version": 2}))
         ],
-        f"POST /{name}s/bulk/create": [
-            Seed(lambda world, actor: Call(body={f"{name}s": [{"title": f"Something of {HOME}"}]}))
-        ],
+        f"POST /{name}s/bulk/create": [Seed(lambda world, actor: Call(body={f"{name}s": [new(world)]}))],
         f"POST /{name}s/bulk/update": [
             Seed(lambda world, actor: Call(body={f"{name}s": [of(world, changes={"priority": 1}).body]}))
         ],
@@ -77,9 +79,30 @@ def _work(name: str) -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _fields() -> Mapping[str, Sequence[Seed]]:
+    """Fields of items: the one that is there is in its first version. The other workspace has one that is `needed`, and
+    whoever sees it cannot define it here."""
+
+    def of(world: World, **said: Any) -> Call:
+        return Call(body={"field_id": world.home.things["field_id"], "version": 1, **said})
+
+    return {
+        "POST /items/fields/define": [
+            Seed(lambda world, actor: Call(body={"key": NEEDED, "type": "text", "indexed": True}))
+        ],
+        "POST /items/fields/change": [
+            Seed(lambda world, actor: of(world, changes={"required": True}), "required"),
+            Seed(lambda world, actor: of(world, changes={"indexed": False}), "not indexed"),
+        ],
+        "POST /items/fields/rename": [Seed(lambda world, actor: of(world, new_key="another_size"))],
+        "POST /items/fields/remove": [Seed(lambda world, actor: of(world))],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
     **_work("project"),
     **_work("item"),
+    **_fields(),
     "POST /auth/sign-up": [
         Seed(
             lambda world, actor: Call(

@@ -26,6 +26,8 @@ HOME, OTHER = "homeland", "elsewhere"
 """Words that stand in every text of the one workspace, and in none of the other's."""
 _MADE = frozenset({"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys"})
 """What can be created and is made by a method of its own, or needs no making."""
+NEEDED = "needed"
+"""A field of the one workspace alone."""
 SHARED_FILE = b"The same bytes in both workspaces."
 
 
@@ -250,8 +252,10 @@ class _Maker:
         await self._keys(space)
 
     async def _work(self, space: Space) -> None:
-        """Projects and items, two of each, and one that is deleted; those that stand in `things` are in their first
-        version."""
+        """A field; projects and items, two of each, and one that is deleted. Those that stand in `things` are in their
+        first version."""
+        field = {"key": f"{space.word}_size", "type": "text", "indexed": True}
+        space.things.update(_ids(await self.make(space, "POST /items/fields/define", Call(body=field))))
         for name in ("project", "item"):
             fields = {"title": f"A {name} of {space.word}"}
             gone, _, made = [_ids(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(3)]
@@ -276,8 +280,8 @@ class _Maker:
         await self.asker.ledger.connection.execute(
             "INSERT INTO datalane.field_definitions (workspace_id, field_id, key, type, required, created_at, "
             "updated_at, created_by_actor_id, updated_by_actor_id) VALUES "
-            "($1, gen_random_uuid(), 'needed', 'text', true, clock_timestamp(), clock_timestamp(), $2, $2)",
-            *(space.workspace_id, space.owner.user_id),
+            "($1, gen_random_uuid(), $3, 'text', true, clock_timestamp(), clock_timestamp(), $2, $2)",
+            *(space.workspace_id, space.owner.user_id, NEEDED),
         )
 
     async def invite(self, people: Mapping[str, Person]) -> dict[str, str]:

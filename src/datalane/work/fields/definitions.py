@@ -7,7 +7,7 @@ its value under the old one: `current` puts that right for whoever reads, and th
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -21,7 +21,7 @@ FieldType = Literal["text", "number", "boolean", "date"]
 INDEXED_CHARACTERS = 500
 """Most characters of a text in an indexed field."""
 _LARGEST = 2**53
-"""Whole numbers up to here are told apart by the database's number (IEEE 754 double)."""
+"""Whole numbers up to here are told apart by the database's number (IEEE 754 double), and larger ones are all whole."""
 
 _queries = load_queries(__file__)
 
@@ -56,7 +56,7 @@ class FieldDefinition:
             case "number":
                 if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                     raise ValueError("must be a number")
-                if isinstance(value, int) and abs(value) > _LARGEST:
+                if abs(value) > _LARGEST:
                     raise ValueError("must be a number from -2^53 to 2^53")
             case "boolean":
                 if not isinstance(value, bool):
@@ -99,6 +99,11 @@ class Fields:
         if not self.renamed:
             return dict(metadata)
         return {self.renamed[key].key if key in self.renamed else key: value for key, value in metadata.items()}
+
+    def current_name(self, name: str) -> str:
+        """The name of an item's field, `metadata.` and a key for those of metadata, with the key of now."""
+        place, dot, key = name.partition(".")
+        return f"{place}.{self.renamed[key].key}" if dot and key in self.renamed else name
 
     def check(self, metadata: Mapping[str, Any], given: Iterable[str] | None = None) -> None:
         """Whether `metadata` is as the definitions ask. `given` are the keys that the caller wrote; None means all.
@@ -145,8 +150,19 @@ class Fields:
 
 
 async def load_fields(tx: Transaction) -> Fields:
-    """The fields of the workspace, with their old keys."""
-    rows = await _queries.load_fields(tx.connection, workspace_id=tx.workspace_id)
+    """The fields of the workspace, with their old keys, for whoever reads."""
+    return _fields(await _queries.load_fields(tx.connection, workspace_id=tx.workspace_id))
+
+
+async def hold_fields(tx: Transaction) -> Fields:
+    """The same for whoever writes items: the fields stay as they are until the transaction ends.
+
+    It costs what `load_fields` does, and waits while somebody changes a field.
+    """
+    return _fields(await _queries.hold_fields(tx.connection))
+
+
+def _fields(rows: Sequence[Any]) -> Fields:
     definitions = {
         row["field_id"]: FieldDefinition(
             row["field_id"], row["key"], row["type"], row["required"], row["sensitive"], row["index_state"]

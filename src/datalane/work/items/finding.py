@@ -6,8 +6,6 @@ The edits of a request are written together; what stays the same is not touched.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any
 from uuid import UUID
 
 from datalane.db.named_queries import load_queries
@@ -16,6 +14,7 @@ from datalane.engine.search.index import Collection, add_entries, remove_entries
 from datalane.engine.search.language import search_language
 from datalane.work.editing import Edit
 from datalane.work.fields.definitions import Fields, IndexedValue
+from datalane.work.fields.index import Place, drop_values, put_values
 from datalane.work.items.schemas import Item
 
 _queries = load_queries(__file__)
@@ -50,27 +49,16 @@ async def _set_tags(tx: Transaction, edits: Sequence[Edit[Item]]) -> None:
 
 
 async def _set_fields(tx: Transaction, edits: Sequence[Edit[Item]], fields: Fields) -> None:
-    gone, come = list[tuple[UUID, UUID]](), list[dict[str, Any]]()
+    gone, come = list[Place](), dict[Place, IndexedValue]()
     for edit in edits:
         if edit.before is not None and edit.before.metadata == edit.after.metadata:
             continue
-        old = _indexed(edit.before, fields)
-        new = _indexed(edit.after, fields)
-        gone += [(field_id, edit.after.item_id) for field_id in old if new.get(field_id) != old[field_id]]
-        come += [
-            {"item_id": edit.after.item_id} | asdict(value)
-            for field_id, value in new.items()
-            if old.get(field_id) != value
-        ]
-    if gone:
-        await _queries.drop_field_values(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            field_ids=[field_id for field_id, _ in gone],
-            item_ids=[item_id for _, item_id in gone],
-        )
-    if come:
-        await _queries.add_field_values(tx.connection, workspace_id=tx.workspace_id, rows=come)
+        item_id = edit.after.item_id
+        old, new = _indexed(edit.before, fields), _indexed(edit.after, fields)
+        gone += [(field_id, item_id) for field_id in old.keys() - new.keys()]
+        come |= {(field_id, item_id): value for field_id, value in new.items() if old.get(field_id) != value}
+    await drop_values(tx, gone)
+    await put_values(tx, come)
 
 
 def _indexed(item: Item | None, fields: Fields) -> dict[UUID, IndexedValue]:

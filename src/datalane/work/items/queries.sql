@@ -55,16 +55,3 @@ ORDER BY t.tag, t.item_id;
 -- Tags that items have no more.
 DELETE FROM datalane.item_tags i USING unnest(:item_ids::uuid[], :tags::text[]) AS t (item_id, tag)
 WHERE i.workspace_id = :workspace_id AND i.tag = t.tag AND i.item_id = t.item_id;
-
--- name: add_field_values(workspace_id, rows)!
--- Values of indexed fields.
-INSERT INTO datalane.item_fields (workspace_id, field_id, item_id, text_value, number_value, date_value)
-SELECT :workspace_id, r.field_id, r.item_id, r.text, r.number, r.date
-FROM jsonb_to_recordset(:rows::jsonb) AS r (
-    field_id uuid, item_id uuid, text text, number double precision, date timestamptz)
-ORDER BY r.field_id, r.item_id;
-
--- name: drop_field_values(workspace_id, field_ids, item_ids)!
--- Values of indexed fields that items have no more, or have other ones of.
-DELETE FROM datalane.item_fields i USING unnest(:field_ids::uuid[], :item_ids::uuid[]) AS f (field_id, item_id)
-WHERE i.workspace_id = :workspace_id AND i.field_id = f.field_id AND i.item_id = f.item_id;

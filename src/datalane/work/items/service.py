@@ -19,7 +19,7 @@ from datalane.errors import DatalaneError, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
 from datalane.work.changes import differences
 from datalane.work.editing import Ask, Edit, content, decide_all, find_stale
-from datalane.work.fields.definitions import Fields, load_fields
+from datalane.work.fields.definitions import Fields, hold_fields, load_fields
 from datalane.work.items.edits import Rules, ask_delete, ask_restore, ask_transition, ask_update, new_item
 from datalane.work.items.finding import reindex
 from datalane.work.items.schemas import Item, ItemTarget, ItemTransition, ItemUpdate, NewItem
@@ -45,7 +45,7 @@ async def create_items(tx: Transaction, new: Sequence[NewItem], now: datetime | 
     """New items, each with its outcome, in order. Raises `LimitExceeded` for a batch that is too large."""
     CREATE_ITEMS.check(tx.context)
     _check_batch(tx, new)
-    rules = await _rules(tx, await load_fields(tx), now, new)
+    rules = await _rules(tx, await hold_fields(tx), now, new)
     return await _write(tx, [_create(each, rules) for each in new], rules)
 
 
@@ -100,13 +100,14 @@ async def _change(
 ) -> list[Outcome]:
     CHANGE_ITEMS.check(tx.context)
     _check_batch(tx, ids)
-    fields = await load_fields(tx)
+    fields = await hold_fields(tx)
     rows = await _queries.lock_items(tx.connection, workspace_id=tx.workspace_id, item_ids=ids)
     current = {row["item_id"]: read_item(row, fields) for row in rows}
     deleted = [item for item in current.values() if item.deleted_at is not None]
     rules = await _rules(tx, fields, now, [*referring, *deleted])
     asks = make_asks(rules)
-    changed = await list_changed_fields(tx, "item", find_stale(asks, current))
+    told = await list_changed_fields(tx, "item", find_stale(asks, current))
+    changed = {item_id: [fields.current_name(name) for name in names] for item_id, names in told.items()}
     return await _write(tx, decide_all(asks, current, changed, "item"), rules)
 
 

@@ -2,6 +2,7 @@ DROP TABLE datalane.shared_views;
 DROP TABLE datalane.personal_views;
 DROP TABLE datalane.timeline;
 DROP TABLE datalane.item_fields;
+DROP FUNCTION datalane.hold_fields();
 DROP TABLE datalane.field_aliases;
 DROP TABLE datalane.field_definitions;
 DROP TABLE datalane.item_tags;

@@ -132,7 +132,8 @@ CREATE POLICY app_reindex ON datalane.item_tags FOR DELETE TO datalane_app
 -- Fields of metadata --------------------------------------------------------------------------------------------
 
 -- What a workspace says of a field of its items' metadata. A field that is not defined here holds anything and filters
--- nothing. `index_state` is building while a job goes through the items that were there before.
+-- nothing. `index_state` is building while jobs go through the items that were there before: those of `index_build`, so
+-- that what is left of an earlier building changes nothing.
 CREATE TABLE datalane.field_definitions (
     workspace_id uuid NOT NULL,
     field_id uuid NOT NULL,
@@ -142,13 +143,15 @@ CREATE TABLE datalane.field_definitions (
     sensitive boolean NOT NULL DEFAULT false,
     index_state text NOT NULL DEFAULT 'none'
         CONSTRAINT index_state_is_known CHECK (index_state IN ('none', 'building', 'ready')),
+    index_build uuid,
     version bigint NOT NULL DEFAULT 1 CONSTRAINT versions_count_from_one CHECK (version >= 1),
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     created_by_actor_id uuid NOT NULL,
     updated_by_actor_id uuid NOT NULL,
     PRIMARY KEY (workspace_id, field_id),
-    CONSTRAINT one_field_per_key UNIQUE (workspace_id, key)
+    CONSTRAINT one_field_per_key UNIQUE (workspace_id, key),
+    CONSTRAINT a_building_has_an_id CHECK ((index_state = 'building') = (index_build IS NOT NULL))
 );
 SELECT app.protect('datalane.field_definitions', 'managed');
 
@@ -161,6 +164,23 @@ CREATE TABLE datalane.field_aliases (
     FOREIGN KEY (workspace_id, field_id) REFERENCES datalane.field_definitions (workspace_id, field_id) ON DELETE CASCADE
 );
 SELECT app.protect('datalane.field_aliases', 'managed');
+
+-- The fields, each with the keys it had before, as they are and stay until the transaction ends: whoever changes one
+-- waits for an exclusive lock on the same key. Every statement in here sees what was committed before it began, and so
+-- the second one sees what whoever held the lock has changed; one statement with both would not.
+CREATE FUNCTION datalane.hold_fields()
+RETURNS TABLE (field_id uuid, key text, type text, required boolean, sensitive boolean, index_state text, old_keys text[])
+LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(app.workspace_id()::text, 2));
+    RETURN QUERY
+        SELECT d.field_id, d.key, d.type, d.required, d.sensitive, d.index_state,
+               ARRAY(SELECT a.key FROM datalane.field_aliases a
+                     WHERE a.workspace_id = app.workspace_id() AND a.field_id = d.field_id ORDER BY a.key)
+        FROM datalane.field_definitions d WHERE d.workspace_id = app.workspace_id() ORDER BY d.key;
+END $$;
+REVOKE ALL ON FUNCTION datalane.hold_fields() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION datalane.hold_fields() TO datalane_app;
 
 -- Values of indexed fields. Text and boolean values are text.
 CREATE TABLE datalane.item_fields (
