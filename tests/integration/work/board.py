@@ -137,8 +137,9 @@ async def lay(database: Database, workspace_id: UUID, users: Sequence[UUID], pro
 async def define(tx: Transaction, key: str, kind: str, state: str, *old_keys: str) -> None:
     field_id = uuid7()
     await tx.execute(
-        "INSERT INTO datalane.field_definitions (workspace_id, field_id, key, type, index_state, created_at, "
-        "updated_at, created_by_actor_id, updated_by_actor_id) VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $7)",
+        "INSERT INTO datalane.field_definitions (workspace_id, field_id, key, type, index_state, index_build, "
+        "created_at, updated_at, created_by_actor_id, updated_by_actor_id) "
+        "VALUES ($1, $2, $3, $4, $5, $8, $6, $6, $7, $7)",
         tx.workspace_id,
         field_id,
         key,
@@ -146,6 +147,7 @@ async def define(tx: Transaction, key: str, kind: str, state: str, *old_keys: st
         state,
         DAY,
         tx.context.actor_id,
+        uuid7() if state == "building" else None,
     )
     for old in old_keys:
         await tx.execute(
