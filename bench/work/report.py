@@ -27,6 +27,7 @@ class Line:
     """One shape. Milliseconds as p50 and p95; `ratio` is composed to hand-written at p95, `ratio_p50` at the median."""
 
     shape: str
+    plans: str
     hand: tuple[float, float]
     composed: tuple[float, float]
     service: tuple[float, float]
@@ -50,6 +51,7 @@ def summarise(times: Times) -> Line:
     ratio = composed[1] / hand[1]
     return Line(
         times.shape,
+        times.plans,
         hand,
         composed,
         service,

@@ -7,6 +7,7 @@ inside an open door, and the service with the door around it.
 from __future__ import annotations
 
 import re
+import statistics
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -30,14 +31,24 @@ from datalane.work.samples import of_item, read_items
 _COUNTED = 10_001
 _ROWS = 26
 _WARM_UP = 5
+_TRIALS = 8
+"""Runs by which a plan is chosen: the server itself may change to a general plan after five."""
+_PLANS = {
+    "auto": "RESET ALL",
+    "own": "RESET ALL; SET plan_cache_mode = force_custom_plan; SET jit = off",
+    "own, cheap pages": "RESET ALL; SET plan_cache_mode = force_custom_plan; SET jit = off; SET random_page_cost = 1.1",
+}
+"""How whoever writes SQL by hand may have it planned; each shape gets what is fastest for it."""
 _LISTED = ", ".join(f"i.{column}" for column in COLUMNS)
 
 
 @dataclass
 class Times:
-    """Seconds of each run of one shape. `faults` are runs in which the two sides answered other rows."""
+    """Seconds of each run of one shape. `plans` is how the SQL written by hand was planned, `faults` are runs in which
+    the two sides answered other rows."""
 
     shape: str
+    plans: str = ""
     hand: list[float] = field(default_factory=list)
     composed: list[float] = field(default_factory=list)
     service: list[float] = field(default_factory=list)
@@ -116,18 +127,35 @@ async def time_shapes(ground: Ground, runs: int, only: Sequence[str] = ()) -> li
             _require_all(names, written)
             found = []
             for name in names:
-                times = Times(name)
+                plans = await _fastest_plans(plain, written[name], [values_of(s, fields, ground) for s in of_run])
+                times = Times(name, plans)
                 for run, samples in enumerate(of_run):
                     [shape] = [each for each in shapes(samples) if each.name == name]
                     turn = _Turn(database, plain, ground, fields, language)
                     await turn.take(shape, written[name], samples, times, ours_first=run % 2 == 0)
                     if run + 1 == _WARM_UP:
-                        times = Times(name)
+                        times = Times(name, plans)
                 found.append(times)
                 print(f"  {name}: {sum(times.hand) + sum(times.composed) + sum(times.service):.1f} s", file=sys.stderr)
             return found
     finally:
         await plain.close()
+
+
+async def _fastest_plans(plain: asyncpg.Connection, written: HandWritten, values: Sequence[Mapping[str, Any]]) -> str:
+    """The setting of plans with the lowest median of the last runs; the connection is left with it."""
+    medians: dict[str, float] = {}
+    for name, setting in _PLANS.items():
+        await plain.execute(f"{setting}; DISCARD PLANS")
+        seconds = []
+        for each in values[:_TRIALS]:
+            began = time.perf_counter()
+            await plain.fetch(written.sql, *written.arguments(each))
+            seconds.append(time.perf_counter() - began)
+        medians[name] = statistics.median(seconds[_TRIALS // 2 :])
+    best = min(medians, key=lambda name: medians[name])
+    await plain.execute(_PLANS[best])
+    return best
 
 
 @dataclass(frozen=True)
