@@ -21,6 +21,7 @@ import asyncpg
 from bench.work.ground import Ground, opened
 from datalane.contracts.context import Context
 from datalane.db.database import Database, prepare_connection
+from datalane.db.transaction import DEFAULT_LIMITS
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import Fields, load_fields, read_date
 from datalane.work.query.compose import COLUMNS, compose
@@ -28,7 +29,7 @@ from datalane.work.query.service import list_items
 from datalane.work.query.shapes import Samples, Shape, shapes
 from datalane.work.samples import of_item, read_items
 
-_COUNTED = 10_001
+_COUNTED = DEFAULT_LIMITS.exact_count + 1
 _ROWS = 26
 _WARM_UP = 5
 _TRIALS = 8

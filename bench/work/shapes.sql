@@ -1,6 +1,6 @@
 -- The shapes of the query API as somebody writes them by hand who knows the tables. Of a short one `page_of` makes the
--- statement: a page of 26 rows (the last one says that there are more), and a count that stops after 10,001. A long one
--- is the whole statement. `{columns}` are those of an item `i`.
+-- statement: a page of 26 rows (the last one says that there are more), and a count that stops where ours does. A long
+-- one is the whole statement. `{columns}` are those of an item `i`.
 
 -- shape: sort -updated_at
 FROM datalane.items i WHERE i.workspace_id = :workspace_id AND i.deleted_at IS NULL
