@@ -11,6 +11,7 @@ import orjson
 
 from datalane.contracts.context import Context
 from datalane.db.faults import stepping, translated
+from datalane.db.listening import Listening
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
 from datalane.db.roles import Roles
 from datalane.db.stated import stated_settings
@@ -50,6 +51,7 @@ class Database:
         self.cursors = cursors
         self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
+        self.listening = Listening(self.direct_connection, max(1, pool.get_max_size() // 4))
 
     @classmethod
     async def connect(
@@ -93,6 +95,7 @@ class Database:
         return database
 
     async def close(self) -> None:
+        await self.listening.close()
         await self.wakeup.close()
         await self.pool.close()
 

@@ -12,6 +12,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ import asyncpg
 from datalane.contracts.context import Context, Role
 from datalane.db.faults import stepping, translate, translated
 from datalane.db.roles import Roles
-from datalane.db.wakeup import Wakeup
+from datalane.db.wakeup import CHANGES, Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.tracing import current_traceparent
@@ -157,6 +158,11 @@ class Transaction:
         if self._wakeup is not None and self._wakeup.wake not in self._after_commit:
             self._after_commit.append(self._wakeup.wake)
 
+    def wake_streams(self) -> None:
+        """Tell who follows this workspace, after the commit, that something it tells was written."""
+        if self._wakeup is not None:
+            self._after_commit.append(partial(self._wakeup.notify, CHANGES, str(self.workspace_id)))
+
     def close_with(self, statement: str) -> None:
         """Send `statement` in the same round trip as the COMMIT; if it fails, everything rolls back.
 
@@ -227,6 +233,12 @@ class Transaction:
 
 
 _open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
+
+
+def inside_transaction() -> bool:
+    """Whether the current task has a transaction open."""
+    outer = _open.get()
+    return outer is not None and outer.belongs_to_current_task()
 
 
 def door_statements(context: Context, roles: Roles, traceparent: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Waking idle workers: NOTIFY after the commit, on a connection of its own, coalesced.
+"""Waking who waits, workers and streams: NOTIFY after the commit, on a connection of its own, coalesced.
 
 Not inside the transaction, since every commit with a pending notification takes a lock of the whole instance. A lost
 notification costs a poll interval, nothing else.
@@ -12,6 +12,11 @@ from collections.abc import Awaitable, Callable
 import asyncpg
 
 CHANNEL = "datalane_jobs"
+"""Workers listen here: there is work. Without a payload."""
+CHANGES = "datalane_changes"
+"""Processes with streams listen here: something that streams tell was written. The payload is the workspace's id."""
+
+_SEND = "SELECT pg_notify(told.channel, told.payload) FROM unnest($1::text[], $2::text[]) AS told (channel, payload)"
 
 
 class Wakeup:
@@ -19,7 +24,7 @@ class Wakeup:
         self._connect = connect
         self._connection: asyncpg.Connection | None = None
         self._sending: asyncio.Task[None] | None = None
-        self._again = False
+        self._waiting: dict[tuple[str, str], None] = {}
 
     @property
     def sending(self) -> asyncio.Task[None] | None:
@@ -27,22 +32,24 @@ class Wakeup:
         return self._sending
 
     def wake(self) -> None:
-        """Send soon. Calls while one is under way become one more."""
+        """Wake workers."""
+        self.notify(CHANNEL)
+
+    def notify(self, channel: str, payload: str = "") -> None:
+        """Send soon. Calls of the same words while others are under way become one more."""
+        self._waiting[channel, payload] = None
         if self._sending is None or self._sending.done():
             self._sending = asyncio.create_task(self._send())
-        else:
-            self._again = True
 
     async def _send(self) -> None:
         try:
-            while True:
-                self._again = False
+            while self._waiting:
+                told, self._waiting = list(self._waiting), {}
                 if self._connection is None or self._connection.is_closed():
                     self._connection = await self._connect()
-                await self._connection.execute(f"NOTIFY {CHANNEL}")
-                if not self._again:
-                    return
-        except Exception:  # workers poll as well; the next wake connects anew
+                await self._connection.execute(_SEND, *map(list, zip(*told, strict=True)))
+        except Exception:  # who waits looks by itself as well; the next call connects anew
+            self._waiting.clear()
             await self._drop()
 
     async def _drop(self) -> None:
