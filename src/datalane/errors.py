@@ -15,6 +15,7 @@
     ├── IdempotencyMismatch     422  the same key came with another body
     ├── LimitExceeded           413  a limit of the lane; the message names it
     ├── RateLimited             429  try again after `retry_after` seconds
+    ├── Busy                    503  no room now; try again after `retry_after` seconds
     ├── DatabaseUnavailable     503  the database cannot be reached or refuses work
     ├── IssuerUnavailable       503  the keys of an issuer of ID tokens cannot be fetched
     │   └── DatabaseRefused     503  it refuses the login, or knows no such database: waiting does not help
@@ -113,6 +114,15 @@ class LimitExceeded(DatalaneError):
 class RateLimited(DatalaneError):
     code = "rate_limited"
     status = 429
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class Busy(DatalaneError):
+    code = "busy"
+    status = 503
 
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)

@@ -197,6 +197,9 @@ class ApiSettings(BaseModel):
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
     root_path: str = ""
     trusted_proxies: str = ""
+    live_streams: Count = 200
+    live_streams_per_workspace: Count = 50
+    live_heartbeat: Duration = timedelta(seconds=15)
 
     @field_validator("trusted_proxies")
     @classmethod

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ import psycopg
 import pytest
 from tests.acceptance.running_lane import RunningLane, answers, environment, eventually, gone, remove
 
+from datalane.cli.http_server import DRAIN_SECONDS
 from datalane.db.access import Prepared
 from datalane.db.migrate import downgrade
 from datalane.db.revision import applied_revision, newest_revision
@@ -174,6 +176,23 @@ def test_ctrl_c_stops_everything_cleanly_and_the_demos_sign_in_stays(
     again = start(home, "--demo").event("ready")
     assert again["sign_in"] == ready["sign_in"]
     assert signs_in(again)
+
+
+def test_ctrl_c_ends_open_streams_at_once(home: Path, start: Callable[..., RunningLane]) -> None:
+    running = start(home)
+    url = running.event("ready")["url"]
+    account = {"email": "a@example.com", "password": "a long pass phrase", "name": "A"}
+    token = httpx.post(f"{url}/auth/sign-up", json=account, timeout=20).raise_for_status().json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    with httpx.stream("GET", f"{url}/timeline/live", headers=headers, timeout=20) as stream:
+        said = stream.iter_lines()
+        assert next(said).startswith("retry: ")
+        asked = time.monotonic()
+        running.signal(signal.SIGINT)
+        assert [line for line in said if line][-2:] == ["event: end", 'data: {"reason": "shutdown"}']
+        assert time.monotonic() - asked < DRAIN_SECONDS / 2
+    running.event("stopped")
+    assert running.wait() == 0
 
 
 def test_ctrl_c_before_it_is_ready_is_a_clean_stop_too(home: Path, start: Callable[..., RunningLane]) -> None:

@@ -26,7 +26,7 @@ def create_app(
     """The HTTP API of a lane, which need not be open before the first request comes.
 
     `domains` make routers of an application's own, with the same door. `door` makes the door of all routes; the
-    isolation proof has one that it can break.
+    isolation proof has one that it can break. `app.state.streams.stop()` ends the streams before the server stops.
     """
     app = FastAPI(
         title="Datalane",
@@ -38,7 +38,9 @@ def create_app(
     )
     app.include_router(health.router(lane))
     app.include_router(metrics_routes.router(lane.settings.telemetry))
-    for router in routers(door(lane), domains):
+    opened = door(lane)
+    app.state.streams = opened.streams
+    for router in routers(opened, domains):
         app.include_router(router)
     docs_page.install(app)
     openapi.install(app)

@@ -31,14 +31,14 @@ class Caller:
     transaction: Transaction | None = None
 
 
-async def authenticate_request(database: Database, request: Request) -> Caller:
-    """Who sent this request, in which workspace.
+async def authenticate_request(database: Database, request: Request, *, counted: bool = True) -> Caller:
+    """Who sent this request, in which workspace. Without `counted` it is no further attempt of who was let in before.
 
     Raises `Unauthenticated`, `InvalidInput` for a malformed `X-Workspace-Id`, and `NotFound` for a workspace that does
     not exist or is not the caller's.
     """
     try:
-        with authentication() as attempt:
+        with authentication(counted=counted) as attempt:
             token = bearer_token(request)
             attempt.method = "api_key" if parse_api_key(token) else "session"
             identity = await authenticate(database, token, _wanted_workspace(request))

@@ -22,6 +22,7 @@ from datalane.api.idempotency import KeyedRequest, idempotency_key, keep, recall
 from datalane.api.lanes import OpenLane
 from datalane.api.late import LateTransaction
 from datalane.api.limits import meter_of
+from datalane.api.streams import LiveCaller, Streams
 from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
@@ -35,13 +36,16 @@ Handle = Callable[[Request], Awaitable[Response]]
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a route needs. One without a permission is about the caller, in whatever workspace or none; a `late` one
-    opens its transaction itself, after its slow work. `own_plans` as `Database.transaction`."""
+    opens its transaction itself, after its slow work; a `live` one has an answer that goes on, and is asked
+    `again` while it does. `own_plans` as `Database.transaction`."""
 
     permission: Permission | None
     opens: bool = True
     writes: bool = False
     uploads: bool = False
     late: bool = False
+    live: bool = False
+    again: bool = False
     own_plans: bool = False
 
 
@@ -55,6 +59,7 @@ class HttpDoor:
 
     def __init__(self, lane: OpenLane) -> None:
         self.lane = lane
+        self.streams = Streams(lane.settings.api)
         self.account = _dependency(Access(None, opens=False))
         self.account_writer = _dependency(Access(None, writes=True))
 
@@ -73,12 +78,15 @@ class HttpDoor:
     def caller(self, permission: Permission) -> Any:
         return _dependency(Access(permission, opens=False))
 
+    def watcher(self, permission: Permission) -> Any:
+        return _dependency(Access(permission, opens=False, live=True))
+
     @property
     def settings(self) -> Settings:
         return self.lane.settings
 
     def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
-        route_class = type("DoorRoute", (self.route_class,), {"lane": self.lane})
+        route_class = type("DoorRoute", (self.route_class,), {"lane": self.lane, "streams": self.streams})
         return APIRouter(prefix=prefix, tags=list(tags), route_class=route_class)
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
@@ -97,6 +105,7 @@ class DoorRoute(APIRoute):
     """A route that goes through the door when its handler asks for one of the door's dependencies."""
 
     lane: ClassVar[OpenLane]
+    streams: ClassVar[Streams]
 
     @property
     def access(self) -> Access | None:
@@ -145,6 +154,9 @@ class DoorRoute(APIRoute):
         if access.uploads:
             meter_of(checked.scope).allow(self.lane.settings.limits.upload, "upload")
         asked = await self._read(checked, access)
+        if access.live and context is not None:
+            checked.scope[_GIVEN] = self._watcher(checked, access, context)
+            return await handle(checked)
         if not access.opens:
             checked.scope[_GIVEN] = context if access.permission else caller
             return await handle(checked)
@@ -160,8 +172,14 @@ class DoorRoute(APIRoute):
 
     async def admit(self, request: CheckedRequest, access: Access) -> tuple[Caller, Context | None]:
         """Who asks, and where they act. Raises what keeps a request out."""
-        caller = await authenticate_request(self.lane.database, request)
+        caller = await authenticate_request(self.lane.database, request, counted=not access.again)
         return caller, context_in_workspace(caller, access.permission) if access.permission else caller.context
+
+    def _watcher(self, request: CheckedRequest, access: Access, context: Context) -> LiveCaller:
+        async def admit() -> Context | None:
+            return (await self.admit(request, replace(access, again=True)))[1]
+
+        return LiveCaller(context, self.lane.database, self.streams, admit)
 
     async def _read(self, request: CheckedRequest, access: Access) -> KeyedRequest | None:
         """Read the body, and what identifies the request when it carries a key."""

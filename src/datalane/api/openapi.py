@@ -46,9 +46,9 @@ _REASONS = {
     412: "the version of If-Match is stale; the answer has the current row",
     413: "a limit of the lane, which the answer names",
     422: "the request is not valid",
-    429: "too many attempts; try again after Retry-After seconds",
+    429: "too many attempts, or open streams; try again after Retry-After seconds",
     500: "something failed inside",
-    503: "the database does not answer",
+    503: "the database does not answer, or a stream finds no room",
     507: "the lane's disk is full",
 }
 """What a problem with each status means."""

@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from datalane.api.denials import log_denial
 from datalane.errors import (
+    Busy,
     Conflict,
     DatabaseUnavailable,
     DatalaneError,
@@ -69,7 +70,7 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 def log_failure(error: Exception) -> None:
     """A database that is away is no news to whoever reads tracebacks: one line says it. The rest is told whole."""
-    if isinstance(error, DatabaseUnavailable | IssuerUnavailable):
+    if isinstance(error, DatabaseUnavailable | IssuerUnavailable | Busy):
         log.warning(error.code, error=str(error))
     else:
         log.error("request_failed", exc_info=error)
@@ -113,6 +114,8 @@ def _known(error: DatalaneError) -> Problem:
         detail, headers = "the database does not answer; try again", {"Retry-After": "5"}
     elif isinstance(error, IssuerUnavailable):
         headers = {"Retry-After": "30"}
+    elif isinstance(error, Busy):
+        headers = _retry_after(error)
     elif error.status == HTTPStatus.INSUFFICIENT_STORAGE:
         detail = "the lane's disk is full; nothing was stored"
     elif error.status >= 500:
@@ -122,9 +125,13 @@ def _known(error: DatalaneError) -> Problem:
     elif isinstance(error, Unauthenticated):
         headers = {"WWW-Authenticate": "Bearer"}
     elif isinstance(error, RateLimited):
-        headers = {"Retry-After": str(max(1, round(error.retry_after)))}
+        headers = _retry_after(error)
     told = error.told if isinstance(error, StaleVersion) else {}
     return Problem(error.status, error.code, detail, getattr(error, "errors", []), headers, told)
+
+
+def _retry_after(error: RateLimited | Busy) -> dict[str, str]:
+    return {"Retry-After": str(max(1, round(error.retry_after)))}
 
 
 def _http(error: HTTPException) -> Problem:

@@ -13,7 +13,7 @@ from datalane.api.metrics import count_request
 from datalane.api.problems import answer, log_failure, problem_of
 from datalane.api.route_names import route_of
 from datalane.errors import InvalidInput
-from datalane.kit import tracing
+from datalane.kit import sse, tracing
 from datalane.kit.ids import new_correlation_id
 from datalane.kit.logs import bind_context, clear_context, get_logger
 
@@ -21,17 +21,22 @@ HEADER = b"x-correlation-id"
 TRACEPARENT = b"traceparent"
 _TOKEN = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _CLIENT_CLOSED_REQUEST = 499
+_STREAM = sse.MEDIA_TYPE.encode()
 
 log = get_logger("datalane.api")
 
 
 @dataclass(slots=True)
 class Trace:
-    """What is known about the request under way; `status` is None until the answer begins."""
+    """What is known about the request under way; `status` is None until the answer begins.
+
+    `measured` is set by an answer that goes on: its measure is the time until it begins.
+    """
 
     correlation_id: str
     began: float
     status: int | None = None
+    measured: bool = False
 
 
 def trace_of(scope: Scope) -> Trace:
@@ -73,6 +78,11 @@ class TraceMiddleware:
         async def send_traced(message: Message) -> None:
             if message["type"] == "http.response.start":
                 trace.status = message["status"]
+                if _goes_on(message):
+                    trace.measured = True
+                    count_request(
+                        scope["method"], route_of(scope), message["status"], time.perf_counter() - trace.began
+                    )
                 message["headers"] = [*message.get("headers", ()), *headers]
             await send(message)
 
@@ -95,6 +105,10 @@ class TraceMiddleware:
         await answer(problem, Request(scope, receive))(scope, receive, send)
 
 
+def _goes_on(start: Message) -> bool:
+    return any(name == b"content-type" and value.startswith(_STREAM) for name, value in start.get("headers", ()))
+
+
 def _traceparent(scope: Scope) -> str | None:
     given = [value for name, value in scope["headers"] if name == TRACEPARENT]
     return tracing.read_traceparent(given[0].decode("latin-1")) if len(given) == 1 else None
@@ -104,7 +118,8 @@ def _tell(scope: Scope, trace: Trace, span: tracing.Span) -> None:
     """The request's one line, its measure and its span."""
     seconds, route, status = time.perf_counter() - trace.began, route_of(scope), trace.status or _CLIENT_CLOSED_REQUEST
     log.info("request", method=scope["method"], route=route, status=status, duration_ms=round(seconds * 1000, 2))
-    count_request(scope["method"], route, status, seconds)
+    if not trace.measured:
+        count_request(scope["method"], route, status, seconds)
     span.rename(f"{scope['method']} {route}")
     span.tell(
         {

@@ -6,15 +6,15 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import uvicorn
 import uvicorn.lifespan.on  # uvicorn itself loads these two when it begins to serve, which somebody waits for
 import uvicorn.protocols.http.auto
+from fastapi import FastAPI
 
 from datalane.settings import ApiSettings
 
-_DRAIN_SECONDS = 10
+DRAIN_SECONDS = 10
 _KEEP_ALIVE_SECONDS = 30
 
 
@@ -35,9 +35,11 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: Any, listener: socket.socket, api: ApiSettings, stop: asyncio.Event, ready: Callable[[], None]
+    app: FastAPI, listener: socket.socket, api: ApiSettings, stop: asyncio.Event, ready: Callable[[], None]
 ) -> None:
     """Serve `app` until `stop` is set, then let the requests under way end, for at most ten seconds.
+
+    Streams, which have no end of their own, are ended first.
 
     The client's address is that of the connection, unless a trusted proxy says whom it speaks for.
     """
@@ -51,12 +53,13 @@ async def serve(
         access_log=False,
         server_header=False,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=_DRAIN_SECONDS,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = _Server(config, ready)
 
     async def end() -> None:
         await stop.wait()
+        app.state.streams.stop()
         server.should_exit = True
 
     ending = asyncio.create_task(end())

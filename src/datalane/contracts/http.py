@@ -20,11 +20,12 @@ public; the route table test holds the list of those.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from fastapi import APIRouter
+from starlette.responses import Response
 
 from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
@@ -58,13 +59,44 @@ class LateTransaction(Protocol):
         ...
 
 
+class Watcher(Protocol):
+    """A caller whose answer goes on long after the door: what they may is asked again while it does.
+
+    async def pieces():
+        while True:
+            async with watcher.database.transaction(await watcher.check()) as tx:
+                ...
+            yield sse.event("entry", …)
+
+    return watcher.stream(pieces())
+    """
+
+    @property
+    def context(self) -> Context: ...
+
+    @property
+    def database(self) -> Any:
+        """The lane's `Database`."""
+        ...
+
+    async def check(self) -> Context:
+        """The context as it is now. Raises what ends the stream: the credential or membership ended, the role fell."""
+        ...
+
+    def stream(self, pieces: AsyncGenerator[bytes, None]) -> Response:
+        """Server-sent events, each piece whole blocks of `datalane.kit.sse`. The next piece is asked for when the
+        client took the one before. What `check` raises is told as an event `end` with its code."""
+        ...
+
+
 class Door(Protocol):
     """Dependencies for route parameters, each for one line of the role matrix.
 
     `reader` and `writer` give the open `Transaction` with its context, `preparer` and `uploader` a `LateTransaction`
     (the body of an upload may be larger), `caller` the `Context` alone: open a transaction with `transaction(context)`.
     `caller` is for reads: without the route's own transaction there is no idempotent answer. `own_plans` is for a
-    route whose statements need plans for their own parameters (`Transaction.state_own_plans`).
+    route whose statements need plans for their own parameters (`Transaction.state_own_plans`). `watcher` gives a
+    `Watcher`.
     """
 
     @property
@@ -79,6 +111,8 @@ class Door(Protocol):
     def uploader(self, permission: Permission) -> Any: ...
 
     def caller(self, permission: Permission) -> Any: ...
+
+    def watcher(self, permission: Permission) -> Any: ...
 
     def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
         """A router whose routes go through the door."""

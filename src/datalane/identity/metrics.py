@@ -32,15 +32,17 @@ class Attempt:
 
 
 @contextmanager
-def authentication(method: Method = "none") -> Iterator[Attempt]:
-    """Count what is done inside as one attempt."""
+def authentication(method: Method = "none", *, counted: bool = True) -> Iterator[Attempt]:
+    """Count what is done inside as one attempt, when it is `counted`."""
     attempt = Attempt(method)
     try:
         yield attempt
     except DatalaneError as error:
-        AUTHENTICATIONS.labels(attempt.method, error.code).inc()
+        if counted:
+            AUTHENTICATIONS.labels(attempt.method, error.code).inc()
         raise
-    AUTHENTICATIONS.labels(attempt.method, "success").inc()
+    if counted:
+        AUTHENTICATIONS.labels(attempt.method, "success").inc()
 
 
 def count_membership_change(tx: Transaction, change: str) -> None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from typing import Any
 from uuid import UUID
 
 from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, publish_batch
 from datalane.work.changes import Change, name_fields
+from datalane.work.timeline.schemas import EntityType
 from datalane.work.timeline.service import NewEntry, add_entries
 
-Entity = Literal["project", "item"]
 _NAMED = 6
 """Most fields that a summary names."""
 
@@ -22,7 +22,7 @@ _NAMED = 6
 class Mutation:
     """What happened to a thing, which is at `version` now. `said` is added to the event's payload."""
 
-    entity: Entity
+    entity: EntityType
     entity_id: UUID
     version: int
     action: str

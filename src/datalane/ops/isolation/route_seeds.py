@@ -12,7 +12,7 @@ from typing import Any, Literal
 from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
 from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal, options
-from datalane.ops.isolation.route_world import HOME, NEEDED, SHARED_FILE, Actor, World, texts_of
+from datalane.ops.isolation.route_world import HOME, NEEDED, SHARED_FILE, UNENDING, Actor, World, texts_of
 
 Build = Callable[[World, Actor], Call]
 
@@ -79,6 +79,15 @@ def _work(name: str) -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _timeline(**said: str) -> Sequence[Seed]:
+    """That of the workspace, and that of one thing."""
+
+    def of_thing(world: World, actor: Actor) -> Call:
+        return Call(query={**said, "entity_type": "item", "entity_id": world.home.things["item_id"]})
+
+    return [Seed(lambda world, actor: Call(query=said)), Seed(of_thing, "of one thing")]
+
+
 def _fields() -> Mapping[str, Sequence[Seed]]:
     """Fields of items: the one that is there is in its first version. The other workspace has one that is `needed`, and
     whoever sees it cannot define it here."""
@@ -102,6 +111,8 @@ def _fields() -> Mapping[str, Sequence[Seed]]:
 SEEDS: Mapping[str, Sequence[Seed]] = {
     **_work("project"),
     **_work("item"),
+    "GET /timeline/list": _timeline(),
+    "GET /timeline/live": _timeline(after="beginning", **UNENDING["GET /timeline/live"]),
     **_fields(),
     "POST /auth/sign-up": [
         Seed(

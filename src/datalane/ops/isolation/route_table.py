@@ -11,6 +11,8 @@ from typing import Any
 from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
 
+CURSORS = frozenset({"cursor", "after"})
+"""What parameters are called that say where a list or a stream goes on."""
 FORM = "multipart/form-data"
 JSON = "application/json"
 _DEEPEST = 8
@@ -45,7 +47,7 @@ class Place:
 
     @property
     def is_cursor(self) -> bool:
-        return self.name == "cursor"
+        return self.name in CURSORS
 
     def __str__(self) -> str:
         return f"{self.where} {'.'.join(self.steps).replace('.[]', '[]')}"
@@ -104,7 +106,7 @@ class Route:
         found = [
             Place(Where(one["in"]), (one["name"],))
             for one in self.parameters
-            if one["name"] == "cursor" or _is_id(one.get("schema", {}))
+            if one["name"] in CURSORS or _is_id(one.get("schema", {}))
         ]
         slipped = [Place(Where.QUERY, ("workspace_id",), declared=False)]
         for where, schema in ((Where.FORM, self.form), (Where.BODY, self.body)):

@@ -24,6 +24,8 @@ from datalane.settings import Settings
 MEMBER_ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN)
 HOME, OTHER = "homeland", "elsewhere"
 """Words that stand in every text of the one workspace, and in none of the other's."""
+UNENDING: Mapping[str, Mapping[str, str]] = {"GET /timeline/live": {"wait": "0"}}
+"""Routes whose answer goes on, and what makes it end."""
 _MADE = frozenset({"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys"})
 """What can be created and is made by a method of its own, or needs no making."""
 NEEDED = "needed"
@@ -324,12 +326,14 @@ class _Maker:
         )
 
     async def page(self, space: Space) -> None:
-        """The cursor after the first row of every list."""
+        """The cursor after the first row of every list, and where every stream has come."""
         for route in self.routes.values():
             if route.access is not Access.PUBLIC and any(place.is_cursor for place in route.places()):
-                found = await self.make(space, route.name, Call(query={"page_size": "1"}))
-                if found.get("next_cursor"):
-                    space.cursors[route.name] = found["next_cursor"]
+                asked = Call(query={"page_size": "1", **UNENDING.get(route.name, {})})
+                answer = await self.asker.send(route, asked, space.owner.headers(space.workspace_id))
+                found = _following(route.name, answer)
+                if found is not None:
+                    space.cursors[route.name] = found
 
     async def expired_session(self, space: Space) -> str:
         """A token of a session of the owner's that has expired."""
@@ -364,6 +368,16 @@ def _bearer(token: str) -> dict[str, str]:
 def _ids(made: Mapping[str, Any] | None) -> dict[str, str]:
     """The ids in an answer, by name."""
     return {name: value for name, value in (made or {}).items() if name.endswith("_id") and isinstance(value, str)}
+
+
+def _following(route: str, answer: Answer) -> str | None:
+    """The cursor of a page, or the id of a stream's last event."""
+    if route not in UNENDING:
+        found: str | None = _made(route, answer).get("next_cursor")
+        return found
+    if not answer.worked:
+        _made(route, answer)
+    return answer.text.rpartition("\nid: ")[2].partition("\n")[0]
 
 
 def _made(route: str, answer: Answer) -> Any:
