@@ -70,6 +70,7 @@ class Limits(BaseModel):
     metadata: Bytes = 64 * KIB
     metadata_depth: Count = 8
     fields: Count = 100
+    views: Count = 200
     query_characters: Count = 8_000
     page_size: Count = 100
     exact_count: Count = 1_000

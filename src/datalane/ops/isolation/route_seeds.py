@@ -108,7 +108,32 @@ def _fields() -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _views() -> Mapping[str, Sequence[Seed]]:
+    """Everybody changes a view of their own, and all the shared one; both are in their first version. Whoever sees the
+    other workspace finds the name in use."""
+
+    def new(world: World, actor: Actor) -> Call:
+        return Call(body={"name": NEEDED, "query": {"filters": {"status": "active"}}})
+
+    def of(view_id: str, **said: Any) -> Call:
+        return Call(body={"view_id": view_id, "version": 1, **said})
+
+    def own(world: World, actor: Actor) -> str:
+        return world.views.get(actor.name) or world.home.things["own_view_id"]
+
+    renamed = {"changes": {"name": NEEDED}}
+    return {
+        "POST /items/views/create": [Seed(new)],
+        "POST /items/views/update": [Seed(lambda world, actor: of(own(world, actor), **renamed))],
+        "POST /items/views/delete": [Seed(lambda world, actor: of(own(world, actor)))],
+        "POST /items/views/shared/create": [Seed(new)],
+        "POST /items/views/shared/update": [Seed(lambda world, actor: of(world.home.things["view_id"], **renamed))],
+        "POST /items/views/shared/delete": [Seed(lambda world, actor: of(world.home.things["view_id"]))],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
+    **_views(),
     **_work("project"),
     **_work("item"),
     "GET /timeline/list": _timeline(),

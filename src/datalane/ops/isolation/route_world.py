@@ -26,10 +26,12 @@ HOME, OTHER = "homeland", "elsewhere"
 """Words that stand in every text of the one workspace, and in none of the other's."""
 UNENDING: Mapping[str, Mapping[str, str]] = {"GET /timeline/live": {"wait": "0"}}
 """Routes whose answer goes on, and what makes it end."""
-_MADE = frozenset({"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys"})
+_MADE = frozenset(
+    {"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys", "/items/views", "/items/views/shared"}
+)
 """What can be created and is made by a method of its own, or needs no making."""
 NEEDED = "needed"
-"""A field of the one workspace alone."""
+"""What a field and views of the one workspace alone are called."""
 SHARED_FILE = b"The same bytes in both workspaces."
 
 
@@ -90,6 +92,8 @@ class World:
     app_role: str
     invites: dict[str, str] = field(default_factory=dict)
     """Tokens of invites to a third workspace, by the address they are to."""
+    views: dict[str, str] = field(default_factory=dict)
+    """Ids of views that belong to the roles alone, by the actor's name."""
     relations: frozenset[str] = frozenset()
     """Tables and views whose rows belong to workspaces."""
 
@@ -146,9 +150,14 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
         await maker.page(space)
+    for actor in world.roles():
+        world.views[actor.name] = await maker.own_view(f"A view of {HOME} for {actor.name}", actor.headers)
     world.invites = await maker.invite(people)
     for space in (home, other):
         space.ids = await maker.ids(space) | set(space.things.values())
+    # After the ids: whom these views belong to is nobody of the workspace that they are in.
+    await maker.view_of_outsider(other, home.owner, other.things.get("view_id", ""))
+    world.views["owner of another workspace"] = await maker.view_of_outsider(home, other.owner, str(uuid4()))
     world.relations = await asker.ledger.relations()
     await asker.ledger.keep()
     return world
@@ -247,6 +256,7 @@ class _Maker:
         offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
         things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
         await self._work(space)
+        await self._views(space)
         if space.word == OTHER:
             await self._require_field(space)
         await self._others(space)
@@ -266,6 +276,33 @@ class _Maker:
                 await self.make(space, f"POST /{name}s/delete", Call(body=target))
                 space.things.update({f"deleted_{key}": value for key, value in gone.items()})
             space.things.update(made)
+
+    async def _views(self, space: Space) -> None:
+        """One that is shared, as `view_id`, and one of the owner's own; the one of the other workspace is `NEEDED`."""
+        name = NEEDED if space.word == OTHER else f"A view of {space.word}"
+        shared = await self.make(space, "POST /items/views/shared/create", Call(body={"name": name, "query": {}}))
+        space.things.update(_ids(shared))
+        headers = space.owner.headers(space.workspace_id)
+        space.things["own_view_id"] = await self.own_view(f"A view of {space.word} for its maker", headers)
+
+    async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
+        """The id of a view that only one sees; none where there are no views."""
+        route = self.routes.get("POST /items/views/create")
+        if route is None:
+            return ""
+        call = Call(body={"name": name, "query": {}})
+        return str(_made(route.name, await self.asker.send(route, call, headers))["view_id"])
+
+    async def view_of_outsider(self, space: Space, person: Person, view_id: str) -> str:
+        """A view that somebody who is in another workspace has of their own in this one: who sees their own in all
+        workspaces finds it, and who is let in by mistake."""
+        if view_id and "view_id" in space.things:
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.personal_views (workspace_id, view_id, actor_id, name, query, created_at, "
+                "updated_at) VALUES ($1, $2, $3, $4, '{}', clock_timestamp(), clock_timestamp())",
+                *(space.workspace_id, UUID(view_id), person.user_id, NEEDED),
+            )
+        return view_id
 
     async def _others(self, space: Space) -> None:
         """One of everything else that can be created with ids and texts under known names."""

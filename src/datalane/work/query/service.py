@@ -21,6 +21,7 @@ from datalane.work.permissions import READ_ITEMS
 from datalane.work.query.clauses import Order, Position
 from datalane.work.query.compose import Composed, compose
 from datalane.work.query.faults import refused
+from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
 from datalane.work.texts import check_name
 
@@ -59,6 +60,13 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
         next_cursor=_cursor(tx, listing, order, page[-1]) if more else None,
         applied_filters=applied(query.filters),
     )
+
+
+def check_query(query: ItemQuery, fields: Fields, limits: Limits) -> None:
+    """That `query` may be asked by these fields. Raises as `list_items`; words are looked at when it is asked."""
+    _within(query, limits)
+    if query.filters.metadata is not None:
+        field_conditions(query.filters.metadata, fields)
 
 
 def _within(query: ItemQuery, limits: Limits) -> ItemQuery:

@@ -1,0 +1,66 @@
+"""Routes of saved views. Each has one permission, so what is shared has routes of its own."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter, Query
+from starlette.responses import Response
+
+from datalane.contracts.authorization import Permission
+from datalane.contracts.http import Door
+from datalane.db.transaction import Transaction
+from datalane.work.permissions import KEEP_VIEWS, READ_VIEWS, SHARE_VIEWS, UNSHARE_VIEWS
+from datalane.work.preconditions import IfMatch, precondition, seen, tagged
+from datalane.work.views import service
+from datalane.work.views.schemas import NewView, View, ViewPage, ViewTarget, ViewUpdate
+
+
+def router(door: Door) -> APIRouter:
+    routes = door.router(prefix="/items/views", tags=["views"])
+    most = door.settings.limits.page_size
+    size = Query(min(25, most), ge=1, le=most)
+
+    @routes.get("/list")
+    async def list_views(
+        page_size: int = size, cursor: str | None = None, tx: Transaction = door.reader(READ_VIEWS)
+    ) -> ViewPage:
+        """One's own views and the shared ones, by name. `cursor` is the `next_cursor` of the page before."""
+        return await service.list_views(tx, cursor, page_size)
+
+    _add_commands(routes, door, "", False, KEEP_VIEWS, KEEP_VIEWS)
+    _add_commands(routes, door, "/shared", True, SHARE_VIEWS, UNSHARE_VIEWS)
+
+    @routes.get("/{view_id}")
+    async def get_view(view_id: UUID, response: Response, tx: Transaction = door.reader(READ_VIEWS)) -> View:
+        """One of one's own views or of the shared ones, and whether it can be run as it is."""
+        return tagged(await service.get_view(tx, view_id), response)
+
+    return routes
+
+
+def _add_commands(
+    routes: APIRouter, door: Door, under: str, shared: bool, saving: Permission, deleting: Permission
+) -> None:
+    kind = "shared" if shared else "own"
+
+    @routes.post(f"{under}/create", status_code=201, name=f"create_{kind}_view")
+    async def create(body: NewView, response: Response, tx: Transaction = door.writer(saving)) -> View:
+        """Save a query of items under a name."""
+        return tagged(await service.create_view(tx, body, shared=shared), response)
+
+    @routes.post(f"{under}/update", name=f"update_{kind}_view")
+    async def update(
+        body: ViewUpdate, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(saving)
+    ) -> View:
+        """Change the name or the query of the version that you saw."""
+        with precondition(if_match):
+            return tagged(await service.update_view(tx, seen(body, if_match), shared=shared), response)
+
+    @routes.post(f"{under}/delete", name=f"delete_{kind}_view")
+    async def delete(
+        body: ViewTarget, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(deleting)
+    ) -> View:
+        """Take a view away."""
+        with precondition(if_match):
+            return tagged(await service.delete_view(tx, seen(body, if_match), shared=shared), response)
