@@ -47,12 +47,27 @@ async def test_a_view_is_saved_read_changed_and_deleted(client: httpx.AsyncClien
     assert (await client.get(path, headers=ada.headers)).status_code == 404
 
 
+async def test_a_view_lists_what_it_asks_for_page_by_page(client: httpx.AsyncClient, ada: Person) -> None:
+    for number in range(5):
+        said = {"title": f"Item {number}", "priority": number, "status": "active" if number else "draft"}
+        assert (await post(client, ada, "/items/create", said)).status_code == 201
+    path = f"/items/views/{(await make(client, ada))['view_id']}/items"
+    first = (await client.get(path, params={"page_size": 3}, headers=ada.headers)).json()
+    rest = (await client.get(path, params={"cursor": first["next_cursor"]}, headers=ada.headers)).json()
+    assert [item["title"] for item in (*first["data"], *rest["data"])] == [f"Item {number}" for number in (4, 3, 2, 1)]
+    assert (first["total_count"], rest["next_cursor"]) == (4, None)
+    asked = await client.get(f"/items/views/{uuid7()}/items", headers=ada.headers)
+    assert (asked.status_code, asked.json()["code"]) == (404, "not_found")
+
+
 async def test_a_broken_view_says_what_is_wrong_and_is_mended(client: httpx.AsyncClient, ada: Person) -> None:
     field = {"key": "cost", "type": "number", "indexed": True}
     assert (await post(client, ada, "/items/fields/define", field)).status_code == 201
     view = await make(client, ada, query={"filters": {"metadata": {"cost": {"gte": 1}}}})
     await post(client, ada, "/items/fields/rename", {"key": "cost", "new_key": "price"})
     broken = (await client.get(f"/items/views/{view['view_id']}", headers=ada.headers)).json()
+    asked = await client.get(f"/items/views/{view['view_id']}/items", headers=ada.headers)
+    assert (asked.status_code, asked.json()["errors"]) == (422, broken["errors"])
     assert (broken["valid"], broken["errors"]) == (
         False,
         [

@@ -10,8 +10,10 @@ from starlette.responses import Response
 from datalane.contracts.authorization import Permission
 from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
-from datalane.work.permissions import KEEP_VIEWS, READ_VIEWS, SHARE_VIEWS, UNSHARE_VIEWS
+from datalane.work.permissions import KEEP_VIEWS, READ_ITEMS, READ_VIEWS, SHARE_VIEWS, UNSHARE_VIEWS
 from datalane.work.preconditions import IfMatch, precondition, seen, tagged
+from datalane.work.query import service as lists
+from datalane.work.query.schemas import ItemPage
 from datalane.work.views import service
 from datalane.work.views.schemas import NewView, View, ViewPage, ViewTarget, ViewUpdate
 
@@ -27,6 +29,17 @@ def router(door: Door) -> APIRouter:
     ) -> ViewPage:
         """One's own views and the shared ones, by name. `cursor` is the `next_cursor` of the page before."""
         return await service.list_views(tx, cursor, page_size)
+
+    @routes.get("/{view_id}/items")
+    async def list_items(
+        view_id: UUID,
+        page_size: int = size,
+        cursor: str | None = None,
+        tx: Transaction = door.reader(READ_ITEMS, own_plans=True),
+    ) -> ItemPage:
+        """The items that a view asks for now. A view that cannot be asked as it is gets 422 with what is wrong."""
+        query = await service.load_view_query(tx, view_id)
+        return await lists.list_items(tx, query.model_copy(update={"page_size": page_size, "cursor": cursor}))
 
     _add_commands(routes, door, "", False, KEEP_VIEWS, KEEP_VIEWS)
     _add_commands(routes, door, "/shared", True, SHARE_VIEWS, UNSHARE_VIEWS)
