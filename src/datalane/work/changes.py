@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import orjson
+
 from datalane.kit.redaction import redact
 
 MOST_CHARACTERS = 200
@@ -28,6 +30,11 @@ class Change:
         return {"field": self.field, "before": self.before, "after": self.after}
 
 
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values are the same text. To Python 1 and true are equal, to whoever reads them they are not."""
+    return orjson.dumps(one, option=orjson.OPT_SORT_KEYS) == orjson.dumps(other, option=orjson.OPT_SORT_KEYS)
+
+
 def differences(
     before: Mapping[str, Any], after: Mapping[str, Any], is_sensitive: Callable[[str], bool] = lambda key: False
 ) -> tuple[Change, ...]:
@@ -39,7 +46,7 @@ def differences(
     return tuple(
         _change(name, old.get(name), new.get(name), is_sensitive)
         for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name) or (name in old) != (name in new)
+        if (name in old) != (name in new) or not same(old.get(name), new.get(name))
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from uuid import UUID
 
 from datalane.errors import Conflict, DatalaneError, InvalidInput, NotFound, StaleVersion
+from datalane.work.changes import same
 from datalane.work.schemas import Thing
 
 T = TypeVar("T", bound=Thing)
@@ -66,7 +67,7 @@ def decide(ask: Ask[T], current: T | None, changed: Sequence[str], name: str) ->
     if _was_seen(ask.seen, current.version, name) < current.version:
         _check_stale(ask, current, changed, name)
     after = ask.apply(current)
-    return None if content(after) == content(current) else Edit(current, after, ask.action)
+    return None if same(content(after), content(current)) else Edit(current, after, ask.action)
 
 
 def check_seen(seen: int | None, current: Versioned, name: str) -> None:

@@ -56,6 +56,16 @@ async def test_an_edit_of_nothing_leaves_no_trace(desk: Desk) -> None:
     assert await desk.rows("SELECT action FROM datalane.timeline") == [("created",)]
 
 
+async def test_a_number_and_a_truth_are_not_the_same_value(desk: Desk) -> None:
+    """To Python 1 == True; to whoever reads the JSON they differ."""
+    made = await desk.create(metadata={"a": 1, "b": [0, {"c": True}]})
+    changed = await desk.update(made, metadata={"a": True, "b": [False, {"c": 1}]})
+    assert changed.version == 2
+    assert str((await desk.get(made.item_id)).metadata) == str({"a": True, "b": [False, {"c": 1}]})
+    told = await desk.rows("SELECT changes FROM datalane.timeline WHERE entity_version = 2")
+    assert [change["field"] for change in told[0][0]] == ["metadata.a", "metadata.b"]
+
+
 async def test_an_item_goes_from_draft_to_active_to_archived_and_back(desk: Desk) -> None:
     made = await desk.create()
     active = await desk.move(made, "active")

@@ -12,6 +12,7 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.search.index import Collection, add_entries, remove_entries
 from datalane.engine.search.language import search_language
+from datalane.work.changes import same
 from datalane.work.editing import Edit
 from datalane.work.fields.definitions import Fields, IndexedValue
 from datalane.work.fields.index import Place, drop_values, put_values
@@ -51,7 +52,7 @@ async def _set_tags(tx: Transaction, edits: Sequence[Edit[Item]]) -> None:
 async def _set_fields(tx: Transaction, edits: Sequence[Edit[Item]], fields: Fields) -> None:
     gone, come = list[Place](), dict[Place, IndexedValue]()
     for edit in edits:
-        if edit.before is not None and edit.before.metadata == edit.after.metadata:
+        if edit.before is not None and same(edit.before.metadata, edit.after.metadata):
             continue
         item_id = edit.after.item_id
         old, new = _indexed(edit.before, fields), _indexed(edit.after, fields)
