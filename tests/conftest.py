@@ -60,7 +60,7 @@ def clone(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
     """A fresh database for the time of the block, as the settings a user would have."""
     name = f"t{uuid7().hex}"
     with psycopg.connect(cluster.url(), autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {name} TEMPLATE template_lane OWNER datalane_owner".encode())
+        admin.execute(f"CREATE DATABASE {name} TEMPLATE template_lane OWNER datalane_owner STRATEGY file_copy".encode())
     yield Prepared(
         *(
             url.replace("/template_lane", f"/{name}")

@@ -95,6 +95,7 @@ def test_the_shipped_documents_go_the_whole_way_and_nothing_is_left_behind(scrat
     assert list(scratch.iterdir()) == []
 
 
+@pytest.mark.soak
 def test_in_a_database_of_your_own_the_two_workspaces_stay(
     scratch: Path, urls: Prepared, cluster: EmbeddedPostgres
 ) -> None:

@@ -85,6 +85,7 @@ def test_the_slice_runs_on_a_real_lane_and_passes_its_own_tests(home: Path) -> N
             assert "/notes/move" in client.get("/openapi.json").json()["paths"]
 
 
+@pytest.mark.soak
 def test_the_wall_around_the_slice_is_proved(home: Path) -> None:
     said = run(
         *("-m", "datalane.cli.main", "isolation", "prove", "--json", "--app", "app:lane", "--with", "schema.sql"),

@@ -6,11 +6,11 @@ import asyncio
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 import uvicorn.lifespan.on  # uvicorn itself loads these two when it begins to serve, which somebody waits for
 import uvicorn.protocols.http.auto
-from fastapi import FastAPI
 
 from datalane.settings import ApiSettings
 
@@ -35,11 +35,16 @@ class _Server(uvicorn.Server):
 
 
 async def serve(
-    app: FastAPI, listener: socket.socket, api: ApiSettings, stop: asyncio.Event, ready: Callable[[], None]
+    app: Any,
+    listener: socket.socket,
+    api: ApiSettings,
+    stop: asyncio.Event,
+    ready: Callable[[], None],
+    end_streams: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve `app` until `stop` is set, then let the requests under way end, for at most ten seconds.
 
-    Streams, which have no end of their own, are ended first.
+    `end_streams` is called first, for what has no end of its own.
 
     The client's address is that of the connection, unless a trusted proxy says whom it speaks for.
     """
@@ -59,7 +64,7 @@ async def serve(
 
     async def end() -> None:
         await stop.wait()
-        app.state.streams.stop()
+        end_streams()
         server.should_exit = True
 
     ending = asyncio.create_task(end())

@@ -214,14 +214,16 @@ async def prove_application(
     settings: Settings,
     domains: Sequence[MakeRouter] = (),
     only: Callable[[Route], bool] = lambda route: True,
+    every: int = 1,
 ) -> RouteProof:
     """Prove the lane's own routes, and those of `domains`, on a freshly prepared database of a scratch cluster.
 
-    `settings.home` is where originals are kept meanwhile. `superuser_url` is of the same database. `only` picks routes.
+    `settings.home` is where originals are kept meanwhile. `superuser_url` is of the same database. `only` picks routes,
+    and `every` thins the proof out (`prove_routes`).
     """
     with at_least_cost():
         async with breakable_application(database_url, settings, domains) as (face, wire, database), _quiet():
-            return await prove_routes(face, superuser_url, wire, database, settings, only)
+            return await prove_routes(face, superuser_url, wire, database, settings, only, every)
 
 
 @asynccontextmanager

@@ -47,7 +47,7 @@ def api(
 
     async def work(stop: asyncio.Event) -> None:
         async with open_lane(lane, settings, url, stop, knowledge):
-            await serve(served, listener, settings.api, stop, announce_ready)
+            await serve(served, listener, settings.api, stop, announce_ready, served.state.streams.stop)
 
     _run(work, settings, "api")
 

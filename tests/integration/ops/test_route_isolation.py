@@ -36,7 +36,7 @@ def superuser_url(cluster: EmbeddedPostgres, urls: Prepared) -> str:
 
 @pytest.fixture
 def prove(superuser_url: str, urls: Prepared, tmp_path: Path) -> Prove:
-    async def prove(*routers: Callable[[Door], APIRouter]) -> RouteProof:
+    async def prove(*routers: Callable[[Door], APIRouter], every: int = 1) -> RouteProof:
         """The report on the routes of `routers`, or without any on the lane's own."""
         return await prove_application(
             superuser_url,
@@ -44,18 +44,29 @@ def prove(superuser_url: str, urls: Prepared, tmp_path: Path) -> Prove:
             settings_of(tmp_path),
             routers,
             lambda route: not routers or route.path.startswith("/faulty"),
+            every,
         )
 
     return prove
 
 
 async def test_the_lane_s_own_routes_hold(prove: Prove) -> None:
+    """One cell in eight of every route, and one mutant; the long run tries them all."""
+    report = await prove(every=8)
+    assert (report.leaks, report.uncovered, report.survivors) == ([], [], [])
+    assert report.routes >= 70
+    assert len(report.cells) >= 300
+    assert len(report.kills) >= 40
+
+
+@pytest.mark.soak
+async def test_every_fault_in_the_lane_s_own_routes_is_noticed(prove: Prove) -> None:
     report = await prove()
     assert (report.leaks, report.uncovered, report.survivors) == ([], [], [])
     assert report.holds
-    assert report.routes >= 26
-    assert len(report.cells) >= 700
-    assert len(report.kills) >= 120
+    assert report.routes >= 70
+    assert len(report.cells) >= 2_000
+    assert len(report.kills) >= 400
 
 
 class Question(BaseModel):

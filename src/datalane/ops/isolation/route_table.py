@@ -88,6 +88,10 @@ class Route:
         return [one for one in self.described.get("parameters", ()) if one["in"] in {"path", "query"}]
 
     @property
+    def in_path(self) -> list[str]:
+        return [one["name"] for one in self.parameters if one["in"] == "path"]
+
+    @property
     def form(self) -> Mapping[str, Any] | None:
         return self._content(FORM)
 

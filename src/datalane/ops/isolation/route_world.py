@@ -366,7 +366,8 @@ class _Maker:
         """The cursor after the first row of every list, and where every stream has come."""
         for route in self.routes.values():
             if route.access is not Access.PUBLIC and any(place.is_cursor for place in route.places()):
-                asked = Call(query={"page_size": "1", **UNENDING.get(route.name, {})})
+                within = {name: space.things[name] for name in route.in_path}
+                asked = Call(path=within, query={"page_size": "1", **UNENDING.get(route.name, {})})
                 answer = await self.asker.send(route, asked, space.owner.headers(space.workspace_id))
                 found = _following(route.name, answer)
                 if found is not None:
