@@ -109,6 +109,7 @@ def test_in_a_database_of_your_own_the_two_workspaces_stay(
     assert sum(path.is_file() for path in (scratch / "home" / "files").rglob("*")) == kept[1]
 
 
+@pytest.mark.soak
 def test_judged_queries_are_measured_with_their_grades(scratch: Path, tmp_path: Path) -> None:
     write(
         tmp_path / "corpus.jsonl",

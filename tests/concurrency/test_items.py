@@ -36,6 +36,7 @@ async def test_of_a_hundred_edits_of_one_version_one_wins_and_the_others_see_it(
     assert await desk.faults() == []
 
 
+@pytest.mark.soak
 async def test_a_counter_that_many_people_raise_counts_every_one(desk: Desk) -> None:
     item = await desk.create(metadata={"count": 0})
 
@@ -68,6 +69,7 @@ async def test_a_hundred_edits_of_different_fields_are_all_merged(desk: Desk) ->
     assert await desk.faults() == []
 
 
+@pytest.mark.soak
 async def test_of_edits_to_one_field_and_to_others_each_is_merged_or_told(desk: Desk) -> None:
     """Half of the people change the title, half a key of their own; of the former one wins."""
     seen = await desk.create()

@@ -37,7 +37,7 @@ from datalane.knowledge.runtime import open_knowledge
 from datalane.settings import AttemptSettings, Rate, Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-FEW, MANY = 5, 40
+FEW, MANY = 5, 30
 """Requests for each route."""
 ENDLESS = {"GET /timeline/live": {"wait": "0"}}
 """What makes an answer end that otherwise goes on."""

@@ -51,7 +51,7 @@ async def serving(app: FastAPI) -> AsyncIterator[tuple[httpx.AsyncClient, asynci
     stop, ready = asyncio.Event(), asyncio.Event()
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        task = asyncio.create_task(serve(app, listener, ApiSettings(), stop, ready.set))
+        task = asyncio.create_task(serve(app, listener, ApiSettings(), stop, ready.set, app.state.streams.stop))
         async with asyncio.timeout(PATIENCE):
             await ready.wait()
         try:
