@@ -13,7 +13,7 @@ from datalane.errors import StaleVersion
 from datalane.lane import Lane
 from datalane.settings import Settings
 from datalane.work.items.schemas import ItemChanges, ItemUpdate, NewItem
-from datalane.work.items.service import create_items, get_item, only, update_items
+from datalane.work.items.service import create_item, get_item, update_item
 
 WRITERS = 100
 _CONNECTIONS = 20
@@ -41,7 +41,7 @@ async def contend(ground: Ground) -> Contest:
     async with lane.open(Settings(pool_size=_CONNECTIONS), ground.prepared.database_url):
         context = Context.system(ground.workspace_id)
         async with lane.transaction(context) as tx:
-            item = only(await create_items(tx, [NewItem(title="Contended", metadata={"count": 0})]))
+            item = await create_item(tx, NewItem(title="Contended", metadata={"count": 0}))
         outcomes = await asyncio.gather(*(_write(lane, context, item.item_id, item.version, n) for n in range(WRITERS)))
         began = time.perf_counter()
         first = (await _read(lane, context, item.item_id))[0]
@@ -57,7 +57,7 @@ async def _write(lane: Lane, context: Context, item_id: UUID, version: int, numb
     update = ItemUpdate(item_id=item_id, version=version, changes=ItemChanges(title=f"Writer {number} was here"))
     async with lane.transaction(context) as tx:
         try:
-            only(await update_items(tx, [update]))
+            await update_item(tx, update)
         except StaleVersion as error:
             return "told" if "changed_fields" in error.told or error.told else "not told"
         return "won"
@@ -71,7 +71,7 @@ async def _count(lane: Lane, context: Context, item_id: UUID) -> int:
         changes = ItemChanges(metadata={"count": count + 1})
         async with lane.transaction(context) as tx:
             try:
-                only(await update_items(tx, [ItemUpdate(item_id=item_id, version=version, changes=changes)]))
+                await update_item(tx, ItemUpdate(item_id=item_id, version=version, changes=changes))
             except StaleVersion:
                 conflicts += 1
             else:

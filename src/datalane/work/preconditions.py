@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
-from fastapi import Header
+from fastapi import Depends, Header
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, PreconditionFailed, StaleVersion
 from datalane.work.editing import Versioned
-
-IfMatch = Annotated[str | None, Header(description="the ETag of the version that you saw")]
 
 _TAG = re.compile(r'"([1-9][0-9]{0,17})"')
 
@@ -22,28 +21,46 @@ T = TypeVar("T", bound=Versioned)
 B = TypeVar("B", bound=BaseModel)
 
 
-def seen(body: B, if_match: str | None) -> B:
-    """`body` with the version that the header says. Raises `InvalidInput` for a malformed or contradicting header."""
-    if if_match is None:
-        return body
-    found = _TAG.fullmatch(if_match.strip())
-    if found is None:
-        raise _refused('If-Match takes one ETag as an answer gave it, such as "3"')
-    version, said = int(found[1]), getattr(body, "version", None)
-    if said not in (None, version):
-        raise _refused(f"If-Match says version {version} and the body {said}; send one of them")
-    return body.model_copy(update={"version": version})
+@dataclass(frozen=True, slots=True)
+class Precondition:
+    """The version that a request says in its header, if it says one, and the answer that says the version it made."""
+
+    if_match: str | None
+    response: Response
+
+    async def edit(self, act: Callable[[Transaction, B], Awaitable[T]], tx: Transaction, body: B) -> T:
+        """What `act` makes of the version that the header or the body says.
+
+        Raises `InvalidInput` for a malformed or contradicting header, `PreconditionFailed` when it is stale.
+        """
+        try:
+            return tagged(await act(tx, self._seen(body)), self.response)
+        except StaleVersion as error:
+            if self.if_match is None:
+                raise
+            raise PreconditionFailed(str(error), error.told) from error
+
+    def _seen(self, body: B) -> B:
+        if self.if_match is None:
+            return body
+        found = _TAG.fullmatch(self.if_match.strip())
+        if found is None:
+            raise _refused('If-Match takes one ETag as an answer gave it, such as "3"')
+        version, said = int(found[1]), getattr(body, "version", None)
+        if said not in (None, version):
+            raise _refused(f"If-Match says version {version} and the body {said}; send one of them")
+        return body.model_copy(update={"version": version})
 
 
-@contextmanager
-def precondition(if_match: str | None) -> Iterator[None]:
-    """A version that came as a header and is stale is a failed precondition."""
-    try:
-        yield
-    except StaleVersion as error:
-        if if_match is None:
-            raise
-        raise PreconditionFailed(str(error), error.told) from error
+async def _precondition(
+    response: Response,
+    if_match: Annotated[str | None, Header(description="the ETag of the version that you saw")] = None,
+) -> Precondition:
+    return Precondition(if_match, response)
+
+
+IfMatch = Annotated[Precondition, Depends(_precondition)]
+"""A parameter of a route that edits: with it the route takes `If-Match` and answers `ETag`."""
 
 
 def tagged(thing: T, response: Response) -> T:

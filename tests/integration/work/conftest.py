@@ -41,19 +41,19 @@ class Desk:
 
     async def create(self, title: str = "Paint the fence", **said: Any) -> Item:
         async with self.database.transaction(self.context) as tx:
-            return items.only(await items.create_items(tx, [NewItem(title=title, **said)]))
+            return await items.create_item(tx, NewItem(title=title, **said))
 
     async def update(self, item: Item, on_conflict: Any = "fail", **changes: Any) -> Item:
         ask = ItemUpdate(
             item_id=item.item_id, version=item.version, changes=ItemChanges(**changes), on_conflict=on_conflict
         )
         async with self.database.transaction(self.context) as tx:
-            return items.only(await items.update_items(tx, [ask]))
+            return await items.update_item(tx, ask)
 
     async def move(self, item: Item, status: Any) -> Item:
         async with self.database.transaction(self.context) as tx:
             ask = ItemTransition(item_id=item.item_id, version=item.version, status=status)
-            return items.only(await items.transition_items(tx, [ask]))
+            return await items.transition_item(tx, ask)
 
     async def delete(self, item: Item) -> Item:
         async with self.database.transaction(self.context) as tx:

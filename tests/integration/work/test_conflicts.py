@@ -7,7 +7,7 @@ from tests.integration.work.conftest import Desk
 
 from datalane.errors import InvalidInput, StaleVersion
 from datalane.work.items.schemas import ItemChanges, ItemUpdate
-from datalane.work.items.service import only, update_items
+from datalane.work.items.service import update_item
 
 
 async def test_a_stale_edit_is_told_the_current_row_and_the_fields_that_differ(desk: Desk) -> None:
@@ -68,4 +68,4 @@ async def test_an_edit_without_a_version_is_refused(desk: Desk) -> None:
     ask = ItemUpdate(item_id=item.item_id, changes=ItemChanges(title="Blind"))
     with pytest.raises(InvalidInput, match="say which version you saw"):
         async with desk.database.transaction(desk.context) as tx:
-            only(await update_items(tx, [ask]))
+            await update_item(tx, ask)

@@ -30,7 +30,7 @@ from datalane.work.items.schemas import NewItem
 
 async def test_an_item_written_by_the_fields_of_before_is_found_by_an_index_switched_on_meanwhile(desk: Desk) -> None:
     async with desk.database.transaction(desk.context) as tx:
-        items.only(await items.create_items(tx, [NewItem(title="Slow", metadata={"cost": 7})]))
+        await items.create_item(tx, NewItem(title="Slow", metadata={"cost": 7}))
         defining = asyncio.create_task(define(desk, "cost", "number", indexed=True))
         assert await somebody_waits(desk)
     field = await defining
@@ -70,7 +70,7 @@ async def test_a_writer_that_waits_for_a_rename_is_told_the_new_key(desk: Desk) 
 async def test_writers_do_not_wait_for_one_another(desk: Desk) -> None:
     await define(desk, "cost", "number", indexed=True)
     async with desk.database.transaction(desk.context) as tx:
-        items.only(await items.create_items(tx, [NewItem(title="Slow", metadata={"cost": 1})]))
+        await items.create_item(tx, NewItem(title="Slow", metadata={"cost": 1}))
         quick = await asyncio.create_task(desk.create(metadata={"cost": 2}))
         assert await asyncio.create_task(desk.get(quick.item_id)) == quick
 

@@ -38,7 +38,7 @@ async def writing(desk: Desk, title: str) -> AsyncIterator[UUID]:
 
     async def write() -> None:
         async with desk.database.transaction(desk.context) as tx:
-            made.set_result(items.only(await items.create_items(tx, [NewItem(title=title)])).item_id)
+            made.set_result((await items.create_item(tx, NewItem(title=title))).item_id)
             await over.wait()
 
     task = asyncio.create_task(write())

@@ -10,7 +10,7 @@ from datalane.db.transaction import Transaction
 from datalane.work.fields import service
 from datalane.work.fields.schemas import FieldList, FieldOfItems, FieldRename, FieldTarget, FieldUpdate, NewField
 from datalane.work.permissions import DEFINE_FIELDS, READ_FIELDS
-from datalane.work.preconditions import IfMatch, precondition, seen, tagged
+from datalane.work.preconditions import IfMatch, tagged
 
 
 def router(door: Door) -> APIRouter:
@@ -28,26 +28,23 @@ def router(door: Door) -> APIRouter:
 
     @routes.post("/change")
     async def change(
-        body: FieldUpdate, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(DEFINE_FIELDS)
+        body: FieldUpdate, precondition: IfMatch, tx: Transaction = door.writer(DEFINE_FIELDS)
     ) -> FieldOfItems:
         """Change whether a field is required, indexed, sensitive. Its type is for good."""
-        with precondition(if_match):
-            return tagged(await service.change_field(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.change_field, tx, body)
 
     @routes.post("/rename")
     async def rename(
-        body: FieldRename, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(DEFINE_FIELDS)
+        body: FieldRename, precondition: IfMatch, tx: Transaction = door.writer(DEFINE_FIELDS)
     ) -> FieldOfItems:
         """Give a field another key. Items show their values under it from now on."""
-        with precondition(if_match):
-            return tagged(await service.rename_field(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.rename_field, tx, body)
 
     @routes.post("/remove")
     async def remove(
-        body: FieldTarget, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(DEFINE_FIELDS)
+        body: FieldTarget, precondition: IfMatch, tx: Transaction = door.writer(DEFINE_FIELDS)
     ) -> FieldOfItems:
         """Take a field away; what items have under its key is free metadata."""
-        with precondition(if_match):
-            return tagged(await service.remove_field(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.remove_field, tx, body)
 
     return routes

@@ -23,7 +23,7 @@ from datalane.work.items.schemas import (
     UpdateItems,
 )
 from datalane.work.permissions import CHANGE_ITEMS, CREATE_ITEMS, READ_ITEMS
-from datalane.work.preconditions import IfMatch, precondition, seen, tagged
+from datalane.work.preconditions import IfMatch, tagged
 
 
 def router(door: Door) -> APIRouter:
@@ -45,39 +45,29 @@ def _add_commands(routes: APIRouter, door: Door) -> None:
     @routes.post("/create", status_code=201)
     async def create(body: NewItem, response: Response, tx: Transaction = door.writer(CREATE_ITEMS)) -> Item:
         """Make an item."""
-        return tagged(service.only(await service.create_items(tx, [body])), response)
+        return tagged(await service.create_item(tx, body), response)
 
     @routes.post("/update")
-    async def update(
-        body: ItemUpdate, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(CHANGE_ITEMS)
-    ) -> Item:
+    async def update(body: ItemUpdate, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_ITEMS)) -> Item:
         """Change fields of the version that you saw. A stale version gets the current row and what others changed."""
-        with precondition(if_match):
-            return tagged(service.only(await service.update_items(tx, [seen(body, if_match)])), response)
+        return await precondition.edit(service.update_item, tx, body)
 
     @routes.post("/transition")
     async def transition(
-        body: ItemTransition, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(CHANGE_ITEMS)
+        body: ItemTransition, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_ITEMS)
     ) -> Item:
         """Move an item from draft to active, from active to archived, or back to active."""
-        with precondition(if_match):
-            return tagged(service.only(await service.transition_items(tx, [seen(body, if_match)])), response)
+        return await precondition.edit(service.transition_item, tx, body)
 
     @routes.post("/delete")
-    async def delete(
-        body: ItemTarget, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(CHANGE_ITEMS)
-    ) -> Item:
+    async def delete(body: ItemTarget, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_ITEMS)) -> Item:
         """Take an item out of sight; `restore` brings it back."""
-        with precondition(if_match):
-            return tagged(await service.delete_item(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.delete_item, tx, body)
 
     @routes.post("/restore")
-    async def restore(
-        body: ItemTarget, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(CHANGE_ITEMS)
-    ) -> Item:
+    async def restore(body: ItemTarget, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_ITEMS)) -> Item:
         """Bring a deleted item back as it was."""
-        with precondition(if_match):
-            return tagged(await service.restore_item(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.restore_item, tx, body)
 
 
 def _add_batches(routes: APIRouter, door: Door) -> None:

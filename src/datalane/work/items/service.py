@@ -66,24 +66,31 @@ async def transition_items(
     return await _change(tx, ids, (), now, lambda rules: [ask_transition(each, rules) for each in transitions])
 
 
+async def create_item(tx: Transaction, new: NewItem, now: datetime | None = None) -> Item:
+    """Raises the outcomes of `create_items`."""
+    return _only(await create_items(tx, [new], now))
+
+
+async def update_item(tx: Transaction, update: ItemUpdate, now: datetime | None = None) -> Item:
+    """Raises the outcomes of `update_items`."""
+    return _only(await update_items(tx, [update], now))
+
+
+async def transition_item(tx: Transaction, transition: ItemTransition, now: datetime | None = None) -> Item:
+    """Raises the outcomes of `transition_items`."""
+    return _only(await transition_items(tx, [transition], now))
+
+
 async def delete_item(tx: Transaction, target: ItemTarget, now: datetime | None = None) -> Item:
     """Take an item out of sight until it is restored. Raises as the outcomes of `update_items`."""
     item_id, version = target.item_id, target.version
-    return only(await _change(tx, [item_id], (), now, lambda rules: [ask_delete(item_id, version, rules)]))
+    return _only(await _change(tx, [item_id], (), now, lambda rules: [ask_delete(item_id, version, rules)]))
 
 
 async def restore_item(tx: Transaction, target: ItemTarget, now: datetime | None = None) -> Item:
     """The item as it was, with a new version. Raises as `delete_item`, and `InvalidInput` when its project is gone."""
     item_id, version = target.item_id, target.version
-    return only(await _change(tx, [item_id], (), now, lambda rules: [ask_restore(item_id, version, rules)]))
-
-
-def only(outcomes: Sequence[Outcome]) -> Item:
-    """The item of a batch of one; raises its error."""
-    (outcome,) = outcomes
-    if isinstance(outcome, DatalaneError):
-        raise outcome
-    return outcome
+    return _only(await _change(tx, [item_id], (), now, lambda rules: [ask_restore(item_id, version, rules)]))
 
 
 def read_item(row: Any, fields: Fields) -> Item:
@@ -169,6 +176,14 @@ async def _rules(tx: Transaction, fields: Fields, now: datetime | None, referrin
         {row["project_id"]: row["status"] for row in locked},
         frozenset(row["user_id"] for row in found),
     )
+
+
+def _only(outcomes: Sequence[Outcome]) -> Item:
+    """The item of a batch of one; raises its error."""
+    (outcome,) = outcomes
+    if isinstance(outcome, DatalaneError):
+        raise outcome
+    return outcome
 
 
 def _check_batch(tx: Transaction, rows: Sequence[Any]) -> None:

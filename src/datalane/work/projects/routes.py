@@ -11,7 +11,7 @@ from starlette.responses import Response
 from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
 from datalane.work.permissions import CHANGE_PROJECTS, CREATE_PROJECTS, READ_PROJECTS
-from datalane.work.preconditions import IfMatch, precondition, seen, tagged
+from datalane.work.preconditions import IfMatch, tagged
 from datalane.work.projects import service
 from datalane.work.projects.schemas import (
     NewProject,
@@ -39,47 +39,31 @@ def _add_commands(routes: APIRouter, door: Door) -> None:
 
     @routes.post("/update")
     async def update(
-        body: ProjectUpdate,
-        response: Response,
-        if_match: IfMatch = None,
-        tx: Transaction = door.writer(CHANGE_PROJECTS),
+        body: ProjectUpdate, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_PROJECTS)
     ) -> Project:
         """Change fields of the version that you saw. A stale version gets the current row and what others changed."""
-        with precondition(if_match):
-            return tagged(await service.update_project(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.update_project, tx, body)
 
     @routes.post("/transition")
     async def transition(
-        body: ProjectTransition,
-        response: Response,
-        if_match: IfMatch = None,
-        tx: Transaction = door.writer(CHANGE_PROJECTS),
+        body: ProjectTransition, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_PROJECTS)
     ) -> Project:
         """Move a project from draft to active, from active to archived, or back. An archived one takes no items."""
-        with precondition(if_match):
-            return tagged(await service.transition_project(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.transition_project, tx, body)
 
     @routes.post("/delete")
     async def delete(
-        body: ProjectTarget,
-        response: Response,
-        if_match: IfMatch = None,
-        tx: Transaction = door.writer(CHANGE_PROJECTS),
+        body: ProjectTarget, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_PROJECTS)
     ) -> Project:
         """Take a project without items out of sight; `restore` brings it back."""
-        with precondition(if_match):
-            return tagged(await service.delete_project(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.delete_project, tx, body)
 
     @routes.post("/restore")
     async def restore(
-        body: ProjectTarget,
-        response: Response,
-        if_match: IfMatch = None,
-        tx: Transaction = door.writer(CHANGE_PROJECTS),
+        body: ProjectTarget, precondition: IfMatch, tx: Transaction = door.writer(CHANGE_PROJECTS)
     ) -> Project:
         """Bring a deleted project back as it was."""
-        with precondition(if_match):
-            return tagged(await service.restore_project(tx, seen(body, if_match)), response)
+        return await precondition.edit(service.restore_project, tx, body)
 
 
 def _add_reads(routes: APIRouter, door: Door) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Query
@@ -11,7 +12,7 @@ from datalane.contracts.authorization import Permission
 from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
 from datalane.work.permissions import KEEP_VIEWS, READ_ITEMS, READ_VIEWS, SHARE_VIEWS, UNSHARE_VIEWS
-from datalane.work.preconditions import IfMatch, precondition, seen, tagged
+from datalane.work.preconditions import IfMatch, tagged
 from datalane.work.query import service as lists
 from datalane.work.query.schemas import ItemPage
 from datalane.work.views import service
@@ -63,17 +64,11 @@ def _add_commands(
         return tagged(await service.create_view(tx, body, shared=shared), response)
 
     @routes.post(f"{under}/update", name=f"update_{kind}_view")
-    async def update(
-        body: ViewUpdate, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(saving)
-    ) -> View:
+    async def update(body: ViewUpdate, precondition: IfMatch, tx: Transaction = door.writer(saving)) -> View:
         """Change the name or the query of the version that you saw."""
-        with precondition(if_match):
-            return tagged(await service.update_view(tx, seen(body, if_match), shared=shared), response)
+        return await precondition.edit(partial(service.update_view, shared=shared), tx, body)
 
     @routes.post(f"{under}/delete", name=f"delete_{kind}_view")
-    async def delete(
-        body: ViewTarget, response: Response, if_match: IfMatch = None, tx: Transaction = door.writer(deleting)
-    ) -> View:
+    async def delete(body: ViewTarget, precondition: IfMatch, tx: Transaction = door.writer(deleting)) -> View:
         """Take a view away."""
-        with precondition(if_match):
-            return tagged(await service.delete_view(tx, seen(body, if_match), shared=shared), response)
+        return await precondition.edit(partial(service.delete_view, shared=shared), tx, body)
