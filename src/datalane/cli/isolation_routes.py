@@ -53,14 +53,16 @@ from datalane.ops.isolation.route_mutants import (
     Unguarded,
 )
 from datalane.ops.isolation.route_table import Route
-from datalane.ops.isolation.routes import RouteProof, prove_routes
-from datalane.ops.isolation.scratch import Scratch
+from datalane.ops.isolation.routes import EVERYTHING, Portion, RouteProof, prove_routes
+from datalane.ops.isolation.scratch import Scratch, copy_of
 from datalane.ops.isolation.wire import Wire, open_watched
 from datalane.settings import AttemptSettings, Rate, Settings, TelemetrySettings
 
 _OFTEN = Rate(1_000_000, timedelta(seconds=1))
 _UNLIMITED = AttemptSettings(sign_in=_OFTEN, sign_in_address=_OFTEN, client=_OFTEN, sign_up=_OFTEN, refresh=_OFTEN)
 _HEADER = "x-workspace-id"
+_HANDS = 2
+"""Processes that share the routes. Each makes a world of its own first, so more of them gain little."""
 
 
 class BreakableRoute(DoorRoute):
@@ -164,38 +166,32 @@ def route_values(app: FastAPI) -> Iterator[Route]:
 def route_proof(
     scratch: Scratch, step: Step, app: str | None = None, beginning: tuple[str, ...] = ()
 ) -> Iterator[Callable[[], RouteReport]]:
-    """The proof of the routes, in a process beside this one: it is about as long as that of the database.
+    """The proof of the routes, in processes beside this one, each with a copy of `scratch` and its share of the routes.
 
     `app` names the lane of an application, as `module:lane`, whose routes are proved as well. With `beginning` only
     routes whose paths begin like one of these are.
     """
-    with step("trying routes"), ProcessPoolExecutor(1, mp_context=get_context("spawn")) as beside:
-        running = beside.submit(_prove_routes, scratch, app, beginning)
+    copies = [copy_of(scratch, hand) for hand in range(_HANDS)]
+    with step("trying routes"), ProcessPoolExecutor(_HANDS, mp_context=get_context("spawn")) as beside:
+        running = [beside.submit(_prove_routes, copy, app, beginning, hand) for hand, copy in enumerate(copies)]
 
         def told() -> RouteReport:
             try:
-                return running.result()
+                return RouteReport.together([share.result() for share in running])
             except BrokenProcessPool as error:
-                raise DatalaneError(
-                    "the process that proves the routes was ended from outside; run it again"
-                ) from error
+                raise DatalaneError("a process that proves the routes was ended from outside; run it again") from error
 
         yield told
 
 
-def _prove_routes(scratch: Scratch, app: str | None, beginning: tuple[str, ...]) -> RouteReport:
+def _prove_routes(scratch: Scratch, app: str | None, beginning: tuple[str, ...], hand: int) -> RouteReport:
     import uvloop
 
     routers = load_lane(app).routers
     with tempfile.TemporaryDirectory(prefix="datalane-routes-") as home:
         settings = settings_of(Path(home), scratch.roles.prefix)
-        proof = prove_application(
-            scratch.superuser_url,
-            scratch.login_url,
-            settings,
-            routers,
-            lambda route: not beginning or route.path.startswith(beginning),
-        )
+        portion = Portion(lambda route: not beginning or route.path.startswith(beginning), hand=hand, hands=_HANDS)
+        proof = prove_application(scratch.superuser_url, scratch.login_url, settings, routers, portion)
         return uvloop.run(proof).report
 
 
@@ -213,17 +209,15 @@ async def prove_application(
     database_url: str,
     settings: Settings,
     domains: Sequence[MakeRouter] = (),
-    only: Callable[[Route], bool] = lambda route: True,
-    every: int = 1,
+    portion: Portion = EVERYTHING,
 ) -> RouteProof:
     """Prove the lane's own routes, and those of `domains`, on a freshly prepared database of a scratch cluster.
 
-    `settings.home` is where originals are kept meanwhile. `superuser_url` is of the same database. `only` picks routes,
-    and `every` thins the proof out (`prove_routes`).
+    `settings.home` is where originals are kept meanwhile. `superuser_url` is of the same database.
     """
     with at_least_cost():
         async with breakable_application(database_url, settings, domains) as (face, wire, database), _quiet():
-            return await prove_routes(face, superuser_url, wire, database, settings, only, every)
+            return await prove_routes(face, superuser_url, wire, database, settings, portion)
 
 
 @asynccontextmanager

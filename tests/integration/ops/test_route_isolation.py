@@ -23,7 +23,7 @@ from datalane.errors import Forbidden, NotFound
 from datalane.knowledge.permissions import DELETE_DOCUMENTS, READ_DOCUMENTS
 from datalane.ops.isolation.cells import Verdict
 from datalane.ops.isolation.report import Uncovered
-from datalane.ops.isolation.routes import RouteProof
+from datalane.ops.isolation.routes import Portion, RouteProof
 
 TITLES = "SELECT title FROM datalane.documents WHERE workspace_id = $1 ORDER BY title"
 Prove = Callable[..., Awaitable[RouteProof]]
@@ -43,8 +43,7 @@ def prove(superuser_url: str, urls: Prepared, tmp_path: Path) -> Prove:
             urls.database_url,
             settings_of(tmp_path),
             routers,
-            lambda route: not routers or route.path.startswith("/faulty"),
-            every,
+            Portion(lambda route: not routers or route.path.startswith("/faulty"), every),
         )
 
     return prove

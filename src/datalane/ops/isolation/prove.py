@@ -20,7 +20,7 @@ from datalane.ops.isolation.mutants import Mutant, role_mutants, table_mutants
 from datalane.ops.isolation.oracle import Oracle, stated_lines
 from datalane.ops.isolation.report import Report, RouteReport, Uncovered
 from datalane.ops.isolation.rules import Fault, role_faults, table_faults
-from datalane.ops.isolation.scratch import Scratch, copy_of
+from datalane.ops.isolation.scratch import Scratch
 from datalane.ops.isolation.seed import seed
 from datalane.ops.isolation.session import Session
 from datalane.ops.isolation.tables import PROBES, Bench, try_table
@@ -30,8 +30,8 @@ from datalane.ops.isolation.verbs import PROBE, Digest, VerbBench, cells_of_tabl
 Step = Callable[[str], AbstractContextManager[Callable[[int, int], object]]]
 """Opens a step of the work by its description; what it gives is told how much is done, of how much."""
 RouteProof = Callable[[Scratch, Step], AbstractContextManager[Callable[[], RouteReport]]]
-"""The proof of the routes, which a face hands in: it knows the route table. It begins with the block, whose value waits
-for its end."""
+"""The proof of the routes, which a face hands in: it knows the route table. It begins with the block, on copies of
+the scratch database, to which nobody is connected then; the value of the block waits for its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +53,14 @@ def silent(description: str) -> Iterator[Callable[[int, int], object]]:
 def prove(
     scratch: Scratch, selection: Selection | None = None, step: Step = silent, routes: RouteProof | None = None
 ) -> Report:
-    """Prove the wall in `scratch`, which is filled with rows of two workspaces. `routes` get a copy of it, beside.
+    """Prove the wall in `scratch`, which is filled with rows of two workspaces. `routes` are proved beside, on copies.
 
     Raises `InvalidInput` when a selected table does not exist.
     """
     selection, began = selection or Selection(), time.monotonic()
     ground = _prepare(scratch, selection)
     with ExitStack() as opened:
-        told = opened.enter_context(routes(copy_of(scratch), step)) if routes is not None else None
+        told = opened.enter_context(routes(scratch, step)) if routes is not None else None
         superuser, login = (
             opened.enter_context(Session.opened(url)) for url in (scratch.superuser_url, scratch.login_url)
         )

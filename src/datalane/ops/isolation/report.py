@@ -36,6 +36,17 @@ class RouteReport:
     killed_by: Counter[str] = field(default_factory=Counter)
     survivors: Sequence[str] = ()
 
+    @classmethod
+    def together(cls, shares: Sequence[RouteReport]) -> RouteReport:
+        """Of shares of the routes, one report of all."""
+        return cls(
+            sum(share.routes for share in shares),
+            [cell for share in shares for cell in share.cells],
+            [one for share in shares for one in share.uncovered],
+            sum((share.killed_by for share in shares), Counter()),
+            [name for share in shares for name in share.survivors],
+        )
+
 
 @dataclass(frozen=True)
 class Report:

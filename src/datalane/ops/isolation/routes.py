@@ -25,6 +25,26 @@ from datalane.settings import Settings
 
 
 @dataclass(frozen=True)
+class Portion:
+    """What is proved: everything by default.
+
+    `only` picks routes. `every` thins out: only every so manieth cell is tried, besides the owner's plain requests, and
+    every so manieth mutant is hunted. Of `hands` that share the work, this is number `hand`.
+    """
+
+    only: Callable[[Route], bool] = lambda route: True
+    every: int = 1
+    hand: int = 0
+    hands: int = 1
+
+    def routes(self, known: Sequence[Route]) -> list[Route]:
+        return [route for route in known if self.only(route)][self.hand :: self.hands]
+
+
+EVERYTHING = Portion()
+
+
+@dataclass(frozen=True)
 class RouteProof:
     """Outcomes of all cells, and of each mutant what noticed it."""
 
@@ -83,17 +103,13 @@ async def prove_routes(
     wire: Wire,
     database: Database,
     settings: Settings,
-    only: Callable[[Route], bool] = lambda route: True,
-    every: int = 1,
+    portion: Portion = EVERYTHING,
 ) -> RouteProof:
-    """Try every cell and hunt every mutant. `database` is the application's own, opened with `open_watched`.
-
-    `every` thins both out, evenly: only every so manieth cell is tried, with the owner's plain requests, and every so
-    manieth mutant is hunted.
+    """Try every cell and hunt every mutant of a portion. `database` is the application's own, of `open_watched`.
 
     Raises `DatalaneError` when no two workspaces can be made to try it on.
     """
-    routes, began = [route for route in face.routes if only(route)], time.perf_counter()
+    routes, every, began = portion.routes(face.routes), portion.every, time.perf_counter()
     async with examining(face, superuser_url, wire, database, settings) as examiner:
         proof = _Proof(face, routes, examiner)
         cells = [cell for route in routes for cell in proof.cells_of(route)]

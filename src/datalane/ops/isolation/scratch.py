@@ -56,9 +56,9 @@ def open_scratch(tables_of_your_own: Path | None = None) -> Iterator[Scratch]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def copy_of(scratch: Scratch) -> Scratch:
+def copy_of(scratch: Scratch, number: int) -> Scratch:
     """The same database once more, as it is now, on the same server. Nobody may be connected to it."""
-    copied = f"{_database(scratch.superuser_url)}_copy"
+    copied = f"{_database(scratch.superuser_url)}_{number}"
     with psycopg.connect(_at(scratch.superuser_url, "postgres"), autocommit=True) as connection:
         template = sql.Identifier(_database(scratch.superuser_url))
         connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(copied), template))
