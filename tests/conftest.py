@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -19,6 +20,10 @@ from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Access, Prepared, prepare
 from datalane.identity.passwords import at_least_cost
 from datalane.kit.ids import uuid7
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts: tests send it to those.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FAST_AND_FORGETFUL = {
     "fsync": "off",

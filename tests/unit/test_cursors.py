@@ -24,7 +24,7 @@ scalars = text | st.integers() | st.floats(allow_nan=False, allow_infinity=False
 positions = st.lists(scalars, max_size=4).map(tuple)
 
 
-def refused(cursor: str, listing: str = "documents", home: UUID = HERE, cursors: Cursors = OURS) -> InvalidInput:
+def assert_refused(cursor: str, listing: str = "documents", home: UUID = HERE, cursors: Cursors = OURS) -> InvalidInput:
     with pytest.raises(InvalidInput) as raised:
         cursors.read(listing, home, cursor)
     error = raised.value
@@ -34,8 +34,8 @@ def refused(cursor: str, listing: str = "documents", home: UUID = HERE, cursors:
     return error
 
 
-def damaged(cursor: str, **where: Any) -> None:
-    assert str(refused(cursor, **where)).startswith(DAMAGED)
+def assert_damaged(cursor: str, **where: Any) -> None:
+    assert str(assert_refused(cursor, **where)).startswith(DAMAGED)
 
 
 def encoded(raw: bytes) -> str:
@@ -100,7 +100,7 @@ def test_without_a_key_there_are_no_cursors_and_no_key_is_printed() -> None:
 @given(st.uuids())
 def test_a_cursor_of_another_workspace_is_refused_and_not_repeated(there: UUID) -> None:
     if there != HERE:
-        error = refused(OURS.make("documents", there, *PLACE))
+        error = assert_refused(OURS.make("documents", there, *PLACE))
         assert str(error).startswith("the cursor is of another workspace")
         assert str(there) not in str(error)
         assert PLACE[1] not in str(error)
@@ -114,18 +114,18 @@ def test_a_list_of_a_users_own_calls_its_home_so() -> None:
 @given(text, text)
 def test_a_cursor_of_another_list_is_refused(one: str, other: str) -> None:
     if one != other:
-        damaged(OURS.make(one, HERE, *PLACE), listing=other)
+        assert_damaged(OURS.make(one, HERE, *PLACE), listing=other)
 
 
 def test_the_end_of_a_lists_name_does_not_pass_for_the_beginning_of_a_place() -> None:
     raw = decoded(OURS.make("documents of", HERE, *PLACE))
-    damaged(encoded(raw[:17] + b" of" + raw[17:]))
+    assert_damaged(encoded(raw[:17] + b" of" + raw[17:]))
 
 
 @given(st.binary(min_size=1))
 def test_a_cursor_under_another_key_is_refused_also_where_it_names_the_own_workspace(key: bytes) -> None:
     if key.rstrip(b"\0") != b"the key of this lane":  # HMAC fills a short key up with zeros
-        damaged(Cursors(key).make("documents", HERE, *PLACE))
+        assert_damaged(Cursors(key).make("documents", HERE, *PLACE))
 
 
 def test_a_flipped_bit_anywhere_is_refused() -> None:
@@ -134,7 +134,7 @@ def test_a_flipped_bit_anywhere_is_refused() -> None:
         for bit in range(8):
             changed = bytearray(raw)
             changed[place] ^= 1 << bit
-            damaged(encoded(bytes(changed)))
+            assert_damaged(encoded(bytes(changed)))
 
 
 @given(st.data())
@@ -142,42 +142,42 @@ def test_a_cursor_with_any_one_character_changed_is_refused(data: st.DataObject)
     cursor = OURS.make("documents", HERE, *PLACE)
     place = data.draw(st.integers(0, len(cursor) - 1))
     other = data.draw(st.sampled_from(sorted(set(URL_SAFE) - {cursor[place]})))
-    damaged(cursor[:place] + other + cursor[place + 1 :])
+    assert_damaged(cursor[:place] + other + cursor[place + 1 :])
 
 
 def test_a_cursor_cut_short_anywhere_or_drawn_out_is_refused() -> None:
     cursor = OURS.make("documents", HERE, *PLACE)
     raw = decoded(cursor)
     for length in range(len(cursor)):
-        damaged(cursor[:length])
+        assert_damaged(cursor[:length])
     for length in range(1, len(raw)):
-        damaged(encoded(raw[:length]))
-        damaged(encoded(raw[length:]))
-    damaged(encoded(raw + b" "))
-    damaged(cursor + cursor)
+        assert_damaged(encoded(raw[:length]))
+        assert_damaged(encoded(raw[length:]))
+    assert_damaged(encoded(raw + b" "))
+    assert_damaged(cursor + cursor)
 
 
 def test_a_position_put_behind_the_tag_of_another_cursor_is_refused() -> None:
     one, other = (decoded(OURS.make("documents", HERE, name)) for name in ("one", "other"))
-    damaged(encoded(one[:17] + other[17:]))
+    assert_damaged(encoded(one[:17] + other[17:]))
 
 
 def test_an_unsigned_cursor_of_version_1_is_refused() -> None:
     where = HERE.bytes + uuid4().bytes
     digest = hashlib.sha256(b"\x01|" + where + b"|documents").digest()[:8]
-    damaged(encoded(b"\x01" + digest + where))
+    assert_damaged(encoded(b"\x01" + digest + where))
 
 
 @pytest.mark.parametrize("position", [b"", b"7", b"[", b"null", b'["a"]', b'{"a":1}'])
 def test_what_anybody_can_compute_signs_nothing(position: bytes) -> None:
     where = HERE.bytes + position
     for guess in (bytes(16), hashlib.sha256(b"\x02" + where).digest()[:16], hashlib.sha256(where).digest()[:16]):
-        damaged(encoded(b"\x02" + guess + where))
+        assert_damaged(encoded(b"\x02" + guess + where))
 
 
 @given(st.text())
 def test_no_text_is_a_cursor(text: str) -> None:
-    damaged(text)
+    assert_damaged(text)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_no_text_is_a_cursor(text: str) -> None:
     ids=lambda text: ascii(text)[:20],
 )
 def test_nonsense_is_refused_and_not_repeated(nonsense: str) -> None:
-    damaged(nonsense)
+    assert_damaged(nonsense)
 
 
 def test_other_ways_to_write_a_cursor_are_refused() -> None:
@@ -209,4 +209,4 @@ def test_other_ways_to_write_a_cursor_are_refused() -> None:
         if len(cursor) % 4:
             others.add(cursor[:-1] + URL_SAFE[(URL_SAFE.index(cursor[-1]) + 1) % 64])
         for other in others - {cursor}:
-            damaged(other)
+            assert_damaged(other)

@@ -131,4 +131,4 @@ async def until_open(count: int) -> None:
     """The server notices by itself that a client left."""
     async with asyncio.timeout(PATIENCE):
         while open_streams() != count:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(0)

@@ -173,7 +173,7 @@ def the_one(outcomes: list[Item | DatalaneError]) -> Item | DatalaneError:
     return outcome
 
 
-async def live(desk: Desk, seed: int, steps: int) -> None:
+async def assert_lives_as_modelled(desk: Desk, seed: int, steps: int) -> None:
     world = World(desk, Random(seed))
     for _ in range(steps):
         await world.step()
@@ -182,10 +182,10 @@ async def live(desk: Desk, seed: int, steps: int) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_items_live_as_the_model_says(desk: Desk, seed: int) -> None:
-    await live(desk, seed, 120)
+    await assert_lives_as_modelled(desk, seed, 120)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("seed", range(100, 112))
 async def test_items_live_long_as_the_model_says(desk: Desk, seed: int) -> None:
-    await live(desk, seed, 600)
+    await assert_lives_as_modelled(desk, seed, 600)

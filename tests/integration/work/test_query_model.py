@@ -259,7 +259,7 @@ async def compare(board: Board, drawn: list[dict[str, Any]], asked: list[dict[st
         assert all(len(page.data) == page.page_size for page in pages[:-1])
 
 
-def compare_often(ground: Ground, examples: int) -> None:
+def assert_as_modelled(ground: Ground, examples: int) -> None:
     @settings(max_examples=examples, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(items(ground.users, 2), st.lists(queries(ground.users), min_size=1, max_size=8))
     def same(drawn: list[dict[str, Any]], asked: list[dict[str, Any]]) -> None:
@@ -269,9 +269,9 @@ def compare_often(ground: Ground, examples: int) -> None:
 
 
 def test_a_list_is_what_a_model_of_it_says(ground: Ground) -> None:
-    compare_often(ground, 80)
+    assert_as_modelled(ground, 80)
 
 
 @pytest.mark.soak
 def test_a_list_is_what_a_model_of_it_says_many_times(ground: Ground) -> None:
-    compare_often(ground, 1_500)
+    assert_as_modelled(ground, 1_500)

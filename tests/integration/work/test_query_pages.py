@@ -107,14 +107,18 @@ def test_what_nobody_touches_is_neither_skipped_nor_seen_twice(urls: Prepared, c
 
         @settings(max_examples=25, deadline=None, database=None, suppress_health_check=list(HealthCheck))
         @given(st.sampled_from(SORTS), st.integers(1, 5), st.lists(writes, max_size=12))
-        def holds(sort: str, size: int, between: list[list[tuple[str, int, int]]]) -> None:
-            runner.run(walk(Board(database, next(left), present, [], Fields()), sort, size, between))
+        def nothing_is_missed(sort: str, size: int, between: list[list[tuple[str, int, int]]]) -> None:
+            runner.run(
+                assert_nothing_is_missed(Board(database, next(left), present, [], Fields()), sort, size, between)
+            )
 
-        holds()
+        nothing_is_missed()
         runner.run(database.close())
 
 
-async def walk(board: Board, sort: str, size: int, between: list[list[tuple[str, int, int]]]) -> None:
+async def assert_nothing_is_missed(
+    board: Board, sort: str, size: int, between: list[list[tuple[str, int, int]]]
+) -> None:
     rows = [Row(priority=n % 5, created_at=at(n % 4), updated_at=at(n % 3)) for n in range(12)]
     await board.add(*rows)
     touched, seen, cursor, turns = set[UUID](), list[UUID](), None, iter(between)

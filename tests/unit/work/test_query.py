@@ -309,4 +309,6 @@ def test_the_parameters_that_are_described_can_be_sent() -> None:
             or schema.get("default")
             or ("red" if schema["type"] == "array" else samples[schema["type"]])
         )
-        read_params([(name, str(value).lower())])
+        query = read_params([(name, str(value).lower())])
+        said = query.filters.model_fields_set | query.model_fields_set - {"filters"}
+        assert said == {name.partition(".")[0]}
