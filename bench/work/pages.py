@@ -16,6 +16,7 @@ from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.query.clauses import Order, Position
 from datalane.work.query.compose import compose
 from datalane.work.query.schemas import ItemQuery, read_query
+from datalane.work.query.service import composed_for
 from datalane.work.samples import read_items, typical
 
 DEPTH = 1_000
@@ -86,9 +87,9 @@ async def _time(
     found = Depth(name)
     for run in range(runs + _WARM_UP):
         for after, times in ((None, found.first), (position, found.deep)):
-            composed = compose(query, fields, language, ground.workspace_id, database.limits, after)
             async with database.transaction(Context.system(ground.workspace_id), own_plans=True) as tx:
                 began = time.perf_counter()
+                composed = await composed_for(tx, query, fields, language, after)
                 await tx.connection.fetch(composed.sql, *composed.args)
                 seconds = time.perf_counter() - began
             if run >= _WARM_UP:

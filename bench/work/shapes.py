@@ -24,8 +24,8 @@ from datalane.db.database import Database, prepare_connection
 from datalane.db.transaction import DEFAULT_LIMITS
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import Fields, load_fields, read_date
-from datalane.work.query.compose import COLUMNS, compose
-from datalane.work.query.service import list_items
+from datalane.work.query.compose import COLUMNS
+from datalane.work.query.service import composed_for, list_items
 from datalane.work.query.shapes import Samples, Shape, shapes
 from datalane.work.samples import of_item, read_items
 
@@ -188,9 +188,9 @@ class _Turn:
             times.faults += 1
 
     async def _composed(self, shape: Shape, context: Context, times: Times) -> list[Any]:
-        composed = compose(shape.query, self.fields, self.language, context.workspace_id, self.database.limits)
         async with self.database.transaction(context, own_plans=True) as tx:
             began = time.perf_counter()
+            composed = await composed_for(tx, shape.query, self.fields, self.language)
             rows: list[Any] = await tx.connection.fetch(composed.sql, *composed.args)
             times.composed.append(time.perf_counter() - began)
         return rows

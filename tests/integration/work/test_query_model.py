@@ -19,6 +19,7 @@ from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
 from datalane.work.items.schemas import Item
+from datalane.work.query import walking
 from datalane.work.query.params import read_params, typed
 from datalane.work.query.schemas import ItemPage, ItemQuery, read_query
 from datalane.work.query.service import list_items
@@ -270,6 +271,15 @@ def assert_as_modelled(ground: Ground, examples: int) -> None:
 
 def test_a_list_is_what_a_model_of_it_says(ground: Ground) -> None:
     assert_as_modelled(ground, 80)
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_list_is_the_same_when_a_walk_ends_before_the_page_is_full(
+    ground: Ground, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, most in {"MOST_STEPS": steps, "MOST_LOOKUPS": steps, "FEW": 2}.items():
+        monkeypatch.setattr(walking, name, most)
+    assert_as_modelled(ground, 30)
 
 
 @pytest.mark.soak

@@ -18,10 +18,11 @@ from datalane.errors import InvalidInput
 from datalane.settings import Limits
 from datalane.work.fields.definitions import FieldDefinition, Fields
 from datalane.work.items.schemas import Item
-from datalane.work.query.compose import COLUMNS, MOST_JOINS, compose
+from datalane.work.query.compose import COLUMNS, compose, compose_probe
 from datalane.work.query.params import parameters, read_params, typed
 from datalane.work.query.schemas import ItemFilters, ItemQuery, applied, read_query
 from datalane.work.query.shapes import SORTS, Samples, shapes
+from datalane.work.query.walking import MOST_JOINS
 
 SOMEBODY = UUID("01990000-0000-7000-8000-000000000001")
 FIELDS = Fields(
@@ -255,9 +256,10 @@ def all_shapes() -> list[Any]:
     return shapes(samples)
 
 
-def test_the_statement_has_each_parameter_once_and_no_value_in_its_text() -> None:
+@pytest.mark.parametrize("few", [True, False])
+def test_the_statement_has_each_parameter_once_and_no_value_in_its_text(few: bool) -> None:
     for shape in all_shapes():
-        composed = compose(shape.query, FIELDS, "english", SOMEBODY, Limits())
+        composed = compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), few=few)
         numbers = {int(number) for number in re.findall(r"\$(\d+)", composed.sql)}
         assert numbers == set(range(1, len(composed.args) + 1)), shape.name
         assert str(SOMEBODY) not in composed.sql
@@ -267,11 +269,16 @@ def test_the_statement_has_each_parameter_once_and_no_value_in_its_text() -> Non
             assert filtered == set(range(1, len(composed.filter_args) + 1)), shape.name
 
 
-def test_every_table_of_the_statement_is_asked_for_one_workspace() -> None:
+@pytest.mark.parametrize("few", [True, False])
+def test_every_table_of_the_statements_is_asked_for_one_workspace(few: bool) -> None:
     for shape in all_shapes():
-        composed = compose(shape.query, FIELDS, "english", SOMEBODY, Limits())
-        tables = len(re.findall(r"FROM datalane\.", composed.sql))
-        assert composed.sql.count("workspace_id = $1::uuid") == tables, shape.name
+        probe = compose_probe(shape.query, FIELDS, SOMEBODY)
+        for sql in (
+            compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), few=few).sql,
+            probe[0] if probe else "",
+        ):
+            tables = len(re.findall(r"(?:FROM|JOIN) datalane\.", sql))
+            assert sql.count("workspace_id = $1::uuid") == tables, shape.name
 
 
 def test_the_shapes_cover_every_filter_and_every_order() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from datalane.work.fields.definitions import Fields
 from datalane.work.query.clauses import Order, Parameters, Position
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
+from datalane.work.query.walking import MOST_JOINS, Conditions, Narrow, Page, far_time, is_few
 from datalane.work.query.words import text_statement
 
 COLUMNS = (
@@ -51,16 +53,12 @@ _PLAIN = {
 }
 """Filters that are columns of the items, with column and type."""
 
-MOST_JOINS = 4
-"""Conditions on the narrow tables that the planner may begin from. Its time grows steeply with their number (fifty take
-it seconds), so that further ones only check what the first ones found."""
-
 
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A statement and its parameters. Its rows begin with `total_count` (one more than the bound: there are more),
     `has_renamed` (whether the workspace has fields that had another key before), `text_terms` and `text_bounded`; the
-    columns of the items follow, all null in the one row of an empty page.
+    columns of the items follow. For an empty page there is no row, or one in which these columns are null.
 
     `filter_sql` with `filter_args` selects everything that the filters let through; None when the count is exact.
     """
@@ -78,69 +76,79 @@ def compose(
     workspace_id: UUID,
     limits: Limits,
     after: Position | None = None,
+    few: bool = False,
 ) -> Composed:
     """The statement of the page of `query` that begins after `after`, with one row more than the page holds.
 
-    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is. Raises
-    `InvalidInput` for metadata that cannot be filtered so.
+    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is; `few` is what
+    `compose_probe` found. Raises `InvalidInput` for metadata that cannot be filtered so.
     """
-    values, order = Parameters(), Order.of(query.sort)
+    values, order, filters = Parameters(), Order.of(query.sort), query.filters
     workspace = values.add(workspace_id, "uuid")
-    conditions = " AND ".join(_conditions(query.filters, fields, workspace, values))
-    filtered = tuple(values.values)
-    if query.filters.text is not None:
-        with_items, total, told = text_statement(
-            workspace, conditions, order, values, query.filters.text, language, after, query.page_size + 1, COLUMNS
+    conditions = _conditions(filters, order, fields, workspace, values)
+    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
+    has_renamed = f"EXISTS (SELECT FROM datalane.field_aliases a WHERE a.workspace_id = {workspace}) AS has_renamed"
+    if filters.text is not None:
+        tables, total, told = text_statement(
+            workspace, str(conditions), order, values, filters.text, language, after, query.page_size + 1, COLUMNS
         )
+        sql = _framed(tables, f"{total} AS total_count, {has_renamed}, {told}", order)
+        return Composed(sql, tuple(values.values))
+    further = f" AND {order.after('i', values, after)}" if after is not None else ""
+    rows, told = (
+        values.add(query.page_size + 1, "bigint"),
+        f"{has_renamed}, NULL::bigint AS text_terms, false AS text_bounded",
+    )
+    page = Page(conditions, workspace, order, further, rows, _listed("i"))
+    if few:
+        tables, total = page.read()
+        return Composed(
+            _framed(tables, f"{total} AS total_count, {told}", order), tuple(values.values), everything, filtered
+        )
+    bound = values.add(limits.exact_count + 1, "bigint")
+    count = f"(SELECT count(*) FROM ({everything} LIMIT {bound}) AS counted)"
+    if conditions.far or conditions.narrow:
+        tables, total = page.walked(count)
+        sql = _framed(tables, f"{total} AS total_count, {told}", order)
     else:
-        with_items, total = _plain_statement(conditions, order, values, query.page_size + 1, after, limits.exact_count)
-        told = "NULL::bigint AS text_terms, false AS text_bounded"
-    sql = (
-        f"WITH {with_items}\n"
-        f"SELECT told.total_count, told.has_renamed, told.text_terms, told.text_bounded, {_listed('page')}\n"
-        f"FROM (SELECT {total} AS total_count, {told},\n"
-        f"  EXISTS (SELECT FROM datalane.field_aliases a WHERE a.workspace_id = {workspace}) AS has_renamed) AS told\n"
+        sql = f"SELECT {count} AS total_count, {told}, {page.simple}"
+    return Composed(sql, tuple(values.values), everything, filtered)
+
+
+def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple[str, tuple[Any, ...]] | None:
+    """A statement, with its parameters, whose one value says whether few rows of a narrow table are asked for.
+
+    None when none are asked for. Raises as `compose`.
+    """
+    values = Parameters()
+    workspace = values.add(workspace_id, "uuid")
+    narrow = list(islice(_narrow(query.filters, fields, workspace, values), MOST_JOINS))
+    if not narrow or query.filters.text is not None:
+        return None
+    return f"SELECT {is_few(narrow)}", tuple(values.values)
+
+
+def _framed(tables: str, told: str, order: Order) -> str:
+    """What is told beside the table `page`; of that there is a row for an empty page as well."""
+    return (
+        f"WITH {tables}\nSELECT told.*, {_listed('page')}\nFROM (SELECT {told}) AS told\n"
         f"LEFT JOIN page ON true {order.by('page')}"
     )
-    if query.filters.text is not None:
-        return Composed(sql, tuple(values.values))
-    return Composed(sql, tuple(values.values), f"SELECT FROM datalane.items i WHERE {conditions}", filtered)
-
-
-def _plain_statement(
-    conditions: str, order: Order, values: Parameters, rows: int, after: Position | None, bound: int
-) -> tuple[str, str]:
-    """The page, and the count. A first page that is not full has counted them all."""
-    further = f" AND {order.after('i', values, after)}" if after is not None else ""
-    most, counted = values.add(rows, "bigint"), values.add(bound + 1, "bigint")
-    page = (
-        f"page AS MATERIALIZED (\n  SELECT {_listed('i')}\n  FROM datalane.items i WHERE {conditions}{further}\n"
-        f"  {order.by('i')} LIMIT {most})"
-    )
-    count = f"(SELECT count(*) FROM (SELECT FROM datalane.items i WHERE {conditions} LIMIT {counted}) AS counted)"
-    if after is not None:
-        return page, count
-    shown = "(SELECT count(*) FROM page)"
-    return page, f"CASE WHEN {shown} < {most} THEN {shown} ELSE {count} END"
 
 
 def _listed(table: str) -> str:
     return ", ".join(f"{table}.{column}" for column in COLUMNS)
 
 
-def _conditions(filters: ItemFilters, fields: Fields, workspace: str, values: Parameters) -> Iterator[str]:
-    yield f"i.workspace_id = {workspace}"
-    yield "i.deleted_at IS NOT NULL" if filters.deleted else "i.deleted_at IS NULL"
+def _conditions(filters: ItemFilters, order: Order, fields: Fields, workspace: str, values: Parameters) -> Conditions:
+    easy = [f"i.workspace_id = {workspace}", f"i.deleted_at IS {'NOT ' if filters.deleted else ''}NULL"]
+    far: list[str] = []
+    far_away = far_time(filters, order)
     for name, (column, kind) in _PLAIN.items():
         comparisons = getattr(filters, name)
         if comparisons is not None:
-            yield from _compared(f"i.{column}", kind, comparisons, values)
-    for number, (table, condition) in enumerate(_narrow(filters, fields, values)):
-        check = "" if number < MOST_JOINS else " OFFSET 0"
-        yield (
-            f"EXISTS (SELECT FROM datalane.{table} n WHERE n.workspace_id = {workspace} AND n.item_id = i.item_id "
-            f"AND {condition}{check})"
-        )
+            (far if name == far_away else easy).extend(_compared(f"i.{column}", kind, comparisons, values))
+    return Conditions(easy, far, list(_narrow(filters, fields, workspace, values)))
 
 
 def _compared(column: str, kind: str, asked: Iterable[tuple[str, Any]], values: Parameters) -> Iterator[str]:
@@ -153,18 +161,18 @@ def _compared(column: str, kind: str, asked: Iterable[tuple[str, Any]], values: 
             yield f"{column} {OPERATORS[name]} {values.add(value, kind)}"
 
 
-def _narrow(filters: ItemFilters, fields: Fields, values: Parameters) -> Iterator[tuple[str, str]]:
-    """Each narrow table `n` in which an item must have a row, and what must hold of the row."""
+def _narrow(filters: ItemFilters, fields: Fields, workspace: str, values: Parameters) -> Iterator[Narrow]:
     for name, tags in filters.tags or ():
         if name == "any":
-            yield "item_tags", _one_of("n.tag", "text", tags, values)
+            yield Narrow("item_tags", workspace, _one_of("n.tag", "text", tags, values))
         else:
             for tag in tags:
-                yield "item_tags", f"n.tag = {values.add(tag, 'text')}"
+                yield Narrow("item_tags", workspace, f"n.tag = {values.add(tag, 'text')}")
     if filters.metadata is not None:
         for field in field_conditions(filters.metadata, fields):
             own = f"n.field_id = {values.add(field.field_id, 'uuid')}"
-            yield "item_fields", " AND ".join([own, *_compared(f"n.{field.column}", field.kind, field.asked, values)])
+            asked = _compared(f"n.{field.column}", field.kind, field.asked, values)
+            yield Narrow("item_fields", workspace, " AND ".join([own, *asked]))
 
 
 def _one_of(column: str, kind: str, wanted: Sequence[Any], values: Parameters) -> str:

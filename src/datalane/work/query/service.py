@@ -19,7 +19,7 @@ from datalane.work.items.schemas import Item
 from datalane.work.items.service import read_item
 from datalane.work.permissions import READ_ITEMS
 from datalane.work.query.clauses import Order, Position
-from datalane.work.query.compose import Composed, compose
+from datalane.work.query.compose import Composed, compose, compose_probe
 from datalane.work.query.faults import refused
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
@@ -41,13 +41,16 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
     if query.filters.metadata is not None and fields is None:
         fields = await load_fields(tx)
     language = "" if query.filters.text is None else await search_language(tx)
-    composed = compose(query, fields or _NO_FIELDS, language, tx.workspace_id, tx.limits, after)
     await tx.state_own_plans()
+    composed = await composed_for(tx, query, fields or _NO_FIELDS, language, after)
     rows = await tx.fetch(composed.sql, *composed.args)
-    _check_words(rows[0]["text_terms"])
-    if rows[0]["has_renamed"] and fields is None:
-        fields = await load_fields(tx)
-    total, estimated = await _total(tx, composed, rows[0]["total_count"])
+    if not rows and after is not None:
+        return await _end_of(tx, query, fields)
+    if rows:
+        _check_words(rows[0]["text_terms"])
+        if rows[0]["has_renamed"] and fields is None:
+            fields = await load_fields(tx)
+    total, estimated = await _total(tx, composed, rows[0]["total_count"] if rows else 0)
     found = [row for row in rows if row["item_id"] is not None]
     page = [read_item(row, fields or _NO_FIELDS) for row in found[: query.page_size]]
     more = len(found) > query.page_size
@@ -55,11 +58,26 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
         data=page,
         total_count=total,
         total_count_estimated=estimated,
-        text_bounded=rows[0]["text_bounded"],
+        text_bounded=bool(rows) and rows[0]["text_bounded"],
         page_size=query.page_size,
         next_cursor=_cursor(tx, listing, order, page[-1]) if more else None,
         applied_filters=applied(query.filters),
     )
+
+
+async def composed_for(
+    tx: Transaction, query: ItemQuery, fields: Fields, language: str, after: Position | None = None
+) -> Composed:
+    """The statement of the page of `query`, for the rows that are there. Parameters as `compose`."""
+    probe = compose_probe(query, fields, tx.workspace_id)
+    few = probe is not None and await tx.fetchval(probe[0], *probe[1])
+    return compose(query, fields, language, tx.workspace_id, tx.limits, after, few)
+
+
+async def _end_of(tx: Transaction, query: ItemQuery, fields: Fields | None) -> ItemPage:
+    """The empty page behind the last one, whose rows went away meanwhile: it says how many items there are."""
+    first = await list_items(tx, query.model_copy(update={"cursor": None}), fields)
+    return first.model_copy(update={"data": [], "next_cursor": None})
 
 
 def check_query(query: ItemQuery, fields: Fields, limits: Limits) -> None:

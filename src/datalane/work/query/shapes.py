@@ -64,6 +64,7 @@ def _filters(of: Samples) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "priority at least", {"priority": {"gte": 3}}
     yield "created since", {"created_at": {"gte": of.since}}
     yield "created between", {"created_at": {"gte": of.since, "lt": until}}
+    yield "created until", {"created_at": {"lt": of.since}}
     yield "updated until", {"updated_at": {"lte": of.since}}
     yield "updated between", {"updated_at": {"gt": of.since, "lt": until}}
     yield "common tag", {"tags": {"any": [of.tags[0]]}}
@@ -81,6 +82,10 @@ def _filters(of: Samples) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _combined(of: Samples) -> Iterator[tuple[str, dict[str, Any], str]]:
+    week = {"gte": of.since, "lt": of.since + timedelta(days=7)}
+    yield "made between, by priority", {"created_at": week}, "-priority"
+    yield "active, made between", {"status": "active", "created_at": week}, "-updated_at"
+    yield "changed between, by creation", {"updated_at": {"gt": of.since, "lt": week["lt"]}}, "-created_at"
     yield "my open work", {"assignee_id": of.assignee_id, "status": "active"}, "-priority"
     yield "a project's open work", {"project_id": of.project_id, "status": "active"}, "-updated_at"
     yield "urgent and unassigned", {"assignee_id": None, "priority": {"gte": 3}}, "-created_at"
