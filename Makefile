@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
-.PHONY: up test check format soak lock clean
+.PHONY: up test check types lint format soak lock clean
 
 up: $(STAMP)
 	$(BIN)/datalane up --demo
@@ -18,9 +18,14 @@ soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -p no:xdist tests
 
 check: $(STAMP)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types
+
+types: $(STAMP)
+	$(BIN)/mypy src tests bench
+
+lint: $(STAMP)
 	$(BIN)/ruff format --check src tests bench examples
 	$(BIN)/ruff check src tests bench examples
-	$(BIN)/mypy src tests bench
 	$(BIN)/lint-imports
 	$(BIN)/datalane guard --files-only
 	$(BIN)/datalane contracts check

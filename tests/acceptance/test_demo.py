@@ -185,6 +185,7 @@ def cranfield() -> Path:
     return folder
 
 
+@pytest.mark.soak
 def test_cranfield_is_searched_as_well_as_it_should_be(scratch: Path) -> None:
     report = report_of(demo(scratch, "--corpus", str(cranfield())))
     assert (report["documents"], report["documents_searchable"], report["documents_failed"]) == (1400, 1398, 2)
