@@ -14,7 +14,7 @@ from datalane.db.database import Database
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.query.clauses import Order, Position
-from datalane.work.query.compose import compose
+from datalane.work.query.compose import compose, plans_of
 from datalane.work.query.schemas import ItemQuery, read_query
 from datalane.work.query.service import composed_for
 from datalane.work.samples import read_items, typical
@@ -87,7 +87,7 @@ async def _time(
     found = Depth(name)
     for run in range(runs + _WARM_UP):
         for after, times in ((None, found.first), (position, found.deep)):
-            async with database.transaction(Context.system(ground.workspace_id), own_plans=True) as tx:
+            async with database.transaction(Context.system(ground.workspace_id), plans=plans_of(query)) as tx:
                 began = time.perf_counter()
                 composed = await composed_for(tx, query, fields, language, after)
                 await tx.connection.fetch(composed.sql, *composed.args)

@@ -24,7 +24,7 @@ from datalane.db.database import Database, prepare_connection
 from datalane.db.transaction import DEFAULT_LIMITS
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import Fields, load_fields, read_date
-from datalane.work.query.compose import COLUMNS
+from datalane.work.query.compose import COLUMNS, plans_of
 from datalane.work.query.service import composed_for, list_items
 from datalane.work.query.shapes import Samples, Shape, shapes
 from datalane.work.samples import of_item, read_items
@@ -179,7 +179,7 @@ class _Turn:
         if not ours_first:
             ours = await self._composed(shape, context, times)
         began = time.perf_counter()
-        async with self.database.transaction(context, own_plans=True) as tx:
+        async with self.database.transaction(context, plans=plans_of(shape.query)) as tx:
             page = await list_items(tx, shape.query)
         times.service.append(time.perf_counter() - began)
         times.bounded += page.text_bounded
@@ -188,7 +188,7 @@ class _Turn:
             times.faults += 1
 
     async def _composed(self, shape: Shape, context: Context, times: Times) -> list[Any]:
-        async with self.database.transaction(context, own_plans=True) as tx:
+        async with self.database.transaction(context, plans=plans_of(shape.query)) as tx:
             began = time.perf_counter()
             composed = await composed_for(tx, shape.query, self.fields, self.language)
             rows: list[Any] = await tx.connection.fetch(composed.sql, *composed.args)

@@ -86,18 +86,18 @@ ORDER BY i.updated_at DESC, i.item_id DESC
 FROM datalane.items i WHERE i.workspace_id = :workspace_id AND i.deleted_at IS NULL AND i.created_at < :since
 ORDER BY i.updated_at DESC, i.item_id DESC
 
--- shape: made between, by priority
+-- shape: made between by priority
 FROM datalane.items i
 WHERE i.workspace_id = :workspace_id AND i.deleted_at IS NULL AND i.created_at >= :since AND i.created_at < :until
 ORDER BY i.priority DESC, i.item_id DESC
 
--- shape: active, made between
+-- shape: active made between
 FROM datalane.items i
 WHERE i.workspace_id = :workspace_id AND i.deleted_at IS NULL AND i.status = 'active'
   AND i.created_at >= :since AND i.created_at < :until
 ORDER BY i.updated_at DESC, i.item_id DESC
 
--- shape: changed between, by creation
+-- shape: changed between by creation
 FROM datalane.items i
 WHERE i.workspace_id = :workspace_id AND i.deleted_at IS NULL AND i.updated_at > :since AND i.updated_at < :until
 ORDER BY i.created_at DESC, i.item_id DESC

@@ -36,12 +36,12 @@ def create_app(
         redoc_url=None,
         telemetry=NO_TELEMETRY,
     )
-    app.include_router(health.router(lane))
-    app.include_router(metrics_routes.router(lane.settings.telemetry))
     opened = door(lane)
     app.state.streams = opened.streams
     for router in routers(opened, domains):
         app.include_router(router)
+    app.include_router(health.router(lane))
+    app.include_router(metrics_routes.router(lane.settings.telemetry))
     docs_page.install(app)
     openapi.install(app)
     problems.install(app)

@@ -15,6 +15,8 @@ from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Match
+from starlette.types import Scope
 
 from datalane.api.bodies import CheckedRequest
 from datalane.api.context import Caller, authenticate_request, context_in_workspace
@@ -25,6 +27,8 @@ from datalane.api.limits import meter_of
 from datalane.api.streams import LiveCaller, Streams
 from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
+from datalane.contracts.http import PlansOf
+from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
 from datalane.settings import Settings
@@ -37,7 +41,7 @@ Handle = Callable[[Request], Awaitable[Response]]
 class Access:
     """What a route needs. One without a permission is about the caller, in whatever workspace or none; a `late` one
     opens its transaction itself, after its slow work; a `live` one has an answer that goes on, and is asked
-    `again` while it does. `own_plans` as `Database.transaction`."""
+    `again` while it does. `plans` as `Database.transaction`, or a function that tells them of a request."""
 
     permission: Permission | None
     opens: bool = True
@@ -46,7 +50,7 @@ class Access:
     late: bool = False
     live: bool = False
     again: bool = False
-    own_plans: bool = False
+    plans: Plans | PlansOf = Plans.USUAL
 
 
 class HttpDoor:
@@ -63,8 +67,8 @@ class HttpDoor:
         self.account = _dependency(Access(None, opens=False))
         self.account_writer = _dependency(Access(None, writes=True))
 
-    def reader(self, permission: Permission, *, own_plans: bool = False) -> Any:
-        return _dependency(Access(permission, own_plans=own_plans))
+    def reader(self, permission: Permission, *, plans: Plans | PlansOf = Plans.USUAL) -> Any:
+        return _dependency(Access(permission, plans=plans))
 
     def writer(self, permission: Permission) -> Any:
         return _dependency(Access(permission, writes=True))
@@ -87,10 +91,17 @@ class HttpDoor:
 
     def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
         route_class = type("DoorRoute", (self.route_class,), {"lane": self.lane, "streams": self.streams})
-        return APIRouter(prefix=prefix, tags=list(tags), route_class=route_class)
+        return DoorRouter(prefix=prefix, tags=list(tags), route_class=route_class)
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         return self.lane.database.transaction(context)
+
+
+class DoorRouter(APIRouter):
+    """Looks through its routes for paths that hold its prefix: to try all of the lane's took a tenth of a request."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        return super().matches(scope) if self.prefix in scope.get("path", "") else (Match.NONE, {})
 
 
 def _dependency(access: Access) -> Any:
@@ -166,7 +177,8 @@ class DoorRoute(APIRoute):
             kept = self.lane.settings.limits.idempotency_window
             late = checked.scope[_GIVEN] = LateTransaction(self.lane.database, context, asked, kept)
             return await late.answer(lambda: handle(checked), secrets)
-        async with self.lane.database.transaction(context, own_plans=access.own_plans) as tx:
+        plans = access.plans if isinstance(access.plans, Plans) else access.plans(checked)
+        async with self.lane.database.transaction(context, plans=plans) as tx:
             checked.scope[_GIVEN] = tx if access.permission else replace(caller, transaction=tx)
             return await self._answer_once(tx, checked, asked, handle, secrets)
 

@@ -25,10 +25,12 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol
 
 from fastapi import APIRouter
+from starlette.requests import Request
 from starlette.responses import Response
 
 from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
+from datalane.contracts.plans import Plans
 from datalane.settings import Settings
 
 ONE_TIME_SECRET: dict[str, Any] = {"x-one-time-secret": True}
@@ -89,20 +91,23 @@ class Watcher(Protocol):
         ...
 
 
+PlansOf = Callable[[Request], Plans]
+"""Tells how the statements of a request are planned."""
+
+
 class Door(Protocol):
     """Dependencies for route parameters, each for one line of the role matrix.
 
     `reader` and `writer` give the open `Transaction` with its context, `preparer` and `uploader` a `LateTransaction`
     (the body of an upload may be larger), `caller` the `Context` alone: open a transaction with `transaction(context)`.
-    `caller` is for reads: without the route's own transaction there is no idempotent answer. `own_plans` is for a
-    route whose statements need plans for their own parameters (`Transaction.state_own_plans`). `watcher` gives a
-    `Watcher`.
+    `caller` is for reads: without the route's own transaction there is no idempotent answer. `plans` says how
+    the route's statements are planned (`Transaction.state_plans`). `watcher` gives a `Watcher`.
     """
 
     @property
     def settings(self) -> Settings: ...
 
-    def reader(self, permission: Permission, *, own_plans: bool = False) -> Any: ...
+    def reader(self, permission: Permission, *, plans: Plans | PlansOf = ...) -> Any: ...
 
     def writer(self, permission: Permission) -> Any: ...
 

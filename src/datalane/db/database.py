@@ -10,6 +10,7 @@ import asyncpg
 import orjson
 
 from datalane.contracts.context import Context
+from datalane.contracts.plans import Plans
 from datalane.db.faults import stepping, translated
 from datalane.db.listening import Listening
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
@@ -99,13 +100,13 @@ class Database:
         await self.wakeup.close()
         await self.pool.close()
 
-    def transaction(self, context: Context, *, own_plans: bool = False) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(self, context: Context, *, plans: Plans = Plans.USUAL) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: `async with database.transaction(context) as tx`.
 
-        `own_plans` says in the opening round trip what `Transaction.state_own_plans` takes one of its own for.
+        `plans` says in the opening round trip what `Transaction.state_plans` takes one of its own for.
         """
         return open_transaction(
-            self.pool, self.roles, context, self.wakeup, self.limits, self._stated, self.cursors, own_plans
+            self.pool, self.roles, context, self.wakeup, self.limits, self._stated, self.cursors, plans
         )
 
     def sign_in_door(self) -> AbstractAsyncContextManager[Transaction]:

@@ -19,6 +19,7 @@ from uuid import UUID
 import asyncpg
 
 from datalane.contracts.context import Context, Role
+from datalane.contracts.plans import Plans
 from datalane.db.faults import stepping, translate, translated
 from datalane.db.roles import Roles
 from datalane.db.wakeup import CHANGES, Wakeup
@@ -31,27 +32,15 @@ DEFAULT_LIMITS = Limits()
 AfterCommit = Callable[[], Awaitable[None] | None]
 
 
-OWN_PLANS = (
-    "plan_cache_mode = force_custom_plan",
-    "jit = off",
-    "max_parallel_workers_per_gather = 0",
-    "random_page_cost = 1.1",
-)
-"""Settings for statements whose best plan depends on whose rows they read, and that take milliseconds: a plan for the
-average workspace walks through all of a large one, and compiling a plan, or starting workers for it, takes longer than
-such a statement. What they read is mostly in memory: at the price of a disk that has to turn, 10,000 rows are counted
-in the table instead of an index, which takes five times as long."""
-
-
 class _Stated:
     """What the database was told beside the context, for all views of a transaction: the trace that it attaches to
-    jobs, and whether statements get `OWN_PLANS`."""
+    jobs, and how statements are planned."""
 
-    __slots__ = ("own_plans", "traceparent")
+    __slots__ = ("plans", "traceparent")
 
-    def __init__(self, traceparent: str | None, own_plans: bool) -> None:
+    def __init__(self, traceparent: str | None, plans: Plans) -> None:
         self.traceparent = traceparent
-        self.own_plans = own_plans
+        self.plans = plans
 
 
 class Transaction:
@@ -79,7 +68,7 @@ class Transaction:
         limits: Limits = DEFAULT_LIMITS,
         traceparent: str | None = None,
         cursors: Cursors = PROCESS_CURSORS,
-        own_plans: bool = False,
+        plans: Plans = Plans.USUAL,
     ) -> None:
         self.connection = connection
         self.limits = limits
@@ -91,7 +80,7 @@ class Transaction:
         self._depth = 0
         self._closing = ""
         self._after_commit: list[AfterCommit] = []
-        self._stated = _Stated(traceparent, own_plans)
+        self._stated = _Stated(traceparent, plans)
 
     @property
     def context(self) -> Context:
@@ -181,14 +170,14 @@ class Transaction:
             await self.execute(_trace_statement(current))
             self._stated.traceparent = current
 
-    async def state_own_plans(self) -> None:
-        """Statements from here on get plans for their own parameters.
+    async def state_plans(self, plans: Plans) -> None:
+        """Statements from here on are planned so.
 
-        A transaction that was opened so sends nothing; any other one pays a round trip, once.
+        A transaction that was opened so sends nothing; any other one pays a round trip.
         """
-        if not self._stated.own_plans:
-            await self.execute(_local(OWN_PLANS).removeprefix("; "))
-            self._stated.own_plans = True
+        if self._stated.plans is not plans:
+            await self.execute(_local(plans.value).removeprefix("; "))
+            self._stated.plans = plans
 
     async def execute(self, sql: str, *args: Any) -> str:
         with translated():
@@ -211,13 +200,13 @@ class Transaction:
         """A nested unit: an error inside undoes only what happened inside, and is raised on."""
         self._depth += 1
         name, queued = f"datalane_{self._depth}", len(self._after_commit)
-        traceparent, own_plans = self._stated.traceparent, self._stated.own_plans
+        traceparent, plans = self._stated.traceparent, self._stated.plans
         await self.connection.execute(f"SAVEPOINT {name}")
         try:
             yield self
         except BaseException:
             del self._after_commit[queued:]
-            self._stated.traceparent, self._stated.own_plans = traceparent, own_plans
+            self._stated.traceparent, self._stated.plans = traceparent, plans
             await self.connection.execute(f"ROLLBACK TO SAVEPOINT {name}; RELEASE SAVEPOINT {name}")
             raise
         else:
@@ -270,11 +259,11 @@ async def open_transaction(
     limits: Limits = DEFAULT_LIMITS,
     stated: Sequence[str] = (),
     cursors: Cursors = PROCESS_CURSORS,
-    own_plans: bool = False,
+    plans: Plans = Plans.USUAL,
 ) -> AsyncIterator[Transaction]:
     """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
 
-    `stated` are settings for the verbs (`stated_settings`); `own_plans` as `Database.transaction`.
+    `stated` are settings for the verbs (`stated_settings`); `plans` as `Transaction.state_plans`.
 
     Raises `Conflict` when the surrounding transaction belongs to another workspace.
     """
@@ -288,8 +277,8 @@ async def open_transaction(
             yield inner
         return
     traceparent = current_traceparent()
-    opening = door_statements(context, roles, traceparent) + _local([*stated, *(OWN_PLANS if own_plans else ())])
-    async with _bracket(pool, opening, context, wakeup, limits, traceparent, cursors, own_plans) as transaction:
+    opening = door_statements(context, roles, traceparent) + _local([*stated, *plans.value])
+    async with _bracket(pool, opening, context, wakeup, limits, traceparent, cursors, plans) as transaction:
         token = _open.set(transaction)
         try:
             yield transaction
@@ -317,11 +306,11 @@ async def _bracket(
     limits: Limits = DEFAULT_LIMITS,
     traceparent: str | None = None,
     cursors: Cursors = PROCESS_CURSORS,
-    own_plans: bool = False,
+    plans: Plans = Plans.USUAL,
 ) -> AsyncIterator[Transaction]:
     with translated():
         connection = await pool.acquire()
-    transaction = Transaction(connection, context, wakeup, limits, traceparent, cursors, own_plans)
+    transaction = Transaction(connection, context, wakeup, limits, traceparent, cursors, plans)
     try:
         try:
             with stepping():

@@ -54,7 +54,7 @@ class Cursors:
         for value in position:
             if not isinstance(value, _SCALARS):
                 raise TypeError(f"a cursor's position holds JSON scalars, no {type(value).__name__}: write it as text")
-        written = json.dumps(position, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        written = _ENCODER.encode(position).encode()
         where = home.bytes + written
         cursor = base64.urlsafe_b64encode(_VERSION + self._tag(listing, where) + where).rstrip(b"=").decode()
         if len(cursor) > MOST_CHARACTERS:
@@ -85,6 +85,8 @@ class Cursors:
         name = listing.encode()
         return hmac.digest(self._key, _VERSION + len(name).to_bytes(4) + name + where, "sha256")[:_TAG]
 
+
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 PROCESS_CURSORS: Final = Cursors(secrets.token_bytes(32))
 """Under a key that this process alone has, for a `Database` that was given none."""

@@ -17,6 +17,7 @@ from uuid import UUID
 import orjson
 
 from datalane.contracts.context import Context
+from datalane.contracts.plans import Plans
 from datalane.db.database import Database
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -103,7 +104,7 @@ async def explain_shapes(
         items = await count_items(tx)
     for done, (name, composed) in enumerate(statements):
         told(done, len(statements))
-        async with database.transaction(context, own_plans=True) as tx:
+        async with database.transaction(context, plans=Plans.OWN) as tx:
             explained.append(await _explain(tx, name, composed, runs))
     async with database.transaction(context) as tx:
         indexes = await _indexes(tx, explained)

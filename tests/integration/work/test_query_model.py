@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.work.board import Board, Row, at, lay, people
 
+from datalane.contracts.plans import Plans
 from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
@@ -224,7 +225,7 @@ async def all_pages(board: Board, query: ItemQuery) -> list[ItemPage]:
     while not pages or pages[-1].next_cursor:
         assert len(pages) <= 24, "a list ends"
         cursor = pages[-1].next_cursor if pages else None
-        async with board.database.transaction(board.context, own_plans=True) as tx:
+        async with board.database.transaction(board.context, plans=Plans.OWN) as tx:
             pages.append(await list_items(tx, query.model_copy(update={"cursor": cursor})))
     return pages
 

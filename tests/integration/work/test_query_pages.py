@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from tests.integration.work.board import DAY, Board, Row, at, define, insert, lay, people
 
 from datalane.contracts.context import Context, Role
+from datalane.contracts.plans import Plans
 from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
@@ -23,6 +24,7 @@ from datalane.errors import Forbidden, InvalidInput, LimitExceeded
 from datalane.kit.ids import uuid7
 from datalane.settings import Limits
 from datalane.work.fields.definitions import Fields
+from datalane.work.query.compose import plans_of
 from datalane.work.query.schemas import ItemPage, read_query
 from datalane.work.query.service import list_items
 
@@ -355,17 +357,44 @@ async def test_a_list_in_a_transaction_of_its_own_kind_sends_one_statement(board
     def saw(record: asyncpg.pool.LoggedQuery) -> None:
         sent.append(record.query)
 
-    async with board.database.transaction(board.context, own_plans=True) as tx:
+    async with board.database.transaction(board.context, plans=Plans.OWN) as tx:
         tx.connection.add_query_logger(saw)
-        await list_items(tx, read_query({"filters": {"status": "active"}}))
+        await list_items(tx, read_query({"filters": {"priority": 1}}))
         await list_items(tx, read_query({}))
         tx.connection.remove_query_logger(saw)
     assert len(sent) == 2
     async with board.database.transaction(board.context) as tx:
         tx.connection.add_query_logger(saw)
-        await list_items(tx, read_query({}))
-        await list_items(tx, read_query({}))
+        await list_items(tx, read_query({"filters": {"priority": 1}}))
+        await list_items(tx, read_query({"filters": {"priority": 1}}))
         tx.connection.remove_query_logger(saw)
     assert len(sent) == 5, "once, it says how to plan"
+
+
+async def test_only_what_an_index_has_in_the_order_of_the_list_shares_a_plan(board: Board) -> None:
+    someone = str(board.users[0])
+    for filters, sort, shared in [
+        ({}, "-updated_at", True),
+        ({}, "priority", True),
+        ({"deleted": True}, "updated_at", True),
+        ({"deleted": True}, "-created_at", False),
+        ({"status": "active"}, "updated_at", True),
+        ({"status": "active"}, "-priority", False),
+        ({"status": ["active", "draft"]}, "updated_at", False),
+        ({"assignee_id": None}, "-updated_at", True),
+        ({"assignee_id": someone, "status": "active"}, "-updated_at", False),
+        ({"updated_at": {"gte": "2026-03-01"}}, "-updated_at", True),
+        ({"created_at": {"gte": "2026-03-01"}}, "-updated_at", False),
+        ({"priority": 1}, "-updated_at", False),
+        ({"tags": {"any": ["red"]}}, "-updated_at", False),
+        ({"text": "heron"}, "-updated_at", False),
+    ]:
+        found = plans_of(read_query({"filters": filters, "sort": sort}))
+        assert found is (Plans.ONE if shared else Plans.OWN), (filters, sort)
+
+
+async def test_the_next_transaction_is_planned_as_ever(board: Board) -> None:
+    async with board.database.transaction(board.context) as tx:
+        await list_items(tx, read_query({"filters": {"priority": 1}}))
     async with board.database.transaction(board.context) as tx:
         assert await tx.fetchval("SHOW plan_cache_mode") == "auto", "the next transaction begins as ever"

@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from tests.integration.work.board import DAY, Board, lay, people
 
+from datalane.contracts.plans import Plans
 from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
@@ -86,7 +87,7 @@ async def test_no_shape_reads_a_table_from_end_to_end(board: Board) -> None:
     found = shapes_of(board)
     assert len(found) >= 50
     assert len({shape.name for shape in found}) == len(found)
-    async with board.database.transaction(board.context, own_plans=True) as tx:
+    async with board.database.transaction(board.context, plans=Plans.OWN) as tx:
         for shape in found:
             composed = compose(shape.query, board.fields, "english", board.workspace_id, tx.limits)
             plan = "\n".join(row[0] for row in await tx.fetch(f"EXPLAIN {composed.sql}", *composed.args))
@@ -101,7 +102,7 @@ async def test_a_deep_page_begins_in_the_index_where_the_page_before_ended(board
     shape = next(shape for shape in shapes_of(board) if shape.name == f"sort {sort}")
     reached = 2 if sort.endswith("priority") else DAY.replace(day=9)
     after = (reached, UUID("01990000-0000-7000-8000-0000000000c8"))
-    async with board.database.transaction(board.context, own_plans=True) as tx:
+    async with board.database.transaction(board.context, plans=Plans.OWN) as tx:
         composed = compose(shape.query, board.fields, "english", board.workspace_id, tx.limits, after)
         plan = "\n".join(row[0] for row in await tx.fetch(f"EXPLAIN {composed.sql}", *composed.args))
     column = sort.removeprefix("-")

@@ -16,6 +16,8 @@ from itertools import islice
 from typing import Any
 from uuid import UUID
 
+from datalane.contracts.plans import Plans
+from datalane.engine.search.index import Collection
 from datalane.settings import Limits
 from datalane.work.fields.definitions import Fields
 from datalane.work.query.clauses import Order, Parameters, Position
@@ -52,6 +54,11 @@ _PLAIN = {
     "updated_at": ("updated_at", "timestamptz"),
 }
 """Filters that are columns of the items, with column and type."""
+_INDEXED = {"status", "project_id", "assignee_id", "created_by"}
+"""Filters with an index of their own, in the order of updates."""
+_SIZE = f"""SELECT sum(t.entries)::bigint FROM datalane.search_totals t
+  WHERE t.workspace_id = {{workspace}} AND t.collection = {int(Collection.ITEMS)}::smallint"""
+"""Items that have words; those that have none are few."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +68,7 @@ class Composed:
     columns of the items follow. For an empty page there is no row, or one in which these columns are null.
 
     `filter_sql` with `filter_args` selects everything that the filters let through; None when the count is exact.
+    Where nothing is filtered by, a column `size` says about how many items the workspace has.
     """
 
     sql: str
@@ -90,29 +98,38 @@ def compose(
     has_renamed = f"EXISTS (SELECT FROM datalane.field_aliases a WHERE a.workspace_id = {workspace}) AS has_renamed"
     if filters.text is not None:
         tables, total, told = text_statement(
-            workspace, str(conditions), order, values, filters.text, language, after, query.page_size + 1, COLUMNS
+            workspace, conditions, order, values, filters.text, language, after, query.page_size + 1, COLUMNS
         )
         sql = _framed(tables, f"{total} AS total_count, {has_renamed}, {told}", order)
         return Composed(sql, tuple(values.values))
     further = f" AND {order.after('i', values, after)}" if after is not None else ""
-    rows, told = (
-        values.add(query.page_size + 1, "bigint"),
-        f"{has_renamed}, NULL::bigint AS text_terms, false AS text_bounded",
-    )
-    page = Page(conditions, workspace, order, further, rows, _listed("i"))
+    told = f"{has_renamed}, NULL::bigint AS text_terms, false AS text_bounded"
+    page = Page(conditions, workspace, order, further, values.add(query.page_size + 1, "bigint"), _listed("i"))
     if few:
         tables, total = page.read()
-        return Composed(
-            _framed(tables, f"{total} AS total_count, {told}", order), tuple(values.values), everything, filtered
-        )
+        sql = _framed(tables, f"{total} AS total_count, {told}", order)
+        return Composed(sql, tuple(values.values))
     bound = values.add(limits.exact_count + 1, "bigint")
     count = f"(SELECT count(*) FROM ({everything} LIMIT {bound}) AS counted)"
     if conditions.far or conditions.narrow:
         tables, total = page.walked(count)
         sql = _framed(tables, f"{total} AS total_count, {told}", order)
-    else:
-        sql = f"SELECT {count} AS total_count, {told}, {page.simple}"
+        return Composed(sql, tuple(values.values), everything, filtered)
+    size = "" if filters.deleted or conditions.filtered_besides else f"({_SIZE.format(workspace=workspace)}) AS size, "
+    sql = f"SELECT {count} AS total_count, {size}{told}, {page.simple}"
     return Composed(sql, tuple(values.values), everything, filtered)
+
+
+def plans_of(query: ItemQuery) -> Plans:
+    """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are."""
+    column, filters = Order.of(query.sort).column, query.filters
+    asked = filters.model_fields_set - {"deleted", column}
+    if not asked:
+        return Plans.ONE if column == "updated_at" or not filters.deleted else Plans.OWN
+    if len(asked) > 1 or not asked <= _INDEXED or column != "updated_at" or filters.deleted:
+        return Plans.OWN
+    [name] = asked
+    return Plans.ONE if getattr(filters, name).model_fields_set == {"eq"} else Plans.OWN
 
 
 def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple[str, tuple[Any, ...]] | None:

@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 
 from datalane.contracts.http import Door
+from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
 from datalane.work.fields.definitions import load_fields
@@ -27,7 +28,7 @@ def router(door: Door) -> APIRouter:
 
 def add_routes(routes: APIRouter, door: Door) -> None:
     @routes.get("/list", openapi_extra={"parameters": parameters()})
-    async def list_items(request: Request, tx: Transaction = door.reader(READ_ITEMS, own_plans=True)) -> ItemPage:
+    async def list_items(request: Request, tx: Transaction = door.reader(READ_ITEMS, plans=_plans)) -> ItemPage:
         """A page of items. A field of metadata that is defined and indexed is filtered by `metadata.<key>`, and
         compared by `metadata.<key>.gte` (`gt`, `lt`, `lte`) with values of its type."""
         query, fields = read_params(request.query_params.multi_items()), None
@@ -38,10 +39,15 @@ def add_routes(routes: APIRouter, door: Door) -> None:
             return await service.list_items(tx, query, fields)
 
     @routes.post("/query")
-    async def query_items(body: ItemQuery, tx: Transaction = door.reader(READ_ITEMS, own_plans=True)) -> ItemPage:
+    async def query_items(body: ItemQuery, tx: Transaction = door.reader(READ_ITEMS, plans=Plans.OWN)) -> ItemPage:
         """A page of items, asked as JSON: a filter is a value, a list of values, or comparisons."""
         with _named("body.filters."):
             return await service.list_items(tx, body)
+
+
+def _plans(request: Request) -> Plans:
+    """What the service will most likely want, so that it need not say so: a list without filters has one good plan."""
+    return Plans.ONE if set(request.query_params) <= {"sort", "page_size", "cursor"} else Plans.OWN
 
 
 @contextmanager

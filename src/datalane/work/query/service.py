@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+import orjson
+from asyncpg import Record
+
+from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.engine.search.keyword import MOST_TERMS
 from datalane.engine.search.language import search_language
@@ -19,7 +22,7 @@ from datalane.work.items.schemas import Item
 from datalane.work.items.service import read_item
 from datalane.work.permissions import READ_ITEMS
 from datalane.work.query.clauses import Order, Position
-from datalane.work.query.compose import Composed, compose, compose_probe
+from datalane.work.query.compose import Composed, compose, compose_probe, plans_of
 from datalane.work.query.faults import refused
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
@@ -36,12 +39,14 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
     """
     READ_ITEMS.check(tx.context)
     query, order = _within(query, tx.limits), Order.of(query.sort)
-    listing = _listing(query)
+    filters = applied(query.filters)
+    listing = _listing(filters, query.sort)
     after = _position(tx.read_cursor(listing, query.cursor))
     if query.filters.metadata is not None and fields is None:
         fields = await load_fields(tx)
     language = "" if query.filters.text is None else await search_language(tx)
-    await tx.state_own_plans()
+    if plans_of(query) is Plans.OWN:
+        await tx.state_plans(Plans.OWN)
     composed = await composed_for(tx, query, fields or _NO_FIELDS, language, after)
     rows = await tx.fetch(composed.sql, *composed.args)
     if not rows and after is not None:
@@ -50,7 +55,7 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
         _check_words(rows[0]["text_terms"])
         if rows[0]["has_renamed"] and fields is None:
             fields = await load_fields(tx)
-    total, estimated = await _total(tx, composed, rows[0]["total_count"] if rows else 0)
+    total, estimated = await _total(tx, composed, rows[0]) if rows else (0, False)
     found = [row for row in rows if row["item_id"] is not None]
     page = [read_item(row, fields or _NO_FIELDS) for row in found[: query.page_size]]
     more = len(found) > query.page_size
@@ -61,7 +66,7 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
         text_bounded=bool(rows) and rows[0]["text_bounded"],
         page_size=query.page_size,
         next_cursor=_cursor(tx, listing, order, page[-1]) if more else None,
-        applied_filters=applied(query.filters),
+        applied_filters=filters,
     )
 
 
@@ -102,13 +107,13 @@ def _within(query: ItemQuery, limits: Limits) -> ItemQuery:
     for name, tags in query.filters.tags or ():
         for tag in tags:
             check_name(tag, f"filters.tags.{name}", limits.tag_characters)
-    return query.model_copy(update={"page_size": size})
+    return query if size == query.page_size else query.model_copy(update={"page_size": size})
 
 
-def _listing(query: ItemQuery) -> str:
+def _listing(filters: dict[str, Any], sort: str) -> str:
     """The list that a cursor is of: these filters in this order."""
-    said = json.dumps([applied(query.filters), query.sort], sort_keys=True, ensure_ascii=False)
-    return f"items:{hashlib.sha256(said.encode()).hexdigest()[:32]}"
+    said = orjson.dumps([filters, sort], option=orjson.OPT_SORT_KEYS)
+    return f"items:{hashlib.sha256(said).hexdigest()[:32]}"
 
 
 def _cursor(tx: Transaction, listing: str, order: Order, last: Item) -> str:
@@ -133,11 +138,17 @@ def _check_words(terms: int | None) -> None:
         raise refused([{"field": "filters.text", "message": message, "code": "too_many_words"}])
 
 
-async def _total(tx: Transaction, composed: Composed, counted: int) -> tuple[int, bool]:
-    """The number of items, and whether it is an estimate: two digits of the planner's, no less than were counted."""
+async def _total(tx: Transaction, composed: Composed, told: Record) -> tuple[int, bool]:
+    """The number of items, and whether it is an estimate, no less than were counted.
+
+    Without filters it is the workspace's own size, else two digits of what the planner expects.
+    """
+    counted = told["total_count"]
     if composed.filter_sql is None or counted <= tx.limits.exact_count:
         return counted, False
+    if (size := told.get("size")) is not None:
+        return max(size, counted), True
     plan = await tx.fetchval(f"EXPLAIN (FORMAT JSON) {composed.filter_sql}", *composed.filter_args)
-    rows = int(json.loads(plan)[0]["Plan"]["Plan Rows"])
+    rows = int(orjson.loads(plan)[0]["Plan"]["Plan Rows"])
     step = 10 ** max(0, int(math.log10(max(rows, 1))) - 1)
     return max(rows // step * step, counted), True

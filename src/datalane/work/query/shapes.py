@@ -83,9 +83,9 @@ def _filters(of: Samples) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def _combined(of: Samples) -> Iterator[tuple[str, dict[str, Any], str]]:
     week = {"gte": of.since, "lt": of.since + timedelta(days=7)}
-    yield "made between, by priority", {"created_at": week}, "-priority"
-    yield "active, made between", {"status": "active", "created_at": week}, "-updated_at"
-    yield "changed between, by creation", {"updated_at": {"gt": of.since, "lt": week["lt"]}}, "-created_at"
+    yield "made between by priority", {"created_at": week}, "-priority"
+    yield "active made between", {"status": "active", "created_at": week}, "-updated_at"
+    yield "changed between by creation", {"updated_at": {"gt": of.since, "lt": week["lt"]}}, "-created_at"
     yield "my open work", {"assignee_id": of.assignee_id, "status": "active"}, "-priority"
     yield "a project's open work", {"project_id": of.project_id, "status": "active"}, "-updated_at"
     yield "urgent and unassigned", {"assignee_id": None, "priority": {"gte": 3}}, "-created_at"

@@ -15,15 +15,18 @@ from datalane.work.query.clauses import Order
 from datalane.work.query.schemas import ItemFilters, MomentFilter
 
 MOST_STEPS = 50_000
-"""Items that a walk looks at for a range of a time; the index of one time includes the other."""
+"""Items that a walk looks at in an index of one time, which includes the other, or before all of a half-open range is
+read."""
 MOST_LOOKUPS = 10_000
-"""Items that a walk looks up in narrow tables."""
+"""Items that a walk looks up: themselves, or what they have in narrow tables."""
 FEW = 5_000
 """Rows of a narrow table that are read rather than walked to."""
 MOST_JOINS = 4
 """Conditions on the narrow tables that the planner may begin from. Its time grows steeply with their number (fifty take
 it seconds), so that further ones only check what the first ones found."""
 
+_UNFILTERED = 2
+"""Conditions that every list has: the workspace, and whether items are deleted."""
 _TIMES = {"created_at", "updated_at"}
 _UPPER, _LOWER = {"lt", "lte"}, {"gt", "gte"}
 
@@ -57,6 +60,11 @@ class Conditions:
     easy: Sequence[str]
     far: Sequence[str]
     narrow: Sequence[Narrow]
+
+    @property
+    def filtered_besides(self) -> bool:
+        """Whether columns are filtered by, besides the time that is far."""
+        return len(self.easy) > _UNFILTERED
 
     def __str__(self) -> str:
         first, others = self.narrow[:MOST_JOINS], self.narrow[MOST_JOINS:]
@@ -109,14 +117,18 @@ class Page:
         begun = f"walked AS MATERIALIZED ({self._walk()}),\n"
         found = f"SELECT w.item_id, w.{self.order.column} FROM walked w WHERE {is_full}\n  UNION ALL "
         if self.conditions.narrow:
-            tables = f"{begun}{self._hits(f'NOT {is_full} AND ')},\n{self._page(found + self._first_of('hits i'))}"
+            every = f"SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions}"
+            hits = f"hits AS MATERIALIZED ({every})"
+            tables = f"{begun}{hits},\n{self._page(found + self._first_of('hits i'))}"
             return tables, f"CASE WHEN {is_full} THEN {count} ELSE (SELECT count(*) FROM hits) END"
         rest = f"(SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions} OFFSET 0) AS i"
         return begun + self._page(found + self._first_of(rest)), count
 
     def read(self) -> tuple[str, str]:
         """The tables up to `page`, and how many items there are: all that is asked for."""
-        return f"{self._hits()},\n{self._page(self._first_of('hits i'))}", "(SELECT count(*) FROM hits)"
+        hits = f"hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i WHERE {self.conditions})"
+        page = f"(SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows})"
+        return f"{hits},\npage AS MATERIALIZED {page}", "(SELECT count(*) FROM hits)"
 
     @property
     def _sought(self) -> str:
@@ -125,16 +137,15 @@ class Page:
     def _walk(self) -> str:
         every = self.conditions
         hard = [*every.far, *(each.looked_up for each in every.narrow)]
-        steps = MOST_LOOKUPS if every.narrow else MOST_STEPS
+        in_the_index = not every.filtered_besides and self.order.column in _TIMES
+        is_closed = len(every.far) > 1
+        steps = MOST_LOOKUPS if every.narrow or (is_closed and not in_the_index) else MOST_STEPS
         return (
             f"SELECT {self._sought} FROM (\n"
             f"    SELECT i.item_id, i.created_at, i.updated_at, i.priority FROM datalane.items i\n"
             f"    WHERE {' AND '.join(every.easy)}{self.further} {self.order.by('i')} LIMIT {steps}) AS i\n"
             f"  WHERE {' AND '.join(hard)} {self.order.by('i')} LIMIT {self.rows}"
         )
-
-    def _hits(self, when: str = "") -> str:
-        return f"hits AS MATERIALIZED (SELECT {self._sought} FROM datalane.items i WHERE {when}{self.conditions})"
 
     def _first_of(self, source: str) -> str:
         return f"(SELECT {self._sought} FROM {source} WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows})"

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import MOST_TERMS
 from datalane.work.query.clauses import Order, Parameters, Position
+from datalane.work.query.walking import Conditions
 
 MOST_CANDIDATES = 10_000
 
@@ -26,20 +27,20 @@ sized AS MATERIALIZED (
   FROM words w ORDER BY items, w.term_id),
 rarest AS MATERIALIZED (SELECT term_id, items FROM sized LIMIT 1),
 newest AS MATERIALIZED (
-  SELECT p.entry_id FROM datalane.search_postings p
+  SELECT p.entry_id AS item_id FROM datalane.search_postings p
   WHERE p.workspace_id = {workspace} AND p.collection = {collection} AND p.term_id = (SELECT term_id FROM rarest)
   ORDER BY p.entry_id DESC LIMIT {most} - 1),
 candidates AS MATERIALIZED (
-  SELECT n.entry_id FROM newest n WHERE (
+  SELECT i.item_id FROM newest i WHERE {looked_up}(
     SELECT true FROM sized w WHERE w.term_id <> (SELECT term_id FROM rarest) AND NOT EXISTS (
       SELECT FROM datalane.search_postings p
       WHERE p.workspace_id = {workspace} AND p.collection = {collection} AND p.term_id = w.term_id
-        AND p.entry_id = n.entry_id OFFSET 0)
+        AND p.entry_id = i.item_id OFFSET 0)
     LIMIT 1) IS NULL),
 matched AS MATERIALIZED (
   SELECT found.item_id, found.{column} FROM candidates c CROSS JOIN LATERAL (
     SELECT i.item_id, i.{column} FROM datalane.items i
-    WHERE {conditions} AND i.item_id = c.entry_id OFFSET 0) AS found),
+    WHERE {conditions} AND i.item_id = c.item_id OFFSET 0) AS found),
 page AS MATERIALIZED (
   SELECT found.* FROM (SELECT m.item_id FROM matched m {after} {order} LIMIT {rows}) AS chosen CROSS JOIN LATERAL (
     SELECT {columns} FROM datalane.items i
@@ -50,7 +51,7 @@ walking all items in their order to meet two of them would take seconds."""
 
 def text_statement(
     workspace: str,
-    conditions: str,
+    conditions: Conditions,
     order: Order,
     values: Parameters,
     text: str,
@@ -69,7 +70,8 @@ def text_statement(
         collection=values.add(int(Collection.ITEMS), "smallint"),
         most=most,
         column=order.column,
-        conditions=conditions,
+        conditions=" AND ".join([*conditions.easy, *conditions.far]),
+        looked_up="".join(f"{each.looked_up} AND " for each in conditions.narrow),
         after="" if after is None else f"WHERE {order.after('m', values, after)}",
         order=order.by("m"),
         rows=values.add(rows, "bigint"),

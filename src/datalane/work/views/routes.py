@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from datalane.contracts.authorization import Permission
 from datalane.contracts.http import Door
+from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.work.permissions import KEEP_VIEWS, READ_ITEMS, READ_VIEWS, SHARE_VIEWS, UNSHARE_VIEWS
 from datalane.work.preconditions import IfMatch, tagged
@@ -36,7 +37,7 @@ def router(door: Door) -> APIRouter:
         view_id: UUID,
         page_size: int = size,
         cursor: str | None = None,
-        tx: Transaction = door.reader(READ_ITEMS, own_plans=True),
+        tx: Transaction = door.reader(READ_ITEMS, plans=Plans.OWN),
     ) -> ItemPage:
         """The items that a view asks for now. A view that cannot be asked as it is gets 422 with what is wrong."""
         query = await service.load_view_query(tx, view_id)
