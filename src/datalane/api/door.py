@@ -101,7 +101,8 @@ class DoorRouter(APIRouter):
     """Looks through its routes for paths that hold its prefix: to try all of the lane's took a tenth of a request."""
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        return super().matches(scope) if self.prefix in scope.get("path", "") else (Match.NONE, {})
+        known = self.prefix.partition("{")[0]
+        return super().matches(scope) if known in scope.get("path", "") else (Match.NONE, {})
 
 
 def _dependency(access: Access) -> Any:

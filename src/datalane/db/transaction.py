@@ -171,11 +171,11 @@ class Transaction:
             self._stated.traceparent = current
 
     async def state_plans(self, plans: Plans) -> None:
-        """Statements from here on are planned so.
+        """Statements from here on are planned so; there is no way back to `Plans.USUAL`.
 
         A transaction that was opened so sends nothing; any other one pays a round trip.
         """
-        if self._stated.plans is not plans:
+        if plans.value and self._stated.plans is not plans:
             await self.execute(_local(plans.value).removeprefix("; "))
             self._stated.plans = plans
 

@@ -20,7 +20,7 @@ from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.db.revision import newest_revision
 from datalane.db.transaction import Transaction
-from datalane.engine.permissions import PUBLISH
+from datalane.engine.permissions import PUBLISH, READ_JOBS
 
 MEMBERS = {"type", "title", "status", "detail", "code", "correlation_id"}
 
@@ -53,9 +53,32 @@ def broken_router(door: Door) -> APIRouter:
     return routes
 
 
+def shelf_router(door: Door) -> APIRouter:
+    """A prefix that holds a parameter."""
+    routes = door.router(prefix="/shelves/{shelf}/books")
+
+    @routes.get("/list")
+    async def list_books(shelf: str, tx: Transaction = door.reader(READ_JOBS)) -> dict[str, str]:
+        return {"shelf": shelf}
+
+    return routes
+
+
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [broken_router])
+    return create_app(lane, [broken_router, shelf_router])
+
+
+async def test_a_router_may_have_a_parameter_in_its_prefix(client: httpx.AsyncClient, ada: Person) -> None:
+    answer = await client.get("/shelves/top/books/list", headers=ada.headers)
+    assert (answer.status_code, answer.json()) == (200, {"shelf": "top"})
+
+
+async def test_a_lane_may_stand_under_a_path_of_a_proxy(app: FastAPI, ada: Person) -> None:
+    transport = httpx.ASGITransport(app, root_path="/lane")
+    async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
+        for path in ("/shelves/top/books/list", "/lane/shelves/top/books/list"):
+            assert (await client.get(path, headers=ada.headers)).status_code == 200
 
 
 @pytest.mark.parametrize(
