@@ -98,6 +98,7 @@ def test_a_database_that_is_away_is_one_warning_a_request_and_no_traceback(serve
     assert "Traceback" not in served.written()
 
 
+@pytest.mark.soak
 def test_a_database_killed_under_load_leaves_no_traceback(served: Served) -> None:
     assert served.server.pid is not None
     postgres = psutil.Process(served.server.pid)

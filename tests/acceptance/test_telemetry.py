@@ -163,6 +163,7 @@ def test_the_lines_of_a_request_name_its_trace(watched: Watched) -> None:
     assert line["workspace_id"] == watched.workspace_id
 
 
+@pytest.mark.soak
 def test_a_worker_of_its_own_serves_its_numbers_and_a_dead_collector_holds_nobody_up(tmp_path: Path) -> None:
     nowhere = f"http://127.0.0.1:{closed_port()}"
     recording = {"DATALANE_TELEMETRY__TRACES": "record", "OTEL_EXPORTER_OTLP_ENDPOINT": nowhere}

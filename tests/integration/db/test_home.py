@@ -119,16 +119,17 @@ def test_a_secret_is_made_once_and_is_the_owners_alone(home: Home) -> None:
     assert {file.name for file in within.path.iterdir()} == {"cursor_key", "another"}
 
 
-def test_processes_that_make_a_secret_at_the_same_time_get_the_same_one(home: Home) -> None:
+@pytest.mark.parametrize("turns", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_processes_that_make_a_secret_at_the_same_time_get_the_same_one(home: Home, turns: int) -> None:
     command = [sys.executable, "-c", ASKER, str(home.path)]
-    for turn in range(3):
+    for turn in range(turns):
         askers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for _ in range(8)]
         for asker in askers:
             assert asker.stdout is not None
             assert asker.stdout.readline() == b"ready\n"
         told = {asker.communicate(b"%d\n" % turn)[0] for asker in askers}
         assert told == {(home.path / f"secret-{turn}").read_bytes() + b"\n"}
-    assert len(list(home.path.iterdir())) == 3, "nothing is left beside the secrets"
+    assert len(list(home.path.iterdir())) == turns, "nothing is left beside the secrets"
 
 
 @pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe"])
