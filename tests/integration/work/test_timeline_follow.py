@@ -91,7 +91,7 @@ async def test_it_begins_with_the_oldest_transaction_that_is_under_way(desk: Des
         committed = (await desk.create("Committed but not settled")).item_id
         stream = follow(desk.database, desk.context, pace=QUICK)
         first = asyncio.create_task(anext(stream))
-        await until_listening(desk.database, 1)
+        assert await listeners(desk.database, 1) == 1
     assert (await asyncio.wait_for(first, PATIENCE)).entity_id == under_way
     assert [entry.entity_id for entry in await take(stream, 1)] == [committed]
     await stream.aclose()
@@ -207,7 +207,7 @@ async def test_the_listening_connection_is_killed_and_comes_back(desk: Desk) -> 
     async with aclosing(follow(desk.database, desk.context, "beginning", pace=RUNG_ONLY)) as stream:
         for number in range(3):
             waiting = asyncio.create_task(take(stream, 1))
-            await until_listening(desk.database, 1)
+            assert await listeners(desk.database, 1) == 1
             assert await desk.database.pool.fetchval(f"SELECT count(pg_terminate_backend(pid)) FROM ({LISTENERS}) AS l")
             made = await desk.create(f"Number {number}")
             assert [entry.entity_id for entry in await waiting] == [made.item_id]
@@ -235,22 +235,26 @@ async def create_again(desk: Desk, title: str) -> Item:
                 return await desk.create(title)
 
 
-async def until_listening(database: Database, count: int) -> None:
-    async with asyncio.timeout(PATIENCE):
-        while len(await database.pool.fetch(LISTENERS)) != count:
-            await asyncio.sleep(0)
+async def listeners(database: Database, awaited: int) -> int:
+    """How many connections listen, when there are as many as `awaited` or patience has ended."""
+    found = -1
+    with suppress(TimeoutError):
+        async with asyncio.timeout(PATIENCE):
+            while (found := len(await database.pool.fetch(LISTENERS))) != awaited:
+                await asyncio.sleep(0)
+    return found
 
 
 async def test_one_connection_listens_for_all_and_none_when_nobody_follows(desk: Desk, other_desk: Desk) -> None:
     streams = [follow(each.database, each.context, "beginning", pace=RUNG_ONLY) for each in (desk, desk, other_desk)]
     waiting = [asyncio.create_task(anext(stream)) for stream in streams]
-    await until_listening(desk.database, 1)
+    assert await listeners(desk.database, 1) == 1
     for each in (desk, other_desk):
         await each.create("One")
     await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
     for stream in streams:
         await stream.aclose()
-    await until_listening(desk.database, 0)
+    assert await listeners(desk.database, 0) == 0
 
 
 async def test_no_connection_is_held_while_waiting(urls: Prepared) -> None:
@@ -259,7 +263,7 @@ async def test_no_connection_is_held_while_waiting(urls: Prepared) -> None:
         desk = await open_desk(database, "narrow")
         streams = [follow(database, desk.context, "beginning", pace=RUNG_ONLY) for _ in range(30)]
         waiting = [asyncio.create_task(take(stream, 1)) for stream in streams]
-        await until_listening(database, 1)
+        assert await listeners(database, 1) == 1
         made = await asyncio.wait_for(desk.create("There is room"), PATIENCE)
         assert {entry.entity_id for found in await asyncio.gather(*waiting) for entry in found} == {made.item_id}
         for stream in streams:
