@@ -386,6 +386,8 @@ async def test_only_what_an_index_has_in_the_order_of_the_list_shares_a_plan(boa
         ({"updated_at": {"gte": "2026-03-01"}}, "-updated_at", True),
         ({"created_at": {"gte": "2026-03-01"}}, "-updated_at", False),
         ({"priority": 1}, "-updated_at", False),
+        ({"priority": 1}, "priority", True),
+        ({"priority": [0, 4]}, "priority", False),
         ({"tags": {"any": ["red"]}}, "-updated_at", False),
         ({"text": "heron"}, "-updated_at", False),
     ]:

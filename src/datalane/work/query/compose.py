@@ -124,6 +124,9 @@ def plans_of(query: ItemQuery) -> Plans:
     """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are."""
     column, filters = Order.of(query.sort).column, query.filters
     asked = filters.model_fields_set - {"deleted", column}
+    ordered = getattr(filters, column)
+    if ordered is not None and "in_" in ordered.model_fields_set:
+        return Plans.OWN
     if not asked:
         return Plans.ONE if column == "updated_at" or not filters.deleted else Plans.OWN
     if len(asked) > 1 or not asked <= _INDEXED or column != "updated_at" or filters.deleted:
