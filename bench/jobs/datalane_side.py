@@ -38,7 +38,7 @@ PASSWORD = "bench"
 KIND = "bench"
 EVENT = "bench.happened"
 BATCH = 1000
-GROUPS = 24
+GROUPS = 16
 POOL = 32
 
 _INSERT = INSERT_EFFECT.format("$1", "$2").replace("bench_effects", "public.bench_effects")

@@ -11,12 +11,14 @@ import orjson
 
 from datalane.contracts.context import Context
 from datalane.contracts.plans import Plans
+from datalane.db.door import Door
 from datalane.db.faults import stepping, translated
 from datalane.db.listening import Listening
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
 from datalane.db.roles import Roles
 from datalane.db.stated import stated_settings
-from datalane.db.transaction import DEFAULT_LIMITS, Transaction, open_sign_in_door, open_transaction
+from datalane.db.transaction import DEFAULT_LIMITS, Transaction
+from datalane.db.turns import Turn, Turns
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
 from datalane.kit import tracing
@@ -52,6 +54,7 @@ class Database:
         self.cursors = cursors
         self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
+        self._door = Door(pool, roles, self.wakeup, limits, cursors, self._stated)
         self.listening = Listening(self.direct_connection, max(1, pool.get_max_size() // 4))
 
     @classmethod
@@ -100,18 +103,23 @@ class Database:
         await self.wakeup.close()
         await self.pool.close()
 
-    def transaction(self, context: Context, *, plans: Plans = Plans.USUAL) -> AbstractAsyncContextManager[Transaction]:
+    def transaction(
+        self, context: Context, *, plans: Plans = Plans.USUAL, turn: Turn | None = None
+    ) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: `async with database.transaction(context) as tx`.
 
-        `plans` says in the opening round trip what `Transaction.state_plans` takes one of its own for.
+        `plans` says in the opening round trip what `Transaction.state_plans` takes one of its own for. `turn` is one of
+        `turns`, for the last transaction in it.
         """
-        return open_transaction(
-            self.pool, self.roles, context, self.wakeup, self.limits, self._stated, self.cursors, plans
-        )
+        return self._door.transaction(context, plans, turn)
+
+    def turns(self, most: int) -> Turns:
+        """Transactions that queue up for `most` places; see `datalane.db.turns`."""
+        return Turns(self.pool, most, self._door.statements)
 
     def sign_in_door(self) -> AbstractAsyncContextManager[Transaction]:
         """The door before a context exists: it calls the verbs of sign-in and sees no table."""
-        return open_sign_in_door(self.pool, self.roles, self._stated)
+        return self._door.sign_in()
 
     async def direct_connection(self, role: str | None = None) -> asyncpg.Connection:
         """A connection outside the pool, as `role` for its whole life (workers, LISTEN)."""

@@ -1,29 +1,21 @@
-"""The tenant door, the one way to tenant data, and the sign-in door before it is known who asks.
-
-A transaction opens with ONE simple query that begins it, steps into the app role and states the context. Values are
-checked before they become literals, and everything is local to the transaction, so a pooled connection keeps
-nothing. Statements are used rather than `set_config()`, because only statements reach the workers of a sharded
-cluster. What the wall does not stop is SQL injection that changes the context: pass parameters.
-"""
+"""One open transaction of one workspace: what a caller holds while the tenant door (`datalane.db.door`) is open."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
-from contextvars import ContextVar
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import asyncpg
 
-from datalane.contracts.context import Context, Role
+from datalane.contracts.context import Context
 from datalane.contracts.plans import Plans
-from datalane.db.faults import stepping, translate, translated
-from datalane.db.roles import Roles
+from datalane.db.faults import translated
 from datalane.db.wakeup import CHANGES, Wakeup
-from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
+from datalane.errors import Conflict, DatalaneError
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
@@ -48,13 +40,13 @@ class Transaction:
 
     __slots__ = (
         "_after_commit",
-        "_closing",
         "_context",
         "_depth",
         "_make_context",
         "_stated",
         "_task",
         "_wakeup",
+        "closing",
         "connection",
         "cursors",
         "limits",
@@ -78,7 +70,7 @@ class Transaction:
         self._wakeup = wakeup
         self._task = asyncio.current_task()
         self._depth = 0
-        self._closing = ""
+        self.closing = ""
         self._after_commit: list[AfterCommit] = []
         self._stated = _Stated(traceparent, plans)
 
@@ -116,7 +108,7 @@ class Transaction:
         view.cursors = self.cursors
         view._task = self._task
         view._depth = 0
-        view._closing = ""
+        view.closing = ""
         view._after_commit = self._after_commit
         view._stated = self._stated
         return view
@@ -157,7 +149,7 @@ class Transaction:
 
         It goes as it is, so it may hold only literals that cannot need quoting (UUIDs, integers).
         """
-        self._closing += f"{statement}; "
+        self.closing += f"{statement}; "
 
     async def state_trace(self) -> None:
         """Jobs that are enqueued from here on belong to the trace of what runs now.
@@ -167,7 +159,7 @@ class Transaction:
         """
         current = current_traceparent()
         if current != self._stated.traceparent:
-            await self.execute(_trace_statement(current))
+            await self.execute(trace_setting(current))
             self._stated.traceparent = current
 
     async def state_plans(self, plans: Plans) -> None:
@@ -176,7 +168,7 @@ class Transaction:
         A transaction that was opened so sends nothing; any other one pays a round trip.
         """
         if plans.value and self._stated.plans is not plans:
-            await self.execute(_local(plans.value).removeprefix("; "))
+            await self.execute(local_settings(plans.value).removeprefix("; "))
             self._stated.plans = plans
 
     async def execute(self, sql: str, *args: Any) -> str:
@@ -214,142 +206,16 @@ class Transaction:
         finally:
             self._depth -= 1
 
-    async def _run_after_commit(self) -> None:
+    async def run_after_commit(self) -> None:
         for action in self._after_commit:
             outcome = action()
             if outcome is not None:
                 await outcome
 
 
-_open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
-
-
-def inside_transaction() -> bool:
-    """Whether the current task has a transaction open."""
-    outer = _open.get()
-    return outer is not None and outer.belongs_to_current_task()
-
-
-def door_statements(context: Context, roles: Roles, traceparent: str | None = None) -> str:
-    """The statements that open a transaction for `context`, for use from any driver as one simple query.
-
-    Every value is a UUID, an enum member, a checked token or a checked `traceparent`, so none needs quoting beyond the
-    quotes.
-    """
-    opening = (
-        f"BEGIN; SET LOCAL ROLE {roles.app}; "
-        f"SET LOCAL app.workspace_id = '{context.workspace_id}'; "
-        f"SET LOCAL app.actor_id = '{context.actor_id}'; "
-        f"SET LOCAL app.actor_role = '{context.role.value}'; "
-        f"SET LOCAL app.correlation_id = '{context.correlation_id}'"
-    )
-    return opening if traceparent is None else f"{opening}; {_trace_statement(traceparent)}"
-
-
-def _trace_statement(traceparent: str | None) -> str:
+def trace_setting(traceparent: str | None) -> str:
     return f"SET LOCAL app.traceparent = '{traceparent or ''}'"
 
 
-@asynccontextmanager
-async def open_transaction(
-    pool: asyncpg.Pool,
-    roles: Roles,
-    context: Context,
-    wakeup: Wakeup | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    stated: Sequence[str] = (),
-    cursors: Cursors = PROCESS_CURSORS,
-    plans: Plans = Plans.USUAL,
-) -> AsyncIterator[Transaction]:
-    """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
-
-    `stated` are settings for the verbs (`stated_settings`); `plans` as `Transaction.state_plans`.
-
-    Raises `Conflict` when the surrounding transaction belongs to another workspace.
-    """
-    outer = _open.get()
-    if outer is not None and outer.belongs_to_current_task():
-        inner = outer.acting_as(context)
-        same_actor = context.actor_id == outer.context.actor_id or outer.context.role is Role.SYSTEM
-        if context.role is not outer.context.role or not same_actor:
-            raise Conflict("a nested transaction cannot act as somebody else; open it outside")
-        async with inner.savepoint():
-            yield inner
-        return
-    traceparent = current_traceparent()
-    opening = door_statements(context, roles, traceparent) + _local([*stated, *plans.value])
-    async with _bracket(pool, opening, context, wakeup, limits, traceparent, cursors, plans) as transaction:
-        token = _open.set(transaction)
-        try:
-            yield transaction
-        finally:
-            _open.reset(token)
-
-
-@asynccontextmanager
-async def open_sign_in_door(pool: asyncpg.Pool, roles: Roles, stated: Sequence[str] = ()) -> AsyncIterator[Transaction]:
-    """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
-    async with _bracket(pool, f"BEGIN; SET LOCAL ROLE {roles.signin}{_local(stated)}", None) as transaction:
-        yield transaction
-
-
-def _local(stated: Sequence[str]) -> str:
-    return "".join(f"; SET LOCAL {setting}" for setting in stated)
-
-
-@asynccontextmanager
-async def _bracket(
-    pool: asyncpg.Pool,
-    opening: str,
-    context: Context | None,
-    wakeup: Wakeup | None = None,
-    limits: Limits = DEFAULT_LIMITS,
-    traceparent: str | None = None,
-    cursors: Cursors = PROCESS_CURSORS,
-    plans: Plans = Plans.USUAL,
-) -> AsyncIterator[Transaction]:
-    with translated():
-        connection = await pool.acquire()
-    transaction = Transaction(connection, context, wakeup, limits, traceparent, cursors, plans)
-    try:
-        try:
-            with stepping():
-                await connection.execute(opening)
-            yield transaction
-            with translated():
-                ended = await connection.execute(f"{transaction._closing}COMMIT")
-            if ended != "COMMIT":
-                raise Conflict("an error inside had ended the transaction, so it was rolled back; use a savepoint")
-        except BaseException as error:
-            lost = _is_lost(connection, error)
-            await _roll_back(connection)
-            if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-                raise DatabaseUnavailable("the connection to the database was lost") from error
-            ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None
-            if ours is None:
-                raise
-            raise ours from error
-    finally:
-        await pool.release(connection)
-    await transaction._run_after_commit()
-
-
-def _is_lost(connection: asyncpg.Connection, error: BaseException) -> bool:
-    """Whether the connection broke while it was ours. The pool takes a broken one back at once, and it answers nothing.
-
-    A connection that broke while something was being sent is not closed yet, but confused.
-    """
-    try:
-        return isinstance(error, asyncpg.InternalClientError) or bool(connection.is_closed())
-    except asyncpg.InterfaceError:
-        return True
-
-
-async def _roll_back(connection: asyncpg.Connection) -> None:
-    """Undo, also when cancelled; a broken connection is closed, which undoes as well."""
-    try:
-        if connection.is_in_transaction():
-            await asyncio.shield(connection.execute("ROLLBACK"))
-    except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
-        with suppress(asyncpg.InterfaceError):  # it is back in the pool already
-            connection.terminate()
+def local_settings(settings: Sequence[str]) -> str:
+    return "".join(f"; SET LOCAL {setting}" for setting in settings)

@@ -9,7 +9,9 @@ READ_EVENTS = MATRIX.allow(
 )
 SUBSCRIBE = MATRIX.allow(Role.MEMBER, "subscription.change", needs=["datalane.subscriptions:update"])
 ENQUEUE = MATRIX.allow(Role.MEMBER, "job.enqueue", needs=["datalane.enqueue_batch"])
-FINISH_JOBS = MATRIX.allow(Role.MEMBER, "job.finish", needs=["datalane.complete_jobs", "datalane.fail_job_here"])
+FINISH_JOBS = MATRIX.allow(
+    Role.MEMBER, "job.finish", needs=["datalane.complete_job", "datalane.complete_jobs", "datalane.fail_job_here"]
+)
 READ_JOBS = MATRIX.allow(
     Role.VIEWER,
     "job.read",

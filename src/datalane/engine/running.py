@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,11 +15,12 @@ import asyncpg
 from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
+from datalane.db.turns import Turn
 from datalane.engine.desk import Desk
 from datalane.engine.failures import classify, delay_before_retry
 from datalane.engine.handlers import Failure, Handler, Job, Mode
-from datalane.engine.metrics import ATTEMPTS, RUN_SECONDS
-from datalane.engine.units import working_on
+from datalane.engine.metrics import ATTEMPTS, completed, run_seconds
+from datalane.engine.units import is_traced, working_on
 from datalane.errors import DatabaseUnavailable, LeaseLost
 from datalane.kit import tracing
 from datalane.kit.logs import get_logger
@@ -52,8 +52,14 @@ class Runner:
         self._tally = tally
         self._draw = draw
 
-    async def run(self, handler: Handler, jobs: Sequence[Job]) -> None:
-        """Never raises for what a handler does.
+    def context_to_open(self, handler: Handler, jobs: Sequence[Job]) -> Context | None:
+        """Whose transaction may be open before `run` is called: one that begins with it and that no trace goes into."""
+        if handler.mode is not Mode.TRANSACTIONAL or is_traced(jobs):
+            return None
+        return _context(jobs)
+
+    async def run(self, handler: Handler, jobs: Sequence[Job], turn: Turn | None = None) -> None:
+        """Never raises for what a handler does. Its last transaction, if all goes well, ends the `turn`.
 
         Raises `DatabaseUnavailable`: the database knows which of the jobs are done, the others are for their worker to
         take back.
@@ -61,33 +67,43 @@ class Runner:
         began = time.perf_counter()
         try:
             if handler.mode is Mode.TRANSACTIONAL:
-                await self._alone_or_together(handler, jobs)
+                await self._alone_or_together(handler, jobs, turn)
             else:
                 with working_on(jobs):
-                    await self._outside(handler, jobs)
-            RUN_SECONDS.labels(handler.kind).observe(time.perf_counter() - began)
+                    await self._outside(handler, jobs, turn)
+            run_seconds(handler.kind).observe(time.perf_counter() - began)
         except DatabaseUnavailable as error:
             self._tally.lost += len(jobs)
             log.warning("jobs_broke_off", kind=handler.kind, jobs=len(jobs), error=str(error))
             raise
 
-    async def _outside(self, handler: Handler, jobs: Sequence[Job]) -> None:
+    async def _outside(self, handler: Handler, jobs: Sequence[Job], turn: Turn | None) -> None:
         if handler.mode is Mode.STAGED:
-            await self._staged(handler, jobs)
+            await self._staged(handler, jobs, turn)
         else:
             await self._external(handler, jobs[0])
 
-    async def _alone_or_together(self, handler: Handler, jobs: Sequence[Job]) -> None:
+    async def _alone_or_together(self, handler: Handler, jobs: Sequence[Job], turn: Turn | None) -> None:
         if len(jobs) > 1:  # each is a unit of its own, although they share the transaction
-            await self._together(handler, jobs, self._call_each)
+            await self._together(handler, jobs, self._call_each, turn)
             return
         with working_on(jobs):
-            await self._together(handler, jobs, self._call_each)
+            await self._together(handler, jobs, self._call_each, turn)
 
-    async def _together(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any], redos: int = 0) -> None:
-        """One transaction for all, optimistically; after a failure one for each, so that only the guilty one pays."""
+    async def _together(
+        self,
+        handler: Handler,
+        jobs: Sequence[Job],
+        body: Callable[..., Any],
+        turn: Turn | None = None,
+        redos: int = 0,
+    ) -> None:
+        """One transaction for all, optimistically; after a failure one for each, so that only the guilty one pays.
+
+        What is redone keeps its turn to its end, so only the first try may hand it on with its COMMIT.
+        """
         try:
-            await self._commit(handler, jobs, body)
+            await self._commit(handler, jobs, body, turn)
         except DatabaseUnavailable:
             raise
         except BaseException as error:
@@ -98,26 +114,30 @@ class Runner:
                         await self._together(handler, [job], body)
             elif isinstance(fault, CONTENTION) and redos < MOST_REDOS:
                 log.info("job_redone", **jobs[0].log_fields(), kind=handler.kind, redo=redos + 1, error=str(fault))
-                await self._together(handler, jobs, body, redos + 1)
+                await self._together(handler, jobs, body, redos=redos + 1)
             else:
                 await self._failed(handler, jobs[0], fault)
 
-    async def _commit(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any]) -> None:
-        context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
-        async with self._database.transaction(context) as tx:
+    async def _commit(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any], turn: Turn | None) -> None:
+        context = (turn.context if turn is not None else None) or _context(jobs)
+        async with self._database.transaction(context, turn=turn) as tx:
             await body(handler, tx, jobs)
             tx.close_with(completion(jobs))
         self._completed(handler, len(jobs))
 
     async def _call_each(self, handler: Handler, tx: Transaction, jobs: Sequence[Job]) -> None:
+        if len(jobs) == 1:
+            async with asyncio.timeout(handler.timeout.total_seconds()):
+                await _call(handler, tx, jobs[0])
+            return
         seconds, clock = handler.timeout.total_seconds(), asyncio.get_running_loop().time
         async with asyncio.timeout(seconds) as limit:
             for job in jobs:
                 limit.reschedule(clock() + seconds)
-                with working_on([job]) if len(jobs) > 1 else nullcontext():
-                    await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
+                with working_on([job]):
+                    await _call(handler, tx, job)
 
-    async def _staged(self, handler: Handler, jobs: Sequence[Job]) -> None:
+    async def _staged(self, handler: Handler, jobs: Sequence[Job], turn: Turn | None = None) -> None:
         assert handler.prepare is not None
         try:
             async with asyncio.timeout(handler.timeout.total_seconds() * len(jobs)):
@@ -144,7 +164,7 @@ class Runner:
                 await handler.function(tx, some, [results[job.id] for job in some])
 
         if good:
-            await self._together(handler, good, apply)
+            await self._together(handler, good, apply, turn)
 
     async def _external(self, handler: Handler, job: Job) -> None:
         try:
@@ -166,7 +186,7 @@ class Runner:
 
     def _completed(self, handler: Handler, jobs: int) -> None:
         self._tally.completed += jobs
-        ATTEMPTS.labels(handler.kind, "completed").inc(jobs)
+        completed(handler.kind).inc(jobs)
 
     def _lost(self, job: Job) -> None:
         self._tally.lost += 1
@@ -215,6 +235,10 @@ class Runner:
             return await self._desk.fail(job, failure.error_class, failure.message, delay)
 
 
+async def _call(handler: Handler, tx: Transaction, job: Job) -> None:
+    await handler.function(tx.acting_for(job.workspace_id, job.make_context), job)
+
+
 def handlers_own(error: BaseException) -> Exception:
     """`error` as the handler's failure; raised on when it is somebody else's wish to stop."""
     if isinstance(error, Exception):
@@ -225,8 +249,14 @@ def handlers_own(error: BaseException) -> Exception:
     raise error
 
 
+def _context(jobs: Sequence[Job]) -> Context:
+    return Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
+
+
 def completion(jobs: Sequence[Job]) -> str:
     """The statement that completes `jobs`; sent with the COMMIT, it costs no round trip of its own."""
+    if len(jobs) == 1:
+        return f"SELECT datalane.complete_job('{jobs[0].id}', {jobs[0].lease_token})"
     ids = ",".join(str(job.id) for job in jobs)
     tokens = ",".join(str(job.lease_token) for job in jobs)
     return f"SELECT datalane.complete_jobs('{{{ids}}}', '{{{tokens}}}')"

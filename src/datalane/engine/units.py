@@ -10,9 +10,14 @@ from datalane.kit import tracing
 from datalane.kit.logs import speaking_of
 
 
+def is_traced(jobs: Sequence[Job]) -> bool:
+    """Whether some trace goes on in them, or begins."""
+    return tracing.records() or any(job.traceparent for job in jobs)
+
+
 def working_on(jobs: Sequence[Job]) -> AbstractContextManager[object]:
     """One job, or several that are done as one: those are linked to, as there is no one trace that all belong to."""
-    traced = tracing.records() or any(job.traceparent for job in jobs)
+    traced = is_traced(jobs)
     if len(jobs) > 1:
         return _unit(jobs) if traced else nullcontext()
     about = speaking_of(jobs[0].log_fields)

@@ -35,6 +35,8 @@ from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.kit.logs import get_logger
 from datalane.settings import JobSettings
 
+_AHEAD = 2
+"""A worker claims more while it has fewer groups than this many times what may run at once: a claim takes its time."""
 _FIRST_PAUSE = timedelta(milliseconds=50)
 """While the database is away a worker looks again after this long, then after twice as long, up to its poll."""
 
@@ -63,8 +65,8 @@ class Worker:
         self._wake = asyncio.Event()
         self._desk = Desk(database, self.name, self._wake.set, self._settings.jobs.rescues)
         self._runner = Runner(database, self._desk, self.tally)
-        self._slots = asyncio.Semaphore(self._settings.groups)
-        self._running: dict[asyncio.Task[None], list[Job]] = {}  # waiting for a slot, or in one
+        self._turns = database.turns(self._settings.groups)
+        self._running: dict[asyncio.Task[None], list[Job]] = {}  # waiting for a turn, or having one
         self._started: set[asyncio.Task[None]] = set()
         self._full = False
         self._broken_off = False  # we may hold jobs that we do not run
@@ -84,7 +86,7 @@ class Worker:
         ]
         try:
             while not stop.is_set():
-                if len(self._running) >= self._settings.groups:
+                if len(self._running) >= _AHEAD * self._settings.groups:
                     await self._until_there_is_room()
                 elif not await self._claim_and_start():
                     await self._idle()
@@ -120,7 +122,7 @@ class Worker:
             log.error("claim_failed", error=repr(error))
             return False
         for handler, group in self._grouped(jobs):
-            task = asyncio.create_task(self._run_in_a_slot(handler, group))
+            task = asyncio.create_task(self._run_in_turn(handler, group))
             self._running[task] = group
             task.add_done_callback(self._done)
         return bool(jobs)
@@ -142,12 +144,15 @@ class Worker:
         if reclaimed:
             log.warning("jobs_taken_back", jobs=reclaimed)
 
-    async def _run_in_a_slot(self, handler: Handler, group: list[Job]) -> None:
-        async with self._slots:
+    async def _run_in_turn(self, handler: Handler, group: list[Job]) -> None:
+        turn = await self._turns.wait(self._runner.context_to_open(handler, group))
+        try:
             task = asyncio.current_task()
             assert task is not None
             self._started.add(task)
-            await self._runner.run(handler, group)
+            await self._runner.run(handler, group, turn)
+        finally:
+            await self._turns.end(turn)
 
     async def _until_there_is_room(self) -> None:
         self._full = True

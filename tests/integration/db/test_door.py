@@ -11,8 +11,8 @@ import pytest
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
+from datalane.db.door import door_statements
 from datalane.db.provision import Prepared
-from datalane.db.transaction import door_statements
 from datalane.errors import Conflict, DatalaneError, InvalidInput
 
 SETTINGS = "SELECT current_user, app.workspace_id(), app.actor_id(), app.actor_rank(), app.correlation_id()"

@@ -269,7 +269,7 @@ async def test_a_heartbeat_does_not_wait_for_a_job_that_is_being_finished(lab: L
     await lab.enqueue(context, 2)
     finishing, running = await lab.claim()
     async with lab.database.transaction(context) as tx:
-        await tx.execute("SELECT datalane.complete_jobs($1, $2)", [finishing.id], [finishing.lease_token])
+        await tx.execute("SELECT datalane.complete_job($1, $2)", finishing.id, finishing.lease_token)
         assert await asyncio.wait_for(lab.extend(finishing, running), 5) == {finishing.id, running.id}
     assert await lab.extend(finishing, running, now=after(1)) == {running.id}
 
@@ -278,7 +278,7 @@ async def test_claims_wait_for_nobody(lab: Lab, context: Context) -> None:
     await lab.enqueue(context, 2)
     (job,) = await lab.claim(batch=1)
     async with lab.database.transaction(context) as tx:
-        await tx.execute("SELECT datalane.complete_jobs($1, $2)", [job.id], [job.lease_token])
+        await tx.execute("SELECT datalane.complete_job($1, $2)", job.id, job.lease_token)
         others = await asyncio.wait_for(lab.claim(now=after(3_600), lease=timedelta(seconds=1)), 5)
     assert len(others) == 1
     assert others[0].id != job.id

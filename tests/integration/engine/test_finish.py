@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from tests.integration.engine.lab import START, Claimed, Lab, after
@@ -17,9 +18,12 @@ async def complete_here(lab: Lab, context: Context, *jobs: Claimed) -> None:
     """Complete inside a tenant transaction that also has an effect of its own."""
     async with lab.database.transaction(context) as tx:
         await tx.execute("SELECT datalane.publish('thing.happened', '{}')")
-        await tx.execute(
-            "SELECT datalane.complete_jobs($1, $2)", [job.id for job in jobs], [job.lease_token for job in jobs]
-        )
+        if len(jobs) == 1:
+            await tx.execute("SELECT datalane.complete_job($1, $2)", jobs[0].id, jobs[0].lease_token)
+        else:
+            await tx.execute(
+                "SELECT datalane.complete_jobs($1, $2)", [job.id for job in jobs], [job.lease_token for job in jobs]
+            )
 
 
 async def test_a_completed_job_moves_to_history(lab: Lab, context: Context) -> None:
@@ -31,6 +35,23 @@ async def test_a_completed_job_moves_to_history(lab: Lab, context: Context) -> N
     assert (state.queued_at, state.started_at, state.completed_at) == (START, after(2), after(3))
     assert await lab.count(context, "datalane.jobs") == 0
     assert await lab.path(context, job_id) == ["queued", "processing", "completed"]
+
+
+async def test_one_alone_and_one_among_many_leave_the_same_history(lab: Lab, context: Context) -> None:
+    told: dict[str, Any] = {"subject_id": "s", "priority": 3, "order_key": "k", "max_attempts": 7}
+    rows = []
+    for verb, several in (("complete_job", False), ("complete_jobs", True)):
+        await lab.enqueue(context, **told)
+        job = await lab.claim_one(now=after(1))
+        await lab.fail(job, "timeout", "slow", retry_after=timedelta(), now=after(1))
+        again = await lab.claim_one(now=after(2))
+        values = [[again.id], [again.lease_token]] if several else [again.id, again.lease_token]
+        async with lab.database.transaction(context) as tx:
+            await tx.execute(f"SELECT datalane.{verb}($1, $2, $3)", *values, after(3))
+        row = await lab.rows(context, "SELECT * FROM datalane.job_history WHERE id = $1", again.id)
+        rows.append({name: value for name, value in row[0].items() if name not in {"id", "order_seq"}})
+    assert rows[0] == rows[1]
+    assert all(rows[0][name] == value for name, value in told.items())
 
 
 async def test_completing_twice_writes_once(lab: Lab, context: Context) -> None:

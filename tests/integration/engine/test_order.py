@@ -177,7 +177,7 @@ async def test_canceling_the_next_in_line_waits_for_a_head_that_completes(lab: L
     _, second, third = await line(lab, context, 3)
     head = await lab.claim_one()
     async with lab.database.transaction(context) as tx:
-        await tx.execute("SELECT datalane.complete_jobs($1, $2)", [head.id], [head.lease_token])
+        await tx.execute("SELECT datalane.complete_job($1, $2)", head.id, head.lease_token)
         canceling = asyncio.create_task(lab.operate(context, "cancel_jobs", [second]))
         await lab.blocked_backend()
     assert (await canceling)[0][0] == 1
@@ -188,7 +188,7 @@ async def test_enqueueing_while_the_last_one_completes_loses_nothing(lab: Lab, c
     await line(lab, context, 1)
     head = await lab.claim_one()
     async with lab.database.transaction(context) as tx:
-        await tx.execute("SELECT datalane.complete_jobs($1, $2)", [head.id], [head.lease_token])
+        await tx.execute("SELECT datalane.complete_job($1, $2)", head.id, head.lease_token)
         enqueueing = asyncio.create_task(line(lab, context, 1))
         await lab.blocked_backend()
     late = await enqueueing
@@ -200,7 +200,7 @@ async def test_a_head_that_loses_its_lease_does_not_move_the_line(lab: Lab, cont
     stale = await lab.claim_one()
     await lab.claim_one(now=after(61))
     with pytest.raises(LeaseLost):
-        await lab.rows(context, "SELECT datalane.complete_jobs($1, $2)", [head], [stale.lease_token])
+        await lab.rows(context, "SELECT datalane.complete_job($1, $2)", head, stale.lease_token)
     assert await ready(lab, 70) == []
 
 

@@ -69,7 +69,7 @@ async def test_who_was_taken_back_cannot_complete_any_more(lab: Lab, context: Co
     assert await lab.finish(job) == set()
     with pytest.raises(LeaseLost):
         async with lab.database.transaction(context) as tx:
-            await tx.execute("SELECT datalane.complete_jobs($1, $2)", [job.id], [job.lease_token])
+            await tx.execute("SELECT datalane.complete_job($1, $2)", job.id, job.lease_token)
 
 
 async def test_the_first_time_at_once_then_later_and_later_up_to_the_lease(lab: Lab, context: Context) -> None:
@@ -99,7 +99,7 @@ async def test_a_completion_that_an_old_session_is_committing_is_left_to_it(lab:
     await lab.enqueue(context)
     job = await lab.claim_one()
     async with lab.database.transaction(context) as old_session:
-        await old_session.execute("SELECT datalane.complete_jobs($1, $2)", [job.id], [job.lease_token])
+        await old_session.execute("SELECT datalane.complete_job($1, $2)", job.id, job.lease_token)
         assert await reclaim(lab) == (0, 1)
     assert await reclaim(lab) == (0, 0)
     assert (await lab.state(context, job.id)).status == "completed"

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from tests.conftest import a_context
 from tests.integration.engine.lab import Lab, eventually, ranked
 
 from datalane.contracts.context import Context, Role
@@ -110,6 +111,20 @@ async def test_one_failing_job_of_a_batch_pays_alone(lab: Lab, context: Context)
     assert attempts.pop(11) == ("dead_letter", 3)
     assert set(attempts.values()) == {("completed", 1)}
     assert await effects(lab, context) == [n for n in range(20) if n != 11]
+
+
+async def test_workspaces_that_queue_for_a_turn_have_their_effects_once_whoever_fails(lab: Lab) -> None:
+    workspaces = [a_context() for _ in range(40)]
+    ids = {}
+    for number, one in enumerate(workspaces):
+        (ids[one],) = await put(lab.database, one, "work", {"n": number, "fails": 3 if number % 9 == 4 else 0})
+    async with working(lab.database, counting(Handlers()), quick(groups=3)) as worker:
+        for one, job_id in ids.items():
+            await ended(lab.database, one, [job_id], "completed", "dead_letter")
+    told = [(await states(lab.database, one, [ids[one]]))[0].status for one in workspaces]
+    assert told == ["dead_letter" if number % 9 == 4 else "completed" for number in range(40)]
+    assert [await effects(lab, one) for one in workspaces] == [[] if n % 9 == 4 else [n] for n in range(40)]
+    assert (worker.tally.completed, worker.tally.failed, worker.tally.lost) == (36, 12, 0)
 
 
 async def test_a_handler_acts_for_the_jobs_actor_and_cause(lab: Lab, context: Context) -> None:

@@ -10,6 +10,7 @@ GRANT EXECUTE ON FUNCTION
     datalane.publish_batch(text[], integer[], jsonb[], text[], text[], text[], timestamptz[], uuid, text, uuid, integer, boolean, interval, timestamptz),
     datalane.record_rejection(text, text, text, text, text, timestamptz),
     datalane.complete_jobs(uuid[], bigint[], timestamptz),
+    datalane.complete_job(uuid, bigint, timestamptz),
     datalane.fail_job_here(uuid, bigint, text, text, interval, timestamptz),
     datalane.retry_jobs(uuid[], timestamptz),
     datalane.replay_jobs(uuid[], timestamptz),

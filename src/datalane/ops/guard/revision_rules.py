@@ -61,18 +61,20 @@ def check_chain(revisions: Sequence[Revision]) -> Iterator[Fault]:
 
 @rule(
     "revision-scripts",
-    holds="every revision has an up and a down script with statements, and runs every script that lies beside it",
+    holds="every revision has an up script (or a release of verbs) and a down script with statements, and runs every "
+    "script that lies beside it",
     remedy="write NNNN_name.up.sql and NNNN_name.down.sql, and run them with run_sql(__file__, …)",
     story="F1-E2-S1",
 )
 def check_scripts(revisions: Sequence[Revision]) -> Iterator[Fault]:
     for each in revisions:
         ran = {"upgrade": each.scripts("upgrade"), "downgrade": each.scripts("downgrade")}
-        for direction, needed in (("upgrade", "up"), ("downgrade", "down")):
+        needs = {"upgrade": "verbs" if "verbs" in ran["upgrade"] else "up", "downgrade": "down"}
+        for direction, needed in needs.items():
             if needed not in ran[direction]:
                 yield Fault(each.name, f"{direction} does not run the script {needed}.sql", each.path.name)
         named = [*ran["upgrade"], *ran["downgrade"]]
-        for name in dict.fromkeys([*named, "up", "down"]):
+        for name in dict.fromkeys([*named, *needs.values()]):
             path = each.path.with_suffix(f".{name}.sql")
             if not path.is_file():
                 yield Fault(each.name, f"there is no {path.name}", each.path.name)

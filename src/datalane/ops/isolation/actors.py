@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from datalane.contracts.authorization import MEMBER_ROLES
 from datalane.contracts.context import Context, Role
+from datalane.db.door import door_statements
 from datalane.db.roles import Roles
-from datalane.db.transaction import door_statements
 from datalane.ops.isolation.seed import Seeds
 from datalane.ops.isolation.session import Outcome, Session
 from datalane.ops.isolation.values import MINE, THEIRS

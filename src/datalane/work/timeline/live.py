@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database
-from datalane.db.transaction import inside_transaction
+from datalane.db.door import inside_transaction
 from datalane.errors import Conflict, DatabaseUnavailable
 from datalane.work.timeline.schemas import LiveEntry, Thing
 from datalane.work.timeline.service import Place, Settled, find_place, find_settled, write_position

@@ -1,0 +1,1 @@
+DROP FUNCTION datalane.complete_job;
