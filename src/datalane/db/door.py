@@ -8,10 +8,11 @@ cluster. What the wall does not stop is SQL injection that changes the context: 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from types import TracebackType
 
 import asyncpg
 
@@ -23,7 +24,7 @@ from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction, local_settings, trace_setting
 from datalane.db.turns import Turn
 from datalane.db.wakeup import Wakeup
-from datalane.errors import Conflict, DatabaseUnavailable
+from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
 from datalane.kit.cursors import Cursors
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
@@ -67,78 +68,142 @@ class Door:
     def statements(self, context: Context, traceparent: str | None = None, plans: Plans = Plans.USUAL) -> str:
         return door_statements(context, self.roles, traceparent) + local_settings([*self.stated, *plans.value])
 
-    @asynccontextmanager
-    async def transaction(
-        self, context: Context, plans: Plans = Plans.USUAL, turn: Turn | None = None
-    ) -> AsyncIterator[Transaction]:
+    def transaction(self, context: Context, plans: Plans = Plans.USUAL, turn: Turn | None = None) -> Opening:
         """A transaction of `context`'s workspace; inside another one of the same task it is a savepoint.
 
         `plans` as `Transaction.state_plans`. With a `turn` it may be open already, and its end may open the next one's.
 
         Raises `Conflict` when the surrounding transaction belongs to another workspace.
         """
+        return Opening(self, context, plans, turn)
+
+    def sign_in(self) -> SignIn:
+        """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
+        return SignIn(self)
+
+    async def acquire(self) -> asyncpg.Connection:
+        with translated():
+            return await self.pool.acquire()
+
+
+class _Bracket:
+    """Opens, commits or undoes, and gives the connection back. A class, since a generator costs more than what it does.
+
+    Without an opening it is open already.
+    """
+
+    __slots__ = ("_door", "_transaction", "_turn")
+
+    def __init__(self, door: Door, turn: Turn | None = None) -> None:
+        self._door = door
+        self._turn = turn
+        self._transaction: Transaction | None = None
+
+    async def _open(self, transaction: Transaction, opening: str | None) -> None:
+        self._transaction = transaction
+        if opening is None:
+            return
+        try:
+            with stepping():
+                await transaction.connection.execute(opening)
+        except BaseException as error:
+            _raise_as_ours(await self._undo(transaction.connection, error), error)
+            raise
+
+    async def _close(self, error: BaseException | None) -> None:
+        transaction = self._transaction
+        assert transaction is not None
+        connection = transaction.connection
+        if error is not None:
+            _raise_as_ours(await self._undo(connection, error), error)
+            return
+        handed_over = False
+        try:
+            if self._turn is not None:  # nothing that is left of this transaction may reach into the next one
+                connection = passed_on(connection)
+            with translated():
+                handed_over = await _commit(connection, transaction.closing, self._turn)
+        except BaseException as failed:
+            _raise_as_ours(await self._undo(connection, failed), failed)
+            raise
+        if not handed_over:
+            await self._door.pool.release(connection)
+        await transaction.run_after_commit()
+
+    async def _undo(self, connection: asyncpg.Connection, error: BaseException) -> DatalaneError | None:
+        """Roll back and give the connection back. Answers what `error` is among our errors, if it is one."""
+        lost = is_lost(connection, error)
+        try:
+            await roll_back(connection)
+        finally:
+            await self._door.pool.release(connection)
+        if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+            return DatabaseUnavailable("the connection to the database was lost")
+        return translate(error) if isinstance(error, asyncpg.PostgresError) else None
+
+
+def _raise_as_ours(ours: DatalaneError | None, error: BaseException) -> None:
+    if ours is not None:
+        raise ours from error
+
+
+class Opening(_Bracket):
+    """`async with` it: a transaction through the tenant door, or a savepoint in the one that is open."""
+
+    __slots__ = ("_context", "_inner", "_plans", "_token")
+
+    def __init__(self, door: Door, context: Context, plans: Plans, turn: Turn | None) -> None:
+        super().__init__(door, turn)
+        self._context = context
+        self._plans = plans
+        self._inner: AbstractAsyncContextManager[Transaction] | None = None
+
+    async def __aenter__(self) -> Transaction:
+        context, door = self._context, self._door
         outer = _open.get()
         if outer is not None and outer.belongs_to_current_task():
             inner = outer.acting_as(context)
             same_actor = context.actor_id == outer.context.actor_id or outer.context.role is Role.SYSTEM
             if context.role is not outer.context.role or not same_actor:
                 raise Conflict("a nested transaction cannot act as somebody else; open it outside")
-            async with inner.savepoint():
-                yield inner
-            return
-        connection = turn.take_connection() if turn is not None else None
-        traceparent = current_traceparent() if connection is None else None
-        opening = self.statements(context, traceparent, plans) if connection is None else None
-        given = connection or await self._acquire()
-        transaction = Transaction(given, context, self.wakeup, self.limits, traceparent, self.cursors, plans)
-        async with self._bracket(transaction, opening, turn):
-            token = _open.set(transaction)
-            try:
-                yield transaction
-            finally:
-                _open.reset(token)
+            self._inner = inner.savepoint()
+            return await self._inner.__aenter__()
+        connection, traceparent, opening = self._turn.take_connection() if self._turn is not None else None, None, None
+        if connection is None:
+            traceparent = current_traceparent()
+            opening = door.statements(context, traceparent, self._plans)
+            connection = await door.acquire()
+        transaction = Transaction(connection, context, door.wakeup, door.limits, traceparent, door.cursors, self._plans)
+        await self._open(transaction, opening)
+        self._token = _open.set(transaction)
+        return transaction
 
-    @asynccontextmanager
-    async def sign_in(self) -> AsyncIterator[Transaction]:
-        """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
-        opening = f"BEGIN; SET LOCAL ROLE {self.roles.signin}{local_settings(self.stated)}"
-        transaction = Transaction(await self._acquire(), None)
-        async with self._bracket(transaction, opening):
-            yield transaction
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if self._inner is not None:
+            return await self._inner.__aexit__(kind, error, trace)
+        _open.reset(self._token)
+        await self._close(error)
+        return None
 
-    async def _acquire(self) -> asyncpg.Connection:
-        with translated():
-            return await self.pool.acquire()
 
-    @asynccontextmanager
-    async def _bracket(
-        self, transaction: Transaction, opening: str | None, turn: Turn | None = None
-    ) -> AsyncIterator[None]:
-        """Open, commit or undo, and give the connection back. Without `opening` the transaction is open already."""
-        connection, handed_over = transaction.connection, False
-        try:
-            try:
-                if opening is not None:
-                    with stepping():
-                        await connection.execute(opening)
-                yield
-                if turn is not None:  # nothing that is left of this transaction may reach into the next one
-                    connection = passed_on(connection)
-                with translated():
-                    handed_over = await _commit(connection, transaction.closing, turn)
-            except BaseException as error:
-                lost = is_lost(connection, error)
-                await roll_back(connection)
-                if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-                    raise DatabaseUnavailable("the connection to the database was lost") from error
-                ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None
-                if ours is None:
-                    raise
-                raise ours from error
-        finally:
-            if not handed_over:
-                await self.pool.release(connection)
-        await transaction.run_after_commit()
+class SignIn(_Bracket):
+    """`async with` it: a transaction through the sign-in door."""
+
+    __slots__ = ()
+
+    async def __aenter__(self) -> Transaction:
+        transaction = Transaction(await self._door.acquire(), None)
+        await self._open(
+            transaction, f"BEGIN; SET LOCAL ROLE {self._door.roles.signin}{local_settings(self._door.stated)}"
+        )
+        return transaction
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close(error)
 
 
 async def _commit(connection: asyncpg.Connection, closing: str, turn: Turn | None) -> bool:
