@@ -51,14 +51,16 @@ class DatalaneSide(Contender):
     packages = ("datalane", "asyncpg", "uvloop")
     scenarios = frozenset(Scenario)
     settings: ClassVar = {
-        "worker": f"claims of {BATCH}, {GROUPS} groups at once, pool of {POOL}",
+        "worker": f"claims of {BATCH} ({len(WORKSPACES)} with effects), {GROUPS} groups at once, pool of {POOL}",
         "workspaces": "1; in the effect scenario 100, one job in each at a time",
         "publish": "events with source ids: dedupe, event, ingestion record and fan-out job each",
         "effect": "INSERT and completion commit together, one transaction per workspace, forced RLS",
     }
+    effect_claims: ClassVar = len(WORKSPACES)
+    """Jobs a claim in the effect scenario: so many take one of each workspace."""
     first_guess: ClassVar = {
         Scenario.BACKLOG: 20_000,
-        Scenario.EFFECT: 1_500,
+        Scenario.EFFECT: 2_500,
         Scenario.PUBLISH: 20_000,
         Scenario.CLAIM: 20_000,
     }
@@ -129,7 +131,7 @@ class DatalaneSide(Contender):
                     if handled == count:
                         last_handled.set()
 
-                batch = len(WORKSPACES) if effect else BATCH
+                batch = self.effect_claims if effect else BATCH
                 worker = lane.worker(WorkerSettings(batch=batch, groups=GROUPS if effect else 2))
                 start = time.perf_counter()
                 running = asyncio.ensure_future(worker.run(stop))
@@ -192,6 +194,18 @@ class DatalaneSide(Contender):
         lane.event(EVENT, {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]})
         async with lane.open(Settings(pool_size=POOL, cursor_key=SecretStr(PASSWORD)), url):
             yield lane
+
+
+class DatalaneSharing(DatalaneSide):
+    """The effect scenario with the claims that a worker makes by itself, which take two jobs of each workspace."""
+
+    name = "datalane-sharing"
+    scenarios = frozenset({Scenario.EFFECT})
+    settings: ClassVar = {
+        "worker": f"claims of {WorkerSettings().batch}, its default; {GROUPS} groups at once, pool of {POOL}",
+        "effect": "the jobs of a workspace share a transaction, two at a time",
+    }
+    effect_claims: ClassVar = WorkerSettings().batch
 
 
 async def _register(lane: Lane) -> None:

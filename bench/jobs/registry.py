@@ -9,6 +9,7 @@ from bench.jobs.contender import Contender
 
 CONTENDERS: dict[str, str] = {
     "datalane": "bench.jobs.datalane_side:DatalaneSide",
+    "datalane-sharing": "bench.jobs.datalane_side:DatalaneSharing",
     "procrastinate": "bench.jobs.procrastinate_side:ProcrastinateSide",
     "pgqueuer": "bench.jobs.pgqueuer_side:PgqueuerSide",
     "dbos": "bench.jobs.dbos_side:DbosSide",

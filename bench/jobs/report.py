@@ -15,6 +15,7 @@ from bench.jobs.runner import CLAIM_BATCH, PUBLISH_BATCH, Plan, Result
 from bench.server import SETTINGS
 
 PRODUCT = "datalane"
+"""Contenders whose names begin with it are no peers."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def _reference(group: Sequence[Result], scenario: Scenario, metric: str, name: s
     }
     if name != "best":
         return medians.get(name)
-    peers = [median for contender, median in medians.items() if contender != PRODUCT]
+    peers = [median for contender, median in medians.items() if not contender.startswith(PRODUCT)]
     if not peers:
         return None
     return min(peers) if scenario is Scenario.LATENCY else max(peers)
