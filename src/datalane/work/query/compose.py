@@ -106,9 +106,7 @@ def compose(
     told = f"{has_renamed}, NULL::bigint AS text_terms, false AS text_bounded"
     page = Page(conditions, workspace, order, further, values.add(query.page_size + 1, "bigint"), _listed("i"))
     if few:
-        tables, total = page.read()
-        sql = _framed(tables, f"{total} AS total_count, {told}", order)
-        return Composed(sql, tuple(values.values))
+        return Composed(page.read(told), tuple(values.values))
     bound = values.add(limits.exact_count + 1, "bigint")
     count = f"(SELECT count(*) FROM ({everything} LIMIT {bound}) AS counted)"
     if conditions.far or conditions.narrow:
