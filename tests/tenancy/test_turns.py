@@ -72,6 +72,49 @@ async def test_what_a_transaction_leaves_behind_is_dead_before_the_next_one_open
     await turns.end(second)
 
 
+async def test_who_listened_in_one_workspace_hears_nothing_in_the_next(
+    database: Database, context: Context, other_context: Context
+) -> None:
+    turns = database.turns(1)
+    heard: list[object] = []
+    first = await turns.wait(context)
+    waiting = asyncio.create_task(turns.wait(other_context))
+    await asyncio.sleep(0)
+
+    async def leave_listeners() -> None:
+        async with database.transaction(context, turn=first) as tx:
+            tx.connection.add_log_listener(lambda connection, message: heard.append((connection, message)))
+            await tx.connection.add_listener("words", lambda *told: heard.append(told))
+            tx.close_with("SELECT 1")
+
+    with pytest.warns(asyncpg.InterfaceWarning, match="listener"):
+        await leave_listeners()
+    second = await waiting
+    async with database.transaction(other_context, turn=second) as tx:
+        await tx.execute("DO $$ BEGIN RAISE NOTICE 'for this workspace'; END $$")
+    async with database.pool.acquire() as other:
+        await other.execute("NOTIFY words")
+    async with database.transaction(other_context) as tx:
+        await tx.fetchval(WHO)
+    await turns.end(second)
+    assert heard == []
+
+
+async def test_a_turn_opens_the_transaction_of_its_own_context_only(
+    database: Database, context: Context, other_context: Context
+) -> None:
+    turns = database.turns(1)
+    first = await turns.wait(context)
+    waiting = asyncio.create_task(turns.wait(context))
+    await asyncio.sleep(0)
+    async with database.transaction(context, turn=first) as tx:
+        tx.close_with("SELECT 1")
+    second = await waiting
+    async with database.transaction(other_context, turn=second) as tx:
+        assert await tx.fetchval(WHO) == tx.workspace_id == other_context.workspace_id
+    await turns.end(second)
+
+
 async def test_a_task_left_running_cannot_slip_in_between_the_commit_and_the_next_door(
     database: Database, context: Context, other_context: Context
 ) -> None:

@@ -21,25 +21,39 @@ def is_lost(connection: asyncpg.Connection, error: BaseException) -> bool:
 
 
 async def roll_back(connection: asyncpg.Connection) -> None:
-    """Undo, also when cancelled; a broken connection is closed, which undoes as well."""
+    """Undo, also when cancelled. Closing undoes as well: a broken connection, and one that must be left at once."""
+    undoing: asyncio.Future[str] | None = None
     try:
         if connection.is_in_transaction():
-            await asyncio.shield(connection.execute("ROLLBACK"))
+            undoing = asyncio.ensure_future(connection.execute("ROLLBACK"))
+            await asyncio.shield(undoing)
     except (asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError):
-        with suppress(asyncpg.InterfaceError):  # it is back in the pool already
-            connection.terminate()
+        _terminate(connection)
+    except asyncio.CancelledError:
+        if undoing is not None:
+            undoing.add_done_callback(lambda undone: undone.cancelled() or undone.exception())
+        _terminate(connection)
+        raise
+
+
+def _terminate(connection: asyncpg.Connection) -> None:
+    with suppress(asyncpg.InterfaceError):  # it is back in the pool already
+        connection.terminate()
 
 
 def passed_on(connection: asyncpg.Connection) -> asyncpg.Connection:
     """The same connection for somebody else, as if it had been through the pool, which would roll back on the way.
 
-    Whoever still has the old handle, or a statement or a cursor of it, gets an `InterfaceError`: it cannot reach into
-    what the next one does. asyncpg has no public call for that; `tests/tenancy/test_turns.py` holds it to this.
+    Whoever still has the old handle, or a statement or a cursor of it, gets an `InterfaceError`, and who listened hears
+    nothing more: asyncpg hands listeners the handle of now. It has no public call for that;
+    `tests/tenancy/test_turns.py` holds it to this.
     """
     raw = connection._con
     if raw is None:  # it broke, and the pool has taken it back
         return connection
     raw._on_release()
+    raw._listeners.clear()
+    raw._log_listeners.clear()
     connection._detach()
     connection._holder._proxy = PoolConnectionProxy(connection._holder, raw)
     return connection._holder._proxy

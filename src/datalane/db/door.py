@@ -168,12 +168,13 @@ class Opening(_Bracket):
                 raise Conflict("a nested transaction cannot act as somebody else; open it outside")
             self._inner = inner.savepoint()
             return await self._inner.__aenter__()
-        connection, traceparent, opening = self._turn.take_connection() if self._turn is not None else None, None, None
+        plans, traceparent, opening = Plans.USUAL, None, None
+        connection = self._turn.take_connection(context) if self._turn is not None else None
         if connection is None:
-            traceparent = current_traceparent()
-            opening = door.statements(context, traceparent, self._plans)
+            plans, traceparent = self._plans, current_traceparent()
+            opening = door.statements(context, traceparent, plans)
             connection = await door.acquire()
-        transaction = Transaction(connection, context, door.wakeup, door.limits, traceparent, door.cursors, self._plans)
+        transaction = Transaction(connection, context, door.wakeup, door.limits, traceparent, door.cursors, plans)
         await self._open(transaction, opening)
         self._token = _open.set(transaction)
         return transaction
@@ -183,7 +184,11 @@ class Opening(_Bracket):
     ) -> bool | None:
         if self._inner is not None:
             return await self._inner.__aexit__(kind, error, trace)
-        _open.reset(self._token)
+        try:
+            _open.reset(self._token)
+        except ValueError as misuse:  # opened in another task: nothing may stay open for that
+            await self._close(misuse)
+            raise
         await self._close(error)
         return None
 
@@ -209,7 +214,7 @@ class SignIn(_Bracket):
 async def _commit(connection: asyncpg.Connection, closing: str, turn: Turn | None) -> bool:
     """Whether the connection is somebody else's now."""
     if turn is not None and closing:
-        return await turn.commit(connection, closing)
+        return await turn.turns.commit(turn, connection, closing)
     if await connection.execute(f"{closing}COMMIT") != "COMMIT":
         raise Conflict("an error inside had ended the transaction, so it was rolled back; use a savepoint")
     return False

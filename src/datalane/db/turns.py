@@ -6,9 +6,10 @@ two round trips, and no way through the pool.
 
     door(A) ─ statement ─ COMMIT(A) door(B) ─ statement ─ COMMIT(B) door(C) ─ …
 
-Each is still a transaction of its own with one workspace from its first statement to its last, and nobody can reach
-from one into the next (`connections.passed_on`). What the server refuses up to the COMMIT undoes that one transaction,
-and the next one waits on, unopened.
+Each is still a transaction of its own with one workspace from its first statement to its last; the handle of the
+connection is renewed in between (`connections.passed_on`). What the server refuses up to the COMMIT undoes that one
+transaction, and the next one waits on, unopened. Should it refuse the next one's door, the one before hears of an error
+although it is committed, as with a connection that breaks at its COMMIT.
 """
 
 from __future__ import annotations
@@ -35,42 +36,24 @@ class Turn:
         self.given: asyncpg.Connection | None = None
         self.is_over = False
 
-    def take_connection(self) -> asyncpg.Connection | None:
-        """The connection on which this one's transaction is open already, if one is; it is the caller's now."""
+    def take_connection(self, context: Context) -> asyncpg.Connection | None:
+        """The connection on which the transaction of `context`, the turn's own, is open already, if one is.
+
+        It is the caller's now.
+        """
+        if context is not self.context:
+            return None
         connection, self.given = self.given, None
         return connection
-
-    async def commit(self, connection: asyncpg.Connection, closing: str) -> bool:
-        """Send `closing` and the COMMIT. Whether the connection and the turn are the next one's now.
-
-        `closing` must hold a statement: in a transaction that an error has ended it fails, where a COMMIT would say
-        ROLLBACK.
-        """
-        following = None if self.is_over else self.turns.take_following()
-        if following is None or following.context is None:
-            await connection.execute(f"{closing}COMMIT")
-            return False
-        try:
-            await connection.execute(f"{closing}COMMIT; {self.turns.door(following.context)}")
-        except BaseException:
-            self.turns.put_back(following)
-            raise
-        if following.granted.done():  # it was cancelled meanwhile
-            await roll_back(connection)
-            return False
-        self.is_over = True
-        following.given = connection
-        following.granted.set_result(None)
-        return True
 
 
 class Turns:
     """At most `most` at once. `door` gives the statements that open a transaction of a context."""
 
     def __init__(self, pool: asyncpg.Pool, most: int, door: Callable[[Context], str]) -> None:
-        self.door = door
         self._pool = pool
         self._free = most
+        self._door = door
         self._waiting: deque[Turn] = deque()
 
     async def wait(self, context: Context | None = None) -> Turn:
@@ -85,37 +68,68 @@ class Turns:
         except asyncio.CancelledError:
             if not turn.granted.cancelled():  # it came at the same moment
                 await self.end(turn)
-            elif turn in self._waiting:
-                self._waiting.remove(turn)
             raise
         return turn
 
+    async def commit(self, turn: Turn, connection: asyncpg.Connection, closing: str) -> bool:
+        """Send `closing` and the COMMIT. Whether the connection and the turn are the next one's now.
+
+        `closing` must hold a statement: in a transaction that an error has ended it fails, where a COMMIT would say
+        ROLLBACK.
+        """
+        following = None if turn.is_over else self._next()
+        if following is None or following.context is None:
+            if following is not None:
+                self._waiting.appendleft(following)
+            await connection.execute(f"{closing}COMMIT")
+            return False
+        try:
+            await connection.execute(f"{closing}COMMIT; {self._door(following.context)}")
+        except BaseException:
+            self._put_back(following)
+            raise
+        if following.granted.done():  # it was cancelled meanwhile
+            await roll_back(connection)
+            return False
+        turn.is_over = True
+        following.given = connection
+        following.granted.set_result(None)
+        return True
+
     async def end(self, turn: Turn) -> None:
-        """The next one's turn, unless it has it already."""
-        unused = turn.take_connection()
+        """The next one's turn, unless it has it already. What was opened and not used is undone."""
+        unused, turn.given = turn.given, None
         try:
             if unused is not None:
-                await roll_back(unused)
-                await self._pool.release(unused)
+                try:
+                    await roll_back(unused)
+                finally:
+                    await self._pool.release(unused)
         finally:
             if not turn.is_over:
                 turn.is_over = True
                 self._pass_on()
 
-    def take_following(self) -> Turn | None:
-        """The next one, off the queue, if its transaction may be opened for it."""
-        if self._waiting and self._waiting[0].context is not None:
-            return self._waiting.popleft()
+    def _next(self) -> Turn | None:
+        """The first in the queue that still waits, taken off it."""
+        while self._waiting:
+            turn = self._waiting.popleft()
+            if not turn.granted.done():
+                return turn
         return None
 
-    def put_back(self, turn: Turn) -> None:
-        if not turn.granted.done():
+    def _put_back(self, turn: Turn) -> None:
+        if turn.granted.done():
+            return
+        if self._free:  # somebody ended meanwhile and found nobody waiting
+            self._free -= 1
+            turn.granted.set_result(None)
+        else:
             self._waiting.appendleft(turn)
 
     def _pass_on(self) -> None:
-        while self._waiting:
-            following = self._waiting.popleft()
-            if not following.granted.done():
-                following.granted.set_result(None)
-                return
-        self._free += 1
+        following = self._next()
+        if following is None:
+            self._free += 1
+        else:
+            following.granted.set_result(None)

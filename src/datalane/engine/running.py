@@ -21,7 +21,7 @@ from datalane.engine.failures import classify, delay_before_retry
 from datalane.engine.handlers import Failure, Handler, Job, Mode
 from datalane.engine.metrics import ATTEMPTS, completed, run_seconds
 from datalane.engine.units import is_traced, working_on
-from datalane.errors import DatabaseUnavailable, LeaseLost
+from datalane.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from datalane.kit import tracing
 from datalane.kit.logs import get_logger
 
@@ -56,7 +56,10 @@ class Runner:
         """Whose transaction may be open before `run` is called: one that begins with it and that no trace goes into."""
         if handler.mode is not Mode.TRANSACTIONAL or is_traced(jobs):
             return None
-        return _context(jobs)
+        try:
+            return _context(jobs)
+        except InvalidInput:  # SQL enqueued it with a malformed correlation id: `run` records that as its failure
+            return None
 
     async def run(self, handler: Handler, jobs: Sequence[Job], turn: Turn | None = None) -> None:
         """Never raises for what a handler does. Its last transaction, if all goes well, ends the `turn`.

@@ -35,8 +35,6 @@ from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.kit.logs import get_logger
 from datalane.settings import JobSettings
 
-_AHEAD = 2
-"""A worker claims more while it has fewer groups than this many times what may run at once: a claim takes its time."""
 _FIRST_PAUSE = timedelta(milliseconds=50)
 """While the database is away a worker looks again after this long, then after twice as long, up to its poll."""
 
@@ -68,6 +66,7 @@ class Worker:
         self._turns = database.turns(self._settings.groups)
         self._running: dict[asyncio.Task[None], list[Job]] = {}  # waiting for a turn, or having one
         self._started: set[asyncio.Task[None]] = set()
+        self._long = 0  # groups of those that are not transactional
         self._full = False
         self._broken_off = False  # we may hold jobs that we do not run
         self._pause = _FIRST_PAUSE
@@ -86,7 +85,7 @@ class Worker:
         ]
         try:
             while not stop.is_set():
-                if len(self._running) >= _AHEAD * self._settings.groups:
+                if len(self._running) >= self._most_groups:
                     await self._until_there_is_room()
                 elif not await self._claim_and_start():
                     await self._idle()
@@ -96,6 +95,15 @@ class Worker:
                 task.cancel()
             await asyncio.gather(*keepers, *self._running, return_exceptions=True)
             await self._desk.close()
+
+    @property
+    def _most_groups(self) -> int:
+        """From how many groups on it claims no more.
+
+        While all are transactional, and so soon over, as many again as may run at once, since a claim takes its time.
+        Behind others they could wait for long, while another worker is idle.
+        """
+        return self._settings.groups * (1 if self._long else 2)
 
     async def _register(self, stop: asyncio.Event) -> None:
         bounds = {handler.kind: handler.max_running for handler in self._handlers}
@@ -124,6 +132,7 @@ class Worker:
         for handler, group in self._grouped(jobs):
             task = asyncio.create_task(self._run_in_turn(handler, group))
             self._running[task] = group
+            self._long += handler.mode is not Mode.TRANSACTIONAL
             task.add_done_callback(self._done)
         return bool(jobs)
 
@@ -161,7 +170,8 @@ class Worker:
         self._full = False
 
     def _done(self, task: asyncio.Task[None]) -> None:
-        group = self._running.pop(task, [])
+        group = self._running.pop(task)
+        self._long -= self._handlers.get(group[0].kind).mode is not Mode.TRANSACTIONAL
         self._started.discard(task)
         if self._full or any(self._makes_way(job) for job in group):
             self._wake.set()

@@ -267,6 +267,50 @@ async def test_who_is_cancelled_at_its_commit_is_undone_and_the_next_one_has_its
     assert await all_free(database, turns, 1)
 
 
+async def test_whose_opening_failed_takes_the_place_that_became_free_meanwhile(
+    database: Database, contexts: Sequence[Context]
+) -> None:
+    turns = database.turns(2)
+    first, second = await turns.wait(contexts[0]), await turns.wait(contexts[1])
+    third = asyncio.create_task(turns.wait(contexts[2]))
+    await asyncio.sleep(0)
+
+    async def refused() -> None:
+        async with database.transaction(contexts[0], turn=first) as tx:
+            tx.close_with(f"{HELD_UP}; {REFUSED}")
+
+    async with holding_up(database) as somebody_waits:
+        committing = asyncio.create_task(refused())
+        await somebody_waits()
+        await turns.end(second)
+    with pytest.raises(LeaseLost):
+        await committing
+    granted = await asyncio.wait_for(third, 5)  # although the first one has not ended
+    await turns.end(first)
+    await turns.end(granted)
+    assert await all_free(database, turns, 2)
+
+
+async def test_an_opened_turn_that_is_cancelled_twice_gives_its_connection_back(
+    database: Database, contexts: Sequence[Context]
+) -> None:
+    turns = database.turns(1)
+    first = await turns.wait(contexts[0])
+    waiting = asyncio.create_task(turns.wait(contexts[1]))
+    await asyncio.sleep(0)
+    async with database.transaction(contexts[0], turn=first) as tx:
+        tx.close_with(CLOSING)
+    waiting.cancel()
+    await asyncio.sleep(0)  # it is rolling back what was opened for it
+    waiting.cancel()
+    await asyncio.gather(waiting, return_exceptions=True)
+    await turns.end(first)
+    assert waiting.cancelled()
+    async with asyncio.timeout(5):
+        while not await all_free(database, turns, 1):
+            await asyncio.sleep(0)
+
+
 async def test_a_turn_whose_transaction_was_redone_is_handed_on_once(
     database: Database, contexts: Sequence[Context]
 ) -> None:

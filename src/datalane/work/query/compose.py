@@ -11,6 +11,7 @@ costs what the first costs. The items are counted up to a bound; past it `filter
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -119,7 +120,11 @@ def compose(
 
 
 def plans_of(query: ItemQuery) -> Plans:
-    """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are."""
+    """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are.
+
+    Where a tag or a field is all that is asked for, it depends on what `compose_probe` finds: of few rows to begin with
+    any plan will do, and to make one takes as long as to run it.
+    """
     column, filters = Order.of(query.sort).column, query.filters
     asked = filters.model_fields_set - {"deleted", column}
     ordered = getattr(filters, column)
@@ -127,10 +132,20 @@ def plans_of(query: ItemQuery) -> Plans:
         return Plans.OWN
     if not asked:
         return Plans.ONE if column == "updated_at" or not filters.deleted else Plans.OWN
+    if ordered is None and _is_one_narrow(filters, asked):
+        return Plans.QUICK
     if len(asked) > 1 or not asked <= _INDEXED or column != "updated_at" or filters.deleted:
         return Plans.OWN
     [name] = asked
     return Plans.ONE if getattr(filters, name).model_fields_set == {"eq"} else Plans.OWN
+
+
+def _is_one_narrow(filters: ItemFilters, asked: AbstractSet[str]) -> bool:
+    if asked == {"metadata"}:
+        return len(filters.metadata or ()) == 1
+    if asked != {"tags"} or filters.tags is None:
+        return False
+    return sum(1 if name == "any" else len(tags) for name, tags in filters.tags) == 1
 
 
 def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple[str, tuple[Any, ...]] | None:

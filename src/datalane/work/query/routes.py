@@ -46,8 +46,11 @@ def add_routes(routes: APIRouter, door: Door) -> None:
 
 
 def _plans(request: Request) -> Plans:
-    """What the service will most likely want, so that it need not say so: a list without filters has one good plan."""
-    return Plans.ONE if set(request.query_params) <= {"sort", "page_size", "cursor"} else Plans.OWN
+    """What the service will most likely want, as `plans_of` tells of a query, so that it need not say so."""
+    filters = set(request.query_params) - {"sort", "page_size", "cursor"}
+    if not filters:
+        return Plans.ONE
+    return Plans.QUICK if len(filters) == 1 and filters.pop().startswith(("tags", "metadata.")) else Plans.OWN
 
 
 @contextmanager

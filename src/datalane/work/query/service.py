@@ -73,9 +73,11 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
 async def composed_for(
     tx: Transaction, query: ItemQuery, fields: Fields, language: str, after: Position | None = None
 ) -> Composed:
-    """The statement of the page of `query`, for the rows that are there. Parameters as `compose`."""
+    """The statement of the page of `query`, for the rows that are there; `tx` plans it. Parameters as `compose`."""
     probe = compose_probe(query, fields, tx.workspace_id)
     few = probe is not None and await tx.fetchval(probe[0], *probe[1])
+    if not few and plans_of(query) is Plans.QUICK:
+        await tx.state_plans(Plans.OWN)
     return compose(query, fields, language, tx.workspace_id, tx.limits, after, few)
 
 

@@ -21,7 +21,7 @@ MOST_LOOKUPS = 10_000
 """Items that a walk looks up: themselves, or what they have in narrow tables."""
 MOST_MISSED = 5_000
 """Items that a walk looks up for a range of a time with two ends. Where nothing is correlated, a range that has no page
-among so many holds one item in 200 at most, and is sooner read than looked for."""
+of 25 among so many holds one item in 200 at most, and is sooner read than looked for."""
 FEW = 5_000
 """Rows of a narrow table that are read rather than walked to."""
 MOST_JOINS = 4
