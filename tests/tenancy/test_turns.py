@@ -12,9 +12,19 @@ import pytest
 from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
+from datalane.db.turns import Turn, Turns
 
 WHO = "SELECT app.workspace_id()"
 Leftover = Callable[[Transaction], Awaitable[Callable[[], Awaitable[Any]]]]
+
+
+async def in_line(database: Database, one: Context, other: Context) -> tuple[Turns, Turn, asyncio.Task[Turn]]:
+    """One has the only turn, the other waits for it."""
+    turns = database.turns(1)
+    first = await turns.wait(one)
+    waiting = asyncio.create_task(turns.wait(other))
+    await asyncio.sleep(0)
+    return turns, first, waiting
 
 
 async def the_transaction(tx: Transaction) -> Callable[[], Awaitable[Any]]:
@@ -55,10 +65,7 @@ async def a_cursor(tx: Transaction) -> Callable[[], Awaitable[Any]]:
 async def test_what_a_transaction_leaves_behind_is_dead_before_the_next_one_opens(
     database: Database, context: Context, other_context: Context, leave: Leftover
 ) -> None:
-    turns = database.turns(1)
-    first = await turns.wait(context)
-    waiting = asyncio.create_task(turns.wait(other_context))
-    await asyncio.sleep(0)
+    turns, first, waiting = await in_line(database, context, other_context)
     async with database.transaction(context, turn=first) as tx:
         use = await leave(tx)
         backend = await tx.fetchval("SELECT pg_backend_pid()")
@@ -75,11 +82,8 @@ async def test_what_a_transaction_leaves_behind_is_dead_before_the_next_one_open
 async def test_who_listened_in_one_workspace_hears_nothing_in_the_next(
     database: Database, context: Context, other_context: Context
 ) -> None:
-    turns = database.turns(1)
+    turns, first, waiting = await in_line(database, context, other_context)
     heard: list[object] = []
-    first = await turns.wait(context)
-    waiting = asyncio.create_task(turns.wait(other_context))
-    await asyncio.sleep(0)
 
     async def leave_listeners() -> None:
         async with database.transaction(context, turn=first) as tx:
@@ -103,10 +107,7 @@ async def test_who_listened_in_one_workspace_hears_nothing_in_the_next(
 async def test_a_turn_opens_the_transaction_of_its_own_context_only(
     database: Database, context: Context, other_context: Context
 ) -> None:
-    turns = database.turns(1)
-    first = await turns.wait(context)
-    waiting = asyncio.create_task(turns.wait(context))
-    await asyncio.sleep(0)
+    turns, first, waiting = await in_line(database, context, context)
     async with database.transaction(context, turn=first) as tx:
         tx.close_with("SELECT 1")
     second = await waiting
@@ -119,11 +120,8 @@ async def test_a_task_left_running_cannot_slip_in_between_the_commit_and_the_nex
     database: Database, context: Context, other_context: Context
 ) -> None:
     """It tries at every step of the loop while the COMMIT and the door are under way."""
-    turns = database.turns(1)
+    turns, first, waiting = await in_line(database, context, other_context)
     seen: list[object] = []
-    first = await turns.wait(context)
-    waiting = asyncio.create_task(turns.wait(other_context))
-    await asyncio.sleep(0)
 
     async def keep_trying(tx: Transaction) -> None:
         while not waiting.done():

@@ -42,6 +42,26 @@ async def asked(database: Database, turns: Turns, context: Context) -> asyncpg.R
         await turns.end(turn)
 
 
+async def enqueued(database: Database, turns: Turns, context: Context, closing: str) -> None:
+    """One turn with a job enqueued in it, ended by `closing`."""
+    turn = await turns.wait(context)
+    try:
+        async with database.transaction(context, turn=turn) as tx:
+            await tx.fetchval("SELECT datalane.enqueue('kind')")
+            tx.close_with(closing)
+    finally:
+        await turns.end(turn)
+
+
+async def in_line(database: Database, contexts: Sequence[Context]) -> tuple[Turns, Turn, asyncio.Task[Turn]]:
+    """The first one has the only turn, the second one waits for it."""
+    turns = database.turns(1)
+    first = await turns.wait(contexts[0])
+    waiting = asyncio.create_task(turns.wait(contexts[1]))
+    await asyncio.sleep(0)
+    return turns, first, waiting
+
+
 async def all_free(database: Database, turns: Turns, most: int) -> bool:
     """Whether `most` turns can be had at once, and every connection is back and at rest."""
     held = [await asyncio.wait_for(turns.wait(), 5) for _ in range(most)]
@@ -109,16 +129,7 @@ async def test_what_the_commit_refuses_is_undone_and_the_next_one_has_its_turn(
 ) -> None:
     turns = database.turns(1)
 
-    async def refused(context: Context) -> None:
-        turn = await turns.wait(context)
-        try:
-            async with database.transaction(context, turn=turn) as tx:
-                await tx.fetchval("SELECT datalane.enqueue('kind')")
-                tx.close_with(REFUSED)
-        finally:
-            await turns.end(turn)
-
-    first = asyncio.create_task(refused(contexts[0]))
+    first = asyncio.create_task(enqueued(database, turns, contexts[0], REFUSED))
     second = asyncio.create_task(asked(database, turns, contexts[1]))
     with pytest.raises(LeaseLost):
         await first
@@ -154,10 +165,7 @@ async def test_a_transaction_that_a_swallowed_error_has_ended_does_not_pass_for_
 
 
 async def test_a_turn_that_is_not_used_is_undone(database: Database, contexts: Sequence[Context]) -> None:
-    turns = database.turns(1)
-    first = await turns.wait(contexts[0])
-    waiting = asyncio.create_task(turns.wait(contexts[1]))
-    await asyncio.sleep(0)
+    turns, first, waiting = await in_line(database, contexts)
     async with database.transaction(contexts[0], turn=first) as tx:
         tx.close_with(CLOSING)
     await turns.end(first)
@@ -189,11 +197,8 @@ async def holding_up(database: Database) -> AsyncIterator[Callable[[], Awaitable
 
 
 async def test_who_is_cancelled_while_it_waits_is_passed_over(database: Database, contexts: Sequence[Context]) -> None:
-    turns = database.turns(1)
-    first = await turns.wait(contexts[0])
-    waiting = asyncio.create_task(turns.wait(contexts[1]))
+    turns, first, waiting = await in_line(database, contexts)
     third = asyncio.create_task(asked(database, turns, contexts[2]))
-    await asyncio.sleep(0)
     waiting.cancel()
     async with database.transaction(contexts[0], turn=first) as tx:
         tx.close_with(CLOSING)
@@ -204,11 +209,8 @@ async def test_who_is_cancelled_while_it_waits_is_passed_over(database: Database
 
 
 async def test_who_is_cancelled_as_its_turn_comes_gives_it_on(database: Database, contexts: Sequence[Context]) -> None:
-    turns = database.turns(1)
-    first = await turns.wait(contexts[0])
-    waiting = asyncio.create_task(turns.wait(contexts[1]))
+    turns, first, waiting = await in_line(database, contexts)
     third = asyncio.create_task(asked(database, turns, contexts[2]))
-    await asyncio.sleep(0)
     async with database.transaction(contexts[0], turn=first) as tx:
         tx.close_with(CLOSING)
     waiting.cancel()  # its transaction is open, and it has not heard of it yet
@@ -246,17 +248,8 @@ async def test_who_is_cancelled_at_its_commit_is_undone_and_the_next_one_has_its
 ) -> None:
     turns = database.turns(1)
 
-    async def stuck(context: Context) -> None:
-        turn = await turns.wait(context)
-        try:
-            async with database.transaction(context, turn=turn) as tx:
-                await tx.fetchval("SELECT datalane.enqueue('kind')")
-                tx.close_with(HELD_UP)
-        finally:
-            await turns.end(turn)
-
     async with holding_up(database) as somebody_waits:
-        first = asyncio.create_task(stuck(contexts[0]))
+        first = asyncio.create_task(enqueued(database, turns, contexts[0], HELD_UP))
         second = asyncio.create_task(asked(database, turns, contexts[1]))
         await somebody_waits()
         first.cancel()
@@ -294,10 +287,7 @@ async def test_whose_opening_failed_takes_the_place_that_became_free_meanwhile(
 async def test_an_opened_turn_that_is_cancelled_twice_gives_its_connection_back(
     database: Database, contexts: Sequence[Context]
 ) -> None:
-    turns = database.turns(1)
-    first = await turns.wait(contexts[0])
-    waiting = asyncio.create_task(turns.wait(contexts[1]))
-    await asyncio.sleep(0)
+    turns, first, waiting = await in_line(database, contexts)
     async with database.transaction(contexts[0], turn=first) as tx:
         tx.close_with(CLOSING)
     waiting.cancel()
