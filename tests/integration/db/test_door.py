@@ -147,3 +147,20 @@ async def test_other_drivers_walk_through_the_same_statements(
         row = await (await connection.execute("SELECT current_user, app.workspace_id()")).fetchone()
         await connection.execute("COMMIT")
     assert row == ("datalane_app", context.workspace_id)
+
+
+async def test_a_transaction_left_by_another_task_than_it_was_entered_by_is_undone(
+    database: Database, context: Context
+) -> None:
+    opened = database.transaction(context)
+
+    async def enter() -> None:
+        tx = await opened.__aenter__()
+        await tx.execute("SELECT datalane.enqueue('kind')")
+
+    await asyncio.create_task(enter())
+    with pytest.raises(ValueError, match="different Context"):
+        await opened.__aexit__(None, None, None)
+    assert database.pool.get_idle_size() == database.pool.get_size(), "its connection is back"
+    async with database.transaction(context) as tx:
+        assert await tx.fetchval("SELECT count(*) FROM datalane.jobs") == 0
