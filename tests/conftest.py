@@ -31,6 +31,7 @@ FAST_AND_FORGETFUL = {
     "max_connections": "200",
     "max_locks_per_transaction": "256",
     "log_min_messages": "fatal",
+    "max_notify_queue_pages": "64",  # so that a test can fill it
 }
 
 

@@ -29,6 +29,7 @@ from datalane.kit.cursors import Cursors
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
+_ENDED = "an error inside had ended the transaction, so it was rolled back; use a savepoint"
 _open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
 
 
@@ -122,7 +123,7 @@ class _Bracket:
             if self._turn is not None:  # nothing that is left of this transaction may reach into the next one
                 connection = passed_on(connection)
             with translated():
-                handed_over = await _commit(connection, transaction.closing, self._turn)
+                handed_over = await _commit(connection, transaction, self._turn)
         except BaseException as failed:
             _raise_as_ours(await self._undo(connection, failed), failed)
             raise
@@ -211,10 +212,28 @@ class SignIn(_Bracket):
         await self._close(error)
 
 
-async def _commit(connection: asyncpg.Connection, closing: str, turn: Turn | None) -> bool:
+async def _commit(connection: asyncpg.Connection, transaction: Transaction, turn: Turn | None) -> bool:
     """Whether the connection is somebody else's now."""
+    closing = transaction.closing
     if turn is not None and closing:
         return await turn.turns.commit(turn, connection, closing)
-    if await connection.execute(f"{closing}COMMIT") != "COMMIT":
-        raise Conflict("an error inside had ended the transaction, so it was rolled back; use a savepoint")
+    wakeup = transaction.take_wake()
+    if wakeup is not None:
+        with wakeup.travel() as wake:
+            await _commit_and(wake, connection, closing)
+    elif await connection.execute(f"{closing}COMMIT") != "COMMIT":
+        raise Conflict(_ENDED)
     return False
+
+
+async def _commit_and(wake: str, connection: asyncpg.Connection, closing: str) -> None:
+    """The status of the COMMIT is not heard when another statement follows it, so one that fails in a transaction that
+    an error has ended goes before it."""
+    try:
+        await connection.execute(f"{closing}SET CONSTRAINTS ALL IMMEDIATE; COMMIT; {wake}")
+    except asyncpg.InFailedSQLTransactionError as error:
+        raise Conflict(_ENDED) from error
+    except asyncpg.ProgramLimitExceededError:
+        if connection.is_in_transaction():
+            raise
+        # It is committed. The queue of notifications is full, so workers find the job when they next look.

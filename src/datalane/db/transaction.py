@@ -139,6 +139,14 @@ class Transaction:
         if self._wakeup is not None and self._wakeup.wake not in self._after_commit:
             self._after_commit.append(self._wakeup.wake)
 
+    def take_wake(self) -> Wakeup | None:
+        """What wakes the workers, if that is wanted and may travel with the COMMIT; it is then up to the caller."""
+        wakeup = self._wakeup
+        if wakeup is None or wakeup.is_under_way or wakeup.wake not in self._after_commit:
+            return None
+        self._after_commit.remove(wakeup.wake)
+        return wakeup
+
     def wake_streams(self) -> None:
         """Tell who follows this workspace, after the commit, that something it tells was written."""
         if self._wakeup is not None:

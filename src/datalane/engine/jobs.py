@@ -16,6 +16,7 @@ from datalane.engine.states import JOB
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.jsonlimits import encode_within
+from datalane.settings import Limits
 
 _queries = load_queries(__file__)
 
@@ -76,19 +77,40 @@ async def enqueue(
 async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueued]:
     """Enqueue up to `tx.limits.batch` jobs at once, all or none. Answers in the order given; errors as `enqueue`."""
     ENQUEUE.check(tx.context)
-    limits = tx.limits
-    if len(jobs) > limits.batch:
-        raise LimitExceeded(f"{len(jobs):,} jobs in one batch, the limit is {limits.batch:,}")
+    if len(jobs) > tx.limits.batch:
+        raise LimitExceeded(f"{len(jobs):,} jobs in one batch, the limit is {tx.limits.batch:,}")
     if not jobs:
         return []
-    for job in jobs:
-        _check(job)
-    args = [
-        encode_within(job.args or {}, "the job's args", limits.event_payload, limits.event_payload_depth)
-        for job in jobs
-    ]
-    context = tx.context
+    args = [_checked_args(job, tx.limits) for job in jobs]
     await tx.state_trace()
+    enqueued = await (
+        _enqueue_many(tx, jobs, args) if len(jobs) > 1 or _has_key(jobs[0]) else _enqueue_one(tx, jobs[0], args[0])
+    )
+    tx.wake_workers()
+    count_enqueued(tx, ((job.kind, each.created) for job, each in zip(jobs, enqueued, strict=True)))
+    return enqueued
+
+
+async def _enqueue_one(tx: Transaction, job: NewJob, args: str) -> list[Enqueued]:
+    context = tx.context
+    job_id = await _queries.enqueue_job(
+        tx.connection,
+        kind=job.kind,
+        args=args,
+        subject_id=job.subject_id,
+        priority=job.priority,
+        run_at=job.run_at,
+        max_attempts=job.max_attempts,
+        actor_id=context.actor_id,
+        correlation_id=context.correlation_id,
+        causation_id=context.causation_id,
+        causation_depth=context.causation_depth,
+    )
+    return [Enqueued(job_id, created=True)]
+
+
+async def _enqueue_many(tx: Transaction, jobs: Sequence[NewJob], args: Sequence[str]) -> list[Enqueued]:
+    context = tx.context
     rows = await _queries.enqueue_batch(
         tx.connection,
         kinds=[job.kind for job in jobs],
@@ -104,12 +126,15 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
         causation_id=context.causation_id,
         causation_depth=context.causation_depth,
     )
-    tx.wake_workers()
-    count_enqueued(tx, ((job.kind, row["created"]) for job, row in zip(jobs, rows, strict=True)))
     return [Enqueued(row["job_id"], row["created"]) for row in rows]
 
 
-def _check(job: NewJob) -> None:
+def _has_key(job: NewJob) -> bool:
+    return job.order_key is not None or job.idempotency_key is not None
+
+
+def _checked_args(job: NewJob, limits: Limits) -> str:
+    """The arguments of a job that is as it should be, as JSON."""
     if not job.kind:
         raise InvalidInput("a job needs a kind")
     if job.max_attempts is not None and job.max_attempts < 1:
@@ -120,6 +145,7 @@ def _check(job: NewJob) -> None:
         raise InvalidInput("run_at needs a time zone")
     if job.order_key == "" or job.idempotency_key == "":
         raise InvalidInput("order_key and idempotency_key must not be empty")
+    return encode_within(job.args or {}, "the job's args", limits.event_payload, limits.event_payload_depth)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ READ_EVENTS = MATRIX.allow(
     Role.VIEWER, "event.read", needs=["datalane.events:select", "datalane.event_ingestion:select"]
 )
 SUBSCRIBE = MATRIX.allow(Role.MEMBER, "subscription.change", needs=["datalane.subscriptions:update"])
-ENQUEUE = MATRIX.allow(Role.MEMBER, "job.enqueue", needs=["datalane.enqueue_batch"])
+ENQUEUE = MATRIX.allow(Role.MEMBER, "job.enqueue", needs=["datalane.enqueue_batch", "datalane.enqueue_job"])
 FINISH_JOBS = MATRIX.allow(
     Role.MEMBER, "job.finish", needs=["datalane.complete_job", "datalane.complete_jobs", "datalane.fail_job_here"]
 )

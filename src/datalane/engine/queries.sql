@@ -17,6 +17,12 @@ FROM datalane.enqueue_batch(
     :causation_id::uuid, :causation_depth::integer)
 ORDER BY ordinal;
 
+-- name: enqueue_job(kind, args, subject_id, priority, run_at, max_attempts, actor_id, correlation_id, causation_id, causation_depth)$
+-- Store one job without keys; its id.
+SELECT datalane.enqueue_job(
+    :kind::text, (:args::text)::jsonb, :subject_id::text, :priority::integer, :run_at::timestamptz, :max_attempts::integer,
+    :actor_id::uuid, :correlation_id::text, :causation_id::uuid, :causation_depth::integer);
+
 -- name: get_event(workspace_id, event_id)^
 -- One stored event.
 SELECT event_id, event_type, version, source_system, source_event_id, subject_id, actor_id, occurred_at, received_at,

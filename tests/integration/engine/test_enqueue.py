@@ -26,6 +26,21 @@ async def test_a_job_is_stored_as_it_was_asked_for(lab: Lab, context: Context) -
     assert (state.correlation_id, state.workspace_id) == (context.correlation_id, context.workspace_id)
 
 
+async def test_one_alone_and_one_among_many_are_stored_alike(lab: Lab, context: Context) -> None:
+    told: dict[str, Any] = {"subject_id": "s", "priority": 3, "run_at": after(60), "max_attempts": 7}
+    for extra in ({}, told):
+        async with lab.database.transaction(context) as tx:
+            alone = await enqueue(tx, "work", {"a": 1}, **extra)
+            among, _ = await enqueue_batch(tx, [NewJob("work", {"a": 1}, **extra), NewJob("other")])
+        stored = [
+            await lab.rows(context, "SELECT * FROM datalane.jobs WHERE id = $1", job.job_id) for job in (alone, among)
+        ]
+        clocks = {"id", "queued_at"} if extra else {"id", "queued_at", "next_retry_at"}
+        rows = [{name: value for name, value in row.items() if name not in clocks} for (row,) in stored]
+        assert rows[0] == rows[1]
+        assert all(rows[0][name] == value for name, value in extra.items() if name != "run_at")
+
+
 async def test_a_job_of_another_workspace_is_not_there(lab: Lab, context: Context, other_context: Context) -> None:
     (job_id,) = await lab.enqueue(context)
     with pytest.raises(NotFound):

@@ -1,1 +1,2 @@
 DROP FUNCTION datalane.complete_job;
+DROP FUNCTION datalane.enqueue_job;

@@ -1,9 +1,9 @@
-"""Complete one job: the verb for a transaction that holds one job only.
+"""One job: verbs for a transaction that completes or enqueues one job only.
 
-Intent: work that is spread thinly over many workspaces costs less.
-Rollback: drops the verb; the last release does not know it.
-Consumers: workers of this release complete single jobs with it.
-Risk: low. It adds one function and changes none.
+Intent: work that is spread thinly over many workspaces costs less, and a single job reaches its worker sooner.
+Rollback: drops the verbs; the last release does not know them.
+Consumers: workers of this release complete single jobs with one, callers enqueue them with the other.
+Risk: low. It adds two functions and changes none.
 Stories: F1-E3-S2.
 """
 
