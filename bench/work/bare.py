@@ -29,6 +29,8 @@ JOIN datalane.memberships m ON m.user_id = s.user_id AND m.status = 'active'
 WHERE s.token_hash = $1 AND s.expires_at > now() ORDER BY m.created_at LIMIT 1
 """
 _PAGE_SIZE = 25
+_PLANS = {"plan_cache_mode": "force_generic_plan"}
+"""The list has one good plan. Left to itself the server plans it each time, or not, as its statistics happen to be."""
 
 
 class Page(BaseModel):
@@ -42,7 +44,7 @@ def create_app(url: str, sql: str, arguments: Sequence[Any]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(url, min_size=1, max_size=10, init=_teach_json) as pool:
+        async with asyncpg.create_pool(url, min_size=1, max_size=10, init=_teach_json, server_settings=_PLANS) as pool:
             app.state.pool = pool
             yield
 

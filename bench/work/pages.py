@@ -16,7 +16,7 @@ from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.query.clauses import Order, Position
 from datalane.work.query.compose import compose, plans_of
 from datalane.work.query.schemas import ItemQuery, read_query
-from datalane.work.query.service import composed_for
+from datalane.work.query.service import fetch_page
 from datalane.work.samples import read_items, typical
 
 DEPTH = 1_000
@@ -89,8 +89,7 @@ async def _time(
         for after, times in ((None, found.first), (position, found.deep)):
             async with database.transaction(Context.system(ground.workspace_id), plans=plans_of(query)) as tx:
                 began = time.perf_counter()
-                composed = await composed_for(tx, query, fields, language, after)
-                await tx.connection.fetch(composed.sql, *composed.args)
+                await fetch_page(tx, query, fields, language, after)
                 seconds = time.perf_counter() - began
             if run >= _WARM_UP:
                 times.append(seconds)

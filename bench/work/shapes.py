@@ -25,7 +25,7 @@ from datalane.db.transaction import DEFAULT_LIMITS
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import Fields, load_fields, read_date
 from datalane.work.query.compose import COLUMNS, plans_of
-from datalane.work.query.service import composed_for, list_items
+from datalane.work.query.service import fetch_page, list_items
 from datalane.work.query.shapes import Samples, Shape, shapes
 from datalane.work.samples import of_item, read_items
 
@@ -190,8 +190,7 @@ class _Turn:
     async def _composed(self, shape: Shape, context: Context, times: Times) -> list[Any]:
         async with self.database.transaction(context, plans=plans_of(shape.query)) as tx:
             began = time.perf_counter()
-            composed = await composed_for(tx, shape.query, self.fields, self.language)
-            rows: list[Any] = await tx.connection.fetch(composed.sql, *composed.args)
+            _, rows = await fetch_page(tx, shape.query, self.fields, self.language)
             times.composed.append(time.perf_counter() - began)
         return rows
 

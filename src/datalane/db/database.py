@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import AbstractAsyncContextManager
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import orjson
@@ -23,6 +22,7 @@ from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
 from datalane.kit import tracing
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
+from datalane.kit.encoding import to_json
 from datalane.settings import JobSettings, Limits
 
 DEFAULT_JOBS = JobSettings()
@@ -173,10 +173,4 @@ async def prepare_connection(connection: asyncpg.Connection) -> None:
 
 def encode_json(value: Any) -> str:
     """JSON text; UUIDs and moments become text, also those that the driver read."""
-    return orjson.dumps(value, default=_plain).decode()
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, UUID):
-        return str(value)
-    raise TypeError
+    return to_json(value).decode()

@@ -25,7 +25,7 @@ from datalane.engine.search.index import Collection
 from datalane.engine.search.language import search_language
 from datalane.work.fields.definitions import load_fields
 from datalane.work.query.compose import Composed
-from datalane.work.query.service import composed_for
+from datalane.work.query.service import fetch_page
 from datalane.work.query.shapes import shapes
 from datalane.work.samples import read_items, typical
 
@@ -121,7 +121,7 @@ async def count_items(tx: Transaction) -> int:
 async def _statements(tx: Transaction) -> list[tuple[str, Composed]]:
     fields, language = await load_fields(tx), await search_language(tx)
     samples = typical(await read_items(tx), fields)
-    return [(shape.name, await composed_for(tx, shape.query, fields, language)) for shape in shapes(samples)]
+    return [(shape.name, (await fetch_page(tx, shape.query, fields, language))[0]) for shape in shapes(samples)]
 
 
 async def _explain(tx: Transaction, name: str, composed: Composed, runs: int) -> Explained:

@@ -11,7 +11,8 @@ from tests.integration.api.conftest import Person, bob
 from tests.integration.work.board import Board, Row, at, lay
 
 from datalane.db.database import Database
-from datalane.work.query.schemas import ItemPage
+from datalane.work.query.schemas import ItemPage, ItemQuery
+from datalane.work.query.service import list_items
 
 __all__ = ["bob"]
 
@@ -74,6 +75,26 @@ async def test_a_query_string_and_a_body_ask_the_same(client: httpx.AsyncClient,
         assert titles(by_string) == titles(by_body) == found, query
         assert by_string.json() == by_body.json()
         assert set(by_body.json()) == set(ItemPage.model_fields)
+
+
+async def test_the_answer_is_what_the_model_would_write(client: httpx.AsyncClient, ada: Person, board: Board) -> None:
+    values = {"whole": 2**53 + 1, "part": 0.1, "small": -1e-7, "null": None, "deep": [{"é": "\u2028 \U0001f40b"}, []]}
+    await board.add(
+        Row(
+            title='"quoted" \\ \x7f\u202e',
+            tags=("a", "é"),
+            metadata=values,
+            updated_at=at(3),
+            project_id=board.projects[0],
+        )
+    )
+    async with board.database.transaction(board.context) as tx:
+        modelled = await list_items(tx, ItemQuery())
+    answer = await listed(client, ada)
+    assert ItemPage.model_validate(answer.json()) == modelled
+    assert answer.json() == modelled.model_dump(mode="json")
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.json()["data"][0]["metadata"] == values
 
 
 async def test_a_cursor_goes_on_in_either_form(client: httpx.AsyncClient, ada: Person, board: Board) -> None:

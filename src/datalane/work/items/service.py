@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from datalane.work.timeline.service import list_changed_fields
 Outcome = Item | DatalaneError
 
 _queries = load_queries(__file__)
+_members = itemgetter(*Item.model_fields)
 
 
 async def get_item(tx: Transaction, item_id: UUID, *, deleted: bool = False) -> Item:
@@ -95,7 +97,14 @@ async def restore_item(tx: Transaction, target: ItemTarget, now: datetime | None
 
 def read_item(row: Any, fields: Fields) -> Item:
     """A row of the table as callers see it, with its metadata under the keys of now."""
-    return Item(**{**row, "metadata": fields.current(row["metadata"])})
+    return Item(**plain_item(row, fields))
+
+
+def plain_item(row: Any, fields: Fields) -> dict[str, Any]:
+    """The members of `read_item`'s item by name: the row was checked when it was written."""
+    item = dict(zip(Item.model_fields, _members(row), strict=True))
+    item["metadata"] = fields.current(item["metadata"])
+    return item
 
 
 async def _change(

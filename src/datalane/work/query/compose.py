@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -24,7 +23,7 @@ from datalane.work.fields.definitions import Fields
 from datalane.work.query.clauses import Order, Parameters, Position
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
-from datalane.work.query.walking import MOST_JOINS, Conditions, Narrow, Page, far_time, is_few
+from datalane.work.query.walking import Conditions, Narrow, Page, far_time
 from datalane.work.query.words import text_statement
 
 COLUMNS = (
@@ -60,6 +59,8 @@ _INDEXED = {"status", "project_id", "assignee_id", "created_by"}
 _SIZE = f"""SELECT sum(t.entries)::bigint FROM datalane.search_totals t
   WHERE t.workspace_id = {{workspace}} AND t.collection = {int(Collection.ITEMS)}::smallint"""
 """Items that have words; those that have none are few."""
+_HAS_RENAMED = "EXISTS (SELECT FROM datalane.field_aliases a WHERE a.workspace_id = {workspace}) AS has_renamed"
+_NO_TEXT = "NULL::bigint AS text_terms, false AS text_bounded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,29 +86,24 @@ def compose(
     workspace_id: UUID,
     limits: Limits,
     after: Position | None = None,
-    few: bool = False,
 ) -> Composed:
     """The statement of the page of `query` that begins after `after`, with one row more than the page holds.
 
-    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is; `few` is what
-    `compose_probe` found. Raises `InvalidInput` for metadata that cannot be filtered so.
+    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is. Raises
+    `InvalidInput` for metadata that cannot be filtered so.
     """
     values, order, filters = Parameters(), Order.of(query.sort), query.filters
     workspace = values.add(workspace_id, "uuid")
     conditions = _conditions(filters, order, fields, workspace, values)
     everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
-    has_renamed = f"EXISTS (SELECT FROM datalane.field_aliases a WHERE a.workspace_id = {workspace}) AS has_renamed"
+    has_renamed = _HAS_RENAMED.format(workspace=workspace)
     if filters.text is not None:
         tables, total, told = text_statement(
             workspace, conditions, order, values, filters.text, language, after, query.page_size + 1, COLUMNS
         )
         sql = _framed(tables, f"{total} AS total_count, {has_renamed}, {told}", order)
         return Composed(sql, tuple(values.values))
-    further = f" AND {order.after('i', values, after)}" if after is not None else ""
-    told = f"{has_renamed}, NULL::bigint AS text_terms, false AS text_bounded"
-    page = Page(conditions, workspace, order, further, values.add(query.page_size + 1, "bigint"), _listed("i"))
-    if few:
-        return Composed(page.read(told), tuple(values.values))
+    told, page = f"{has_renamed}, {_NO_TEXT}", _page(query, conditions, workspace, order, values, after)
     bound = values.add(limits.exact_count + 1, "bigint")
     count = f"(SELECT count(*) FROM ({everything} LIMIT {bound}) AS counted)"
     if conditions.far or conditions.narrow:
@@ -119,10 +115,33 @@ def compose(
     return Composed(sql, tuple(values.values), everything, filtered)
 
 
+def compose_few(query: ItemQuery, fields: Fields, workspace_id: UUID, after: Position | None = None) -> Composed | None:
+    """As `compose`, by reading all that is asked for, if a tag or a field leaves few items to begin with. Its rows say
+    so by `is_few`; when it is false there is one row, with no item, and it is for `compose` to say.
+
+    None where no tag and no field is asked for. Raises as `compose`.
+    """
+    values, order = Parameters(), Order.of(query.sort)
+    workspace = values.add(workspace_id, "uuid")
+    conditions = _conditions(query.filters, order, fields, workspace, values)
+    if not conditions.narrow or query.filters.text is not None:
+        return None
+    told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
+    sql = _page(query, conditions, workspace, order, values, after).few(told)
+    return Composed(sql, tuple(values.values))
+
+
+def _page(
+    query: ItemQuery, conditions: Conditions, workspace: str, order: Order, values: Parameters, after: Position | None
+) -> Page:
+    further = f" AND {order.after('i', values, after)}" if after is not None else ""
+    return Page(conditions, workspace, order, further, values.add(query.page_size + 1, "bigint"), _listed("i"))
+
+
 def plans_of(query: ItemQuery) -> Plans:
     """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are.
 
-    Where a tag or a field is all that is asked for, it depends on what `compose_probe` finds: of few rows to begin with
+    Where a tag or a field is all that is asked for, it depends on what `compose_few` finds: of few rows to begin with
     any plan will do, and to make one takes as long as to run it.
     """
     column, filters = Order.of(query.sort).column, query.filters
@@ -146,19 +165,6 @@ def _is_one_narrow(filters: ItemFilters, asked: AbstractSet[str]) -> bool:
     if asked != {"tags"} or filters.tags is None:
         return False
     return sum(1 if name == "any" else len(tags) for name, tags in filters.tags) == 1
-
-
-def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple[str, tuple[Any, ...]] | None:
-    """A statement, with its parameters, whose one value says whether few rows of a narrow table are asked for.
-
-    None when none are asked for. Raises as `compose`.
-    """
-    values = Parameters()
-    workspace = values.add(workspace_id, "uuid")
-    narrow = list(islice(_narrow(query.filters, fields, workspace, values), MOST_JOINS))
-    if not narrow or query.filters.text is not None:
-        return None
-    return f"SELECT {is_few(narrow)}", tuple(values.values)
 
 
 def _framed(tables: str, told: str, order: Order) -> str:

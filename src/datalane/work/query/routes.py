@@ -7,8 +7,9 @@ from contextlib import contextmanager
 
 from fastapi import APIRouter
 from starlette.requests import Request
+from starlette.responses import Response
 
-from datalane.contracts.http import Door
+from datalane.contracts.http import Door, plain
 from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
@@ -27,8 +28,8 @@ def router(door: Door) -> APIRouter:
 
 
 def add_routes(routes: APIRouter, door: Door) -> None:
-    @routes.get("/list", openapi_extra={"parameters": parameters()})
-    async def list_items(request: Request, tx: Transaction = door.reader(READ_ITEMS, plans=_plans)) -> ItemPage:
+    @routes.get("/list", response_model=ItemPage, openapi_extra={"parameters": parameters()})
+    async def list_items(request: Request, tx: Transaction = door.reader(READ_ITEMS, plans=_plans)) -> Response:
         """A page of items. A field of metadata that is defined and indexed is filtered by `metadata.<key>`, and
         compared by `metadata.<key>.gte` (`gt`, `lt`, `lte`) with values of its type."""
         query, fields = read_params(request.query_params.multi_items()), None
@@ -36,13 +37,13 @@ def add_routes(routes: APIRouter, door: Door) -> None:
             fields = await load_fields(tx)
             query = typed(query, fields)
         with _named("query."):
-            return await service.list_items(tx, query, fields)
+            return plain(await service.find_items(tx, query, fields))
 
-    @routes.post("/query")
-    async def query_items(body: ItemQuery, tx: Transaction = door.reader(READ_ITEMS, plans=Plans.OWN)) -> ItemPage:
+    @routes.post("/query", response_model=ItemPage)
+    async def query_items(body: ItemQuery, tx: Transaction = door.reader(READ_ITEMS, plans=Plans.OWN)) -> Response:
         """A page of items, asked as JSON: a filter is a value, a list of values, or comparisons."""
         with _named("body.filters."):
-            return await service.list_items(tx, body)
+            return plain(await service.find_items(tx, body))
 
 
 def _plans(request: Request) -> Plans:

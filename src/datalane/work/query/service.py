@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -18,11 +19,10 @@ from datalane.engine.search.language import search_language
 from datalane.errors import LimitExceeded
 from datalane.settings import Limits
 from datalane.work.fields.definitions import Fields, load_fields
-from datalane.work.items.schemas import Item
-from datalane.work.items.service import read_item
+from datalane.work.items.service import plain_item
 from datalane.work.permissions import READ_ITEMS
 from datalane.work.query.clauses import Order, Position
-from datalane.work.query.compose import Composed, compose, compose_probe, plans_of
+from datalane.work.query.compose import Composed, compose, compose_few, plans_of
 from datalane.work.query.faults import refused
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
@@ -31,7 +31,25 @@ from datalane.work.texts import check_name
 _NO_FIELDS = Fields()
 
 
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What `ItemPage` says, with items as plain values."""
+
+    data: list[dict[str, Any]]
+    total_count: int
+    total_count_estimated: bool
+    text_bounded: bool
+    page_size: int
+    next_cursor: str | None
+    applied_filters: dict[str, Any]
+
+
 async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = None) -> ItemPage:
+    """As `find_items`, which costs a third less."""
+    return ItemPage.model_validate(await find_items(tx, query, fields), from_attributes=True)
+
+
+async def find_items(tx: Transaction, query: ItemQuery, fields: Fields | None = None) -> Found:
     """The page of `query`. `fields` spares loading the workspace's when the caller has them.
 
     Raises `InvalidInput` for what cannot be asked, with an entry for each fault, and for a cursor that is not one of
@@ -47,8 +65,7 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
     language = "" if query.filters.text is None else await search_language(tx)
     if plans_of(query) is Plans.OWN:
         await tx.state_plans(Plans.OWN)
-    composed = await composed_for(tx, query, fields or _NO_FIELDS, language, after)
-    rows = await tx.fetch(composed.sql, *composed.args)
+    composed, rows = await fetch_page(tx, query, fields or _NO_FIELDS, language, after)
     if not rows and after is not None:
         return await _end_of(tx, query, fields)
     if rows:
@@ -57,9 +74,9 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
             fields = await load_fields(tx)
     total, estimated = await _total(tx, composed, rows[0]) if rows else (0, False)
     found = [row for row in rows if row["item_id"] is not None]
-    page = [read_item(row, fields or _NO_FIELDS) for row in found[: query.page_size]]
+    page = [plain_item(row, fields or _NO_FIELDS) for row in found[: query.page_size]]
     more = len(found) > query.page_size
-    return ItemPage(
+    return Found(
         data=page,
         total_count=total,
         total_count_estimated=estimated,
@@ -70,25 +87,32 @@ async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
     )
 
 
-async def composed_for(
+async def fetch_page(
     tx: Transaction, query: ItemQuery, fields: Fields, language: str, after: Position | None = None
-) -> Composed:
-    """The statement of the page of `query`, for the rows that are there; `tx` plans it. Parameters as `compose`."""
-    probe = compose_probe(query, fields, tx.workspace_id)
-    few = probe is not None and await tx.fetchval(probe[0], *probe[1])
-    if not few and plans_of(query) is Plans.QUICK:
-        await tx.state_plans(Plans.OWN)
-    return compose(query, fields, language, tx.workspace_id, tx.limits, after, few)
+) -> tuple[Composed, list[Record]]:
+    """The statement of the page of `query` for the rows that are there, which `tx` plans, and what it answers.
+
+    Parameters as `compose`.
+    """
+    few = compose_few(query, fields, tx.workspace_id, after)
+    if few is not None:
+        rows = await tx.fetch(few.sql, *few.args)
+        if rows[0]["is_few"]:
+            return few, rows
+        if plans_of(query) is Plans.QUICK:
+            await tx.state_plans(Plans.OWN)
+    composed = compose(query, fields, language, tx.workspace_id, tx.limits, after)
+    return composed, await tx.fetch(composed.sql, *composed.args)
 
 
-async def _end_of(tx: Transaction, query: ItemQuery, fields: Fields | None) -> ItemPage:
+async def _end_of(tx: Transaction, query: ItemQuery, fields: Fields | None) -> Found:
     """The empty page behind the last one, whose rows went away meanwhile: it says how many items there are."""
-    first = await list_items(tx, query.model_copy(update={"cursor": None}), fields)
-    return first.model_copy(update={"data": [], "next_cursor": None})
+    first = await find_items(tx, query.model_copy(update={"cursor": None}), fields)
+    return replace(first, data=[], next_cursor=None)
 
 
 def check_query(query: ItemQuery, fields: Fields, limits: Limits) -> None:
-    """That `query` may be asked by these fields. Raises as `list_items`; words are looked at when it is asked."""
+    """That `query` may be asked by these fields. Raises as `find_items`; words are looked at when it is asked."""
     _within(query, limits)
     if query.filters.metadata is not None:
         field_conditions(query.filters.metadata, fields)
@@ -118,9 +142,9 @@ def _listing(filters: dict[str, Any], sort: str) -> str:
     return f"items:{hashlib.sha256(said).hexdigest()[:32]}"
 
 
-def _cursor(tx: Transaction, listing: str, order: Order, last: Item) -> str:
-    reached = getattr(last, order.column)
-    return tx.make_cursor(listing, reached.isoformat() if isinstance(reached, datetime) else reached, str(last.item_id))
+def _cursor(tx: Transaction, listing: str, order: Order, last: dict[str, Any]) -> str:
+    reached, item_id = last[order.column], str(last["item_id"])
+    return tx.make_cursor(listing, reached.isoformat() if isinstance(reached, datetime) else reached, item_id)
 
 
 def _position(place: tuple[Any, ...] | None) -> Position | None:

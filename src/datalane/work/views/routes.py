@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from datalane.contracts.authorization import Permission
-from datalane.contracts.http import Door
+from datalane.contracts.http import Door, plain
 from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.work.permissions import KEEP_VIEWS, READ_ITEMS, READ_VIEWS, SHARE_VIEWS, UNSHARE_VIEWS
@@ -32,16 +32,16 @@ def router(door: Door) -> APIRouter:
         """One's own views and the shared ones, by name. `cursor` is the `next_cursor` of the page before."""
         return await service.list_views(tx, cursor, page_size)
 
-    @routes.get("/{view_id}/items")
+    @routes.get("/{view_id}/items", response_model=ItemPage)
     async def list_items(
         view_id: UUID,
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_ITEMS, plans=Plans.OWN),
-    ) -> ItemPage:
+    ) -> Response:
         """The items that a view asks for now. A view that cannot be asked as it is gets 422 with what is wrong."""
         query = await service.load_view_query(tx, view_id)
-        return await lists.list_items(tx, query.model_copy(update={"page_size": page_size, "cursor": cursor}))
+        return plain(await lists.find_items(tx, query.model_copy(update={"page_size": page_size, "cursor": cursor})))
 
     _add_commands(routes, door, "", False, KEEP_VIEWS, KEEP_VIEWS)
     _add_commands(routes, door, "/shared", True, SHARE_VIEWS, UNSHARE_VIEWS)
