@@ -14,8 +14,6 @@ class Plans(Enum):
     """The values are settings of the database."""
 
     USUAL = ()
-    QUICK = _QUICK
-    """As the server sees fit, which after a few runs is once for all: for statements that read little either way."""
     OWN = ("plan_cache_mode = force_custom_plan", *_QUICK)
     """Each time anew, for statements whose best plan depends on whose rows they read: a plan for the average workspace
     walks through all of a large one."""

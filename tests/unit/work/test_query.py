@@ -18,7 +18,7 @@ from datalane.errors import InvalidInput
 from datalane.settings import Limits
 from datalane.work.fields.definitions import FieldDefinition, Fields
 from datalane.work.items.schemas import Item
-from datalane.work.query.compose import COLUMNS, Composed, compose, compose_few
+from datalane.work.query.compose import COLUMNS, Composed, compose, compose_if_few, compose_probe
 from datalane.work.query.params import parameters, read_params, typed
 from datalane.work.query.schemas import ItemFilters, ItemQuery, applied, read_query
 from datalane.work.query.shapes import SORTS, Samples, shapes
@@ -256,28 +256,32 @@ def all_shapes() -> list[Any]:
     return shapes(samples)
 
 
-def statements() -> list[tuple[str, Composed]]:
-    """Every statement of every shape, by the shape's name."""
-    composed = [(each.name, compose(each.query, FIELDS, "english", SOMEBODY, Limits())) for each in all_shapes()]
-    few = [(each.name, compose_few(each.query, FIELDS, SOMEBODY)) for each in all_shapes()]
-    return [*composed, *((name, found) for name, found in few if found is not None)]
+def statements() -> list[Composed]:
+    """Every statement of every shape."""
+    found = []
+    for shape in all_shapes():
+        probe, if_few = compose_probe(shape.query, FIELDS, SOMEBODY), compose_if_few(shape.query, FIELDS, SOMEBODY)
+        found += [compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), few=few) for few in (True, False)]
+        found += [Composed(*probe)] if probe else []
+        found += [if_few] if if_few else []
+    return found
 
 
 def test_the_statement_has_each_parameter_once_and_no_value_in_its_text() -> None:
-    for name, composed in statements():
+    for composed in statements():
         numbers = {int(number) for number in re.findall(r"\$(\d+)", composed.sql)}
-        assert numbers == set(range(1, len(composed.args) + 1)), name
+        assert numbers == set(range(1, len(composed.args) + 1)), composed.sql
         assert str(SOMEBODY) not in composed.sql
         assert "'" not in composed.sql, "nothing is quoted, so nothing is a value"
         if composed.filter_sql is not None:
             filtered = {int(number) for number in re.findall(r"\$(\d+)", composed.filter_sql)}
-            assert filtered == set(range(1, len(composed.filter_args) + 1)), name
+            assert filtered == set(range(1, len(composed.filter_args) + 1)), composed.sql
 
 
 def test_every_table_of_the_statements_is_asked_for_one_workspace() -> None:
-    for name, composed in statements():
+    for composed in statements():
         tables = len(re.findall(r"(?:FROM|JOIN) datalane\.", composed.sql))
-        assert composed.sql.count("workspace_id = $1::uuid") == tables, name
+        assert composed.sql.count("workspace_id = $1::uuid") == tables, composed.sql
 
 
 def test_the_shapes_cover_every_filter_and_every_order() -> None:

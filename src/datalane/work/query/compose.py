@@ -11,8 +11,8 @@ costs what the first costs. The items are counted up to a bound; past it `filter
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from datalane.work.fields.definitions import Fields
 from datalane.work.query.clauses import Order, Parameters, Position
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
-from datalane.work.query.walking import Conditions, Narrow, Page, far_time
+from datalane.work.query.walking import MOST_JOINS, Conditions, Narrow, Page, far_time, is_few
 from datalane.work.query.words import text_statement
 
 COLUMNS = (
@@ -86,11 +86,12 @@ def compose(
     workspace_id: UUID,
     limits: Limits,
     after: Position | None = None,
+    few: bool = False,
 ) -> Composed:
     """The statement of the page of `query` that begins after `after`, with one row more than the page holds.
 
-    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is. Raises
-    `InvalidInput` for metadata that cannot be filtered so.
+    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is; `few` is what
+    `compose_probe` found. Raises `InvalidInput` for metadata that cannot be filtered so.
     """
     values, order, filters = Parameters(), Order.of(query.sort), query.filters
     workspace = values.add(workspace_id, "uuid")
@@ -104,6 +105,8 @@ def compose(
         sql = _framed(tables, f"{total} AS total_count, {has_renamed}, {told}", order)
         return Composed(sql, tuple(values.values))
     told, page = f"{has_renamed}, {_NO_TEXT}", _page(query, conditions, workspace, order, values, after)
+    if few:
+        return Composed(page.read(told), tuple(values.values))
     bound = values.add(limits.exact_count + 1, "bigint")
     count = f"(SELECT count(*) FROM ({everything} LIMIT {bound}) AS counted)"
     if conditions.far or conditions.narrow:
@@ -115,19 +118,21 @@ def compose(
     return Composed(sql, tuple(values.values), everything, filtered)
 
 
-def compose_few(query: ItemQuery, fields: Fields, workspace_id: UUID, after: Position | None = None) -> Composed | None:
-    """As `compose`, by reading all that is asked for, if a tag or a field leaves few items to begin with. Its rows say
-    so by `is_few`; when it is false there is one row, with no item, and it is for `compose` to say.
+def compose_if_few(
+    query: ItemQuery, fields: Fields, workspace_id: UUID, after: Position | None = None
+) -> Composed | None:
+    """As `compose`, where one tag or one field is all that is asked for and few items have it.
 
-    None where no tag and no field is asked for. Raises as `compose`.
+    Its rows say so by `is_few`; when that is false there is one row, without an item, and `compose` has the statement.
+    None where something else is asked for. Raises as `compose`.
     """
+    if not _is_one_narrow(query):
+        return None
     values, order = Parameters(), Order.of(query.sort)
     workspace = values.add(workspace_id, "uuid")
     conditions = _conditions(query.filters, order, fields, workspace, values)
-    if not conditions.narrow or query.filters.text is not None:
-        return None
-    told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
-    sql = _page(query, conditions, workspace, order, values, after).few(told)
+    page = _page(query, conditions, workspace, order, values, after)
+    sql = page.read_if_few(f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}")
     return Composed(sql, tuple(values.values))
 
 
@@ -141,8 +146,8 @@ def _page(
 def plans_of(query: ItemQuery) -> Plans:
     """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are.
 
-    Where a tag or a field is all that is asked for, it depends on what `compose_few` finds: of few rows to begin with
-    any plan will do, and to make one takes as long as to run it.
+    Where one tag or one field is all that is asked for, it is that of `compose_if_few`; of many rows the plan is their
+    own.
     """
     column, filters = Order.of(query.sort).column, query.filters
     asked = filters.model_fields_set - {"deleted", column}
@@ -151,20 +156,36 @@ def plans_of(query: ItemQuery) -> Plans:
         return Plans.OWN
     if not asked:
         return Plans.ONE if column == "updated_at" or not filters.deleted else Plans.OWN
-    if ordered is None and _is_one_narrow(filters, asked):
-        return Plans.QUICK
+    if _is_one_narrow(query):
+        return Plans.ONE
     if len(asked) > 1 or not asked <= _INDEXED or column != "updated_at" or filters.deleted:
         return Plans.OWN
     [name] = asked
     return Plans.ONE if getattr(filters, name).model_fields_set == {"eq"} else Plans.OWN
 
 
-def _is_one_narrow(filters: ItemFilters, asked: AbstractSet[str]) -> bool:
+def _is_one_narrow(query: ItemQuery) -> bool:
+    """Whether the filters are one condition on a narrow table, and nothing on the items themselves."""
+    filters = query.filters
+    asked = filters.model_fields_set - {"deleted"}
     if asked == {"metadata"}:
         return len(filters.metadata or ()) == 1
     if asked != {"tags"} or filters.tags is None:
         return False
     return sum(1 if name == "any" else len(tags) for name, tags in filters.tags) == 1
+
+
+def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple[str, tuple[Any, ...]] | None:
+    """A statement, with its parameters, whose one value says whether few rows of a narrow table are asked for.
+
+    None when none are asked for. Raises as `compose`.
+    """
+    values = Parameters()
+    workspace = values.add(workspace_id, "uuid")
+    narrow = list(islice(_narrow(query.filters, fields, workspace, values), MOST_JOINS))
+    if not narrow or query.filters.text is not None:
+        return None
+    return f"SELECT {is_few(narrow)}", tuple(values.values)
 
 
 def _framed(tables: str, told: str, order: Order) -> str:

@@ -51,7 +51,7 @@ def _plans(request: Request) -> Plans:
     filters = set(request.query_params) - {"sort", "page_size", "cursor"}
     if not filters:
         return Plans.ONE
-    return Plans.QUICK if len(filters) == 1 and filters.pop().startswith(("tags", "metadata.")) else Plans.OWN
+    return Plans.ONE if len(filters) == 1 and filters.pop().startswith(("tags", "metadata.")) else Plans.OWN
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.items.service import plain_item
 from datalane.work.permissions import READ_ITEMS
 from datalane.work.query.clauses import Order, Position
-from datalane.work.query.compose import Composed, compose, compose_few, plans_of
+from datalane.work.query.compose import Composed, compose, compose_if_few, compose_probe, plans_of
 from datalane.work.query.faults import refused
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
@@ -94,14 +94,17 @@ async def fetch_page(
 
     Parameters as `compose`.
     """
-    few = compose_few(query, fields, tx.workspace_id, after)
-    if few is not None:
-        rows = await tx.fetch(few.sql, *few.args)
+    composed = compose_if_few(query, fields, tx.workspace_id, after)
+    if composed is not None:
+        rows = await tx.fetch(composed.sql, *composed.args)
         if rows[0]["is_few"]:
-            return few, rows
-        if plans_of(query) is Plans.QUICK:
-            await tx.state_plans(Plans.OWN)
-    composed = compose(query, fields, language, tx.workspace_id, tx.limits, after)
+            return composed, rows
+        await tx.state_plans(Plans.OWN)
+        few = False
+    else:
+        probe = compose_probe(query, fields, tx.workspace_id)
+        few = probe is not None and bool(await tx.fetchval(probe[0], *probe[1]))
+    composed = compose(query, fields, language, tx.workspace_id, tx.limits, after, few)
     return composed, await tx.fetch(composed.sql, *composed.args)
 
 

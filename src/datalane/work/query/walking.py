@@ -127,14 +127,26 @@ class Page:
         rest = f"(SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions} OFFSET 0) AS i"
         return begun + self._page(found + self._first_of(rest)), count
 
-    def few(self, told: str) -> str:
-        """The statement that reads all that is asked for when `is_few`, which its rows say: there is one with `told`
-        at least."""
+    def read(self, told: str) -> str:
+        """The statement that reads all that is asked for and counts it, with `told` in every row of the page."""
+        return (
+            f"WITH hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i WHERE {self.conditions})\n"
+            f"SELECT (SELECT count(*) FROM hits) AS total_count, {told}, {self.columns}\n"
+            f"FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
+        )
+
+    def read_if_few(self, told: str) -> str:
+        """As `read`, where a single narrow table is asked and has few rows; that is told by `is_few`, in one row at
+        least. Its plan is given by how it is written."""
+        [narrow] = self.conditions.narrow
+        found = narrow.rows.replace("SELECT FROM", "SELECT n.item_id FROM", 1)
+        besides = " AND ".join([*self.conditions.easy, *self.conditions.far])
         page = f"SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         return (
-            f"WITH few AS MATERIALIZED (SELECT {is_few(self.conditions.narrow)} AS is_few),\n"
+            f"WITH found AS MATERIALIZED ({found} LIMIT {FEW}),\n"
+            f"few AS MATERIALIZED (SELECT count(*) < {FEW} AS is_few FROM found),\n"
             f"hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i\n"
-            f"  WHERE (SELECT is_few FROM few) AND {self.conditions})\n"
+            f"  WHERE (SELECT is_few FROM few) AND {besides} AND i.item_id IN (SELECT item_id FROM found))\n"
             f"SELECT few.is_few, (SELECT count(*) FROM hits) AS total_count, {told}, {self.columns}\n"
             f"FROM few LEFT JOIN ({page}) AS i ON true {self.order.by('i')}"
         )
