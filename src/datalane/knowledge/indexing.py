@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -40,13 +41,14 @@ class Span(BaseModel):
 class IndexChunks(BaseModel):
     """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version.
 
-    The lane's limits (title, tags, chunks) are checked when it is prepared.
+    The lane's limits (title, tags, metadata, chunks) are checked when it is prepared.
     """
 
     text: str = Field(min_length=1)
     source_title: str | None = None
     source_uri: str | None = Field(default=None, max_length=2_000)
     tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
     chunks: list[Span] | None = Field(default=None, min_length=1)
     document_id: UUID | None = None
 
@@ -79,6 +81,7 @@ async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks
         title=request.source_title,
         source_uri=request.source_uri,
         tags=request.tags,
+        metadata=request.metadata,
         document_id=request.document_id,
     )
     check_document(document, len(data), limits)

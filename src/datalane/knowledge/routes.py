@@ -12,7 +12,14 @@ from datalane.db.transaction import Transaction
 from datalane.knowledge import indexing
 from datalane.knowledge.documents import service as documents
 from datalane.knowledge.documents.originals import discard_original, store_original
-from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Uploaded, describe_file
+from datalane.knowledge.documents.schemas import (
+    Deleted,
+    Document,
+    DocumentPage,
+    Uploaded,
+    describe_file,
+    read_metadata,
+)
 from datalane.knowledge.permissions import (
     ADD_DOCUMENTS,
     CITE,
@@ -48,6 +55,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         title: str | None = title,
         source_uri: Annotated[str | None, Form(max_length=2_000)] = None,
         tags: Annotated[list[str] | None, Form()] = None,
+        metadata: Annotated[str | None, Form(description="a JSON object")] = None,
         document_id: Annotated[UUID | None, Form()] = None,
         late: LateTransaction = door.uploader(ADD_DOCUMENTS),
     ) -> Uploaded:
@@ -58,6 +66,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
             title=title,
             source_uri=source_uri,
             tags=tags or [],
+            metadata=read_metadata(metadata),
             document_id=document_id,
         )
         async with knowledge.writing:

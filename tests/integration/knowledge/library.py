@@ -100,9 +100,12 @@ class Library:
         async with self.lane.transaction(context or self.context) as tx:
             return await get_document(tx, document_id)
 
-    async def ask(self, text: str, method: Method, context: Context | None = None, limit: int = 10) -> Answer:
+    async def ask(
+        self, text: str, method: Method, context: Context | None = None, limit: int = 10, **said: Any
+    ) -> Answer:
+        query = Query(query=text, method=method, limit=limit, **said)
         async with self.lane.transaction(context or self.context) as tx:
-            return await retrieve(tx, self.knowledge.embedder, Query(query=text, method=method, limit=limit))
+            return await retrieve(tx, self.knowledge.embedder, query)
 
     async def count(self, table: str, context: Context | None = None) -> int:
         async with self.lane.transaction(context or self.context) as tx:

@@ -54,6 +54,40 @@ async def test_upload_query_cite_and_verify(site: Site) -> None:
     assert (cited["quote"], cited["verified"], cited["confidence_band"]) == (TEXT.decode(), True, "medium")
 
 
+async def test_what_an_upload_says_of_a_document_is_what_a_query_filters_by(site: Site) -> None:
+    await site.bring_in(b"Herons in the reeds.", tags=["reeds"], metadata='{"year": 2024, "draft": false}')
+    body = {"text": "Herons by the sea.", "tags": ["sea"], "metadata": {"year": 2023}}
+    assert (await site.post("/retrieval/index-chunks", "member", json=body)).status_code == 201
+    for filters, found in (
+        ({"tags": {"any": ["sea", "reeds"]}}, {"Herons in the reeds.", "Herons by the sea."}),
+        ({"metadata": {"year": 2024, "draft": False}}, {"Herons in the reeds."}),
+        ({"metadata": {"year": 2023}}, {"Herons by the sea."}),
+        ({"metadata": {"year": 1}}, set()),
+    ):
+        asked = {"query": "herons", "filters": filters, "highlight": True, "neighbours": 1}
+        answer = await site.post("/retrieval/query", "viewer", json=asked)
+        assert answer.status_code == 200, answer.text
+        assert {result["text"] for result in answer.json()["data"]} == found
+        for result in answer.json()["data"]:
+            assert (result["matched_terms"], result["surroundings"]["text"]) == (["heron"], result["text"])
+            assert result["highlights"] == [{"start_offset": 0, "end_offset": 6}]
+
+
+@pytest.mark.parametrize("metadata", ["[1]", "1", "{", '{"a": NaN}', '{"a": 1, "a": 2}', '{"a": "\\u0000"}', "null"])
+async def test_metadata_that_is_no_object_is_refused_and_leaves_nothing(site: Site, metadata: str) -> None:
+    answer = await site.upload(metadata=metadata)
+    assert answer.status_code == 422, answer.text
+    assert "metadata" in answer.json()["detail"]
+    assert set((await site.library.counts()).values()) == {0}
+    assert await site.library.stored_files() == 0
+
+
+async def test_a_filter_that_is_unknown_is_named(site: Site) -> None:
+    answer = await site.post("/retrieval/query", json={"query": "herons", "filters": {"tag": {"any": ["a"]}}})
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["body.filters.tag"]
+
+
 async def test_a_viewer_reads_and_does_not_write(site: Site) -> None:
     assert (await site.upload(who="viewer")).status_code == 403
     segments = {"segments": [{"text": "x"}]}

@@ -42,11 +42,12 @@ DELETE FROM datalane.search_postings p USING (SELECT DISTINCT g.entry_id, term_i
 WHERE p.workspace_id = :workspace_id AND p.collection = :collection::smallint
   AND p.term_id = g.term_id AND p.entry_id = g.entry_id;
 
--- name: search_keyword(workspace_id, collection, language, text, most_terms, most)
+-- name: search_keyword(workspace_id, collection, language, text, most_terms, among, most)
 -- BM25 inside one workspace: k1 = 1.2, b = 0.75, idf = ln(1 + (N - df + 0.5) / (df + 0.5)) as in Lucene (Robertson and
 -- Zaragoza 2009). N, average length and df are the workspace's own. df is counted from the postings that are read
 -- anyway. Of a long query only the rarest terms count. OFFSET 0 fixes the plan, one index scan a term: right after a
--- bulk load the planner knows nothing of the postings and would read all of the workspace's.
+-- bulk load the planner knows nothing of the postings and would read all of the workspace's. `among` leaves others out
+-- after they were counted, so that it moves no score.
 WITH words AS MATERIALIZED (
     SELECT hashtextextended(lexeme, 0) AS term_id, cardinality(positions) AS qtf
     FROM unnest(to_tsvector(:language::text::regconfig, :text))
@@ -79,4 +80,21 @@ SELECT h.entry_id,
        sum(w.weight * h.tf / (h.tf + 1.2::float8 * (0.25::float8 + 0.75::float8 * h.length / w.average_length))
            ORDER BY h.term_id) AS score
 FROM hits h JOIN weights w ON w.term_id = h.term_id
+WHERE :among::uuid[] IS NULL OR h.entry_id IN (SELECT unnest(:among::uuid[]))
 GROUP BY h.entry_id ORDER BY score DESC, h.entry_id LIMIT :most::integer;
+
+-- name: matched_terms(workspace_id, collection, language, text, entry_ids)
+-- The terms of a text that entries have.
+WITH words AS MATERIALIZED (
+    SELECT lexeme, hashtextextended(lexeme, 0) AS term_id FROM unnest(to_tsvector(:language::text::regconfig, :text))
+)
+SELECT e.entry_id, array_agg(w.lexeme) AS terms
+FROM datalane.search_entries e CROSS JOIN LATERAL unnest(e.term_ids) AS t (term_id) JOIN words w ON w.term_id = t.term_id
+WHERE e.workspace_id = :workspace_id AND e.collection = :collection::smallint AND e.entry_id = ANY (:entry_ids::uuid[])
+GROUP BY e.entry_id;
+
+-- name: words_of_terms(language, text, words)
+-- Words that have a term in common with a text.
+SELECT i.word FROM unnest(:words::text[]) AS i (word)
+WHERE tsvector_to_array(to_tsvector(:language::text::regconfig, i.word))
+      && tsvector_to_array(to_tsvector(:language::text::regconfig, :text));

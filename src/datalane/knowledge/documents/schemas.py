@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import BaseModel, Field, ValidationError
 
 from datalane.errors import InvalidInput
+from datalane.kit.strict_json import parse_json
 
 
 class NewDocument(BaseModel):
@@ -34,6 +35,17 @@ def describe_file(**said: Any) -> NewDocument:
         faults = [{"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
         said_wrong = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         raise InvalidInput(f"the file is described wrongly: {said_wrong}", faults) from error
+
+
+def read_metadata(said: str | None) -> dict[str, Any]:
+    """Metadata from a form's field. Raises `InvalidInput` for what is no JSON object."""
+    if not said:
+        return {}
+    metadata = parse_json(said, name="metadata")
+    if not isinstance(metadata, dict):
+        fault = "metadata is a JSON object"
+        raise InvalidInput(fault, [{"field": "metadata", "message": fault}])
+    return metadata
 
 
 class Ingestion(BaseModel):

@@ -20,3 +20,33 @@ CROSS JOIN LATERAL (
     SELECT title, embedding_model_version, indexed_at
     FROM datalane.document_versions WHERE workspace_id = :workspace_id AND version_id = c.version_id OFFSET 0) AS v
 WHERE d.current_version_id = c.version_id;
+
+-- name: admitted_chunks(workspace_id, any_tag, all_tags, metadata, document_ids, source_uris)
+-- Current chunks of the documents that filters let through.
+SELECT c.chunk_id FROM datalane.documents d
+JOIN datalane.chunks c ON c.workspace_id = d.workspace_id AND c.version_id = d.current_version_id
+WHERE d.workspace_id = :workspace_id AND (:any_tag::text[] IS NULL OR d.tags && :any_tag::text[])
+  AND (:all_tags::text[] IS NULL OR d.tags @> :all_tags::text[])
+  AND (:metadata::jsonb IS NULL OR d.metadata @> :metadata::jsonb)
+  AND (:document_ids::uuid[] IS NULL OR d.document_id = ANY (:document_ids::uuid[]))
+  AND (:source_uris::text[] IS NULL OR d.source_uri = ANY (:source_uris::text[]));
+
+-- name: search_semantic_among(workspace_id, model_version, embedding, among, most)
+-- As search_semantic, of these chunks only.
+SELECT v.chunk_id, -(v.embedding OPERATOR(public.<#>) :embedding::public.vector) AS score
+FROM unnest(:among::uuid[]) AS a (chunk_id)
+JOIN datalane.chunk_vectors v ON v.workspace_id = :workspace_id AND v.model_version = :model_version AND v.chunk_id = a.chunk_id
+ORDER BY v.embedding OPERATOR(public.<#>) :embedding::public.vector, v.chunk_id LIMIT :most;
+
+-- name: read_surroundings(workspace_id, chunk_ids, steps)
+-- Chunks with so many before and after them, as one piece of their version's text.
+SELECT c.chunk_id, s.start_offset, s.end_offset, v.body
+FROM unnest(:chunk_ids::uuid[]) AS wanted (chunk_id)
+JOIN datalane.chunks c ON c.workspace_id = :workspace_id AND c.chunk_id = wanted.chunk_id
+CROSS JOIN LATERAL (
+    SELECT min(n.start_offset) AS start_offset, max(n.end_offset) AS end_offset FROM datalane.chunks n
+    WHERE n.workspace_id = :workspace_id AND n.version_id = c.version_id
+      AND n.ordinal BETWEEN c.ordinal - :steps::integer AND c.ordinal + :steps::integer) AS s
+CROSS JOIN LATERAL (
+    SELECT substr(canonical_text, s.start_offset + 1, s.end_offset - s.start_offset) AS body
+    FROM datalane.document_versions WHERE workspace_id = :workspace_id AND version_id = c.version_id) AS v;

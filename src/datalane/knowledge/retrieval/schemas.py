@@ -6,9 +6,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Annotated
 from uuid import UUID
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
+
+MOST_VALUES = 100
+"""Tags, members of metadata or sources that a filter names."""
+MOST_DOCUMENTS = 1_000
 
 
 class Method(StrEnum):
@@ -17,11 +24,59 @@ class Method(StrEnum):
     HYBRID = "hybrid"
 
 
+def _storable(text: str) -> str:
+    if "\x00" in text:
+        raise ValueError("must hold no NUL character")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("must hold no lone surrogate") from error
+    return text
+
+
+Text = Annotated[str, AfterValidator(_storable)]
+Some = Annotated[list[Text], Field(min_length=1, max_length=MOST_VALUES)]
+Plain = Text | int | float | bool | None
+
+
+class TagsWanted(BaseModel):
+    """Documents that have `any` of these tags and `all` of those."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    any: Some | None = None
+    all: Some | None = None
+
+
+class DocumentFilters(BaseModel):
+    """Which documents are searched; what is left out admits all. Scores are the same as without filters.
+
+    `metadata` names members that a document's metadata must have with just these values.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    tags: TagsWanted | None = None
+    metadata: dict[Text, Plain] | None = Field(default=None, min_length=1, max_length=MOST_VALUES)
+    document_ids: list[UUID] | None = Field(default=None, min_length=1, max_length=MOST_DOCUMENTS)
+    source_uris: Some | None = None
+
+
 class Query(BaseModel):
+    """`keyword_weight` is for the method `hybrid`: what is not the keyword's part is the semantic one's.
+
+    `neighbours` asks for so many chunks before and after each result as its surroundings, and `highlight` for the
+    places of the words that match.
+    """
+
     query: str = Field(min_length=1)
     method: Method = Method.HYBRID
     limit: int = Field(default=10, ge=1, le=100)
     minimum_score: float | None = None
+    filters: DocumentFilters | None = None
+    keyword_weight: float = Field(default=KEYWORD_WEIGHT, ge=0, le=1)
+    neighbours: int = Field(default=0, ge=0, le=5)
+    highlight: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +88,28 @@ class ComponentScores:
 
 
 @dataclass(frozen=True, slots=True)
+class Place:
+    """Characters of the document's canonical text."""
+
+    start_offset: int
+    end_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """A chunk with its neighbours, as one piece of the canonical text (characters)."""
+
+    start_offset: int
+    end_offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
-    """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters)."""
+    """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters).
+
+    `matched_terms` are the stems that title or chunk share with the query; null for the method `semantic`.
+    """
 
     workspace_id: UUID
     document_id: UUID
@@ -50,6 +125,9 @@ class Result:
     text: str
     retrieval_score: float
     component_scores: ComponentScores
+    matched_terms: list[str] | None
+    highlights: list[Place] | None
+    surroundings: Surroundings | None
     retrieval_rank: int
     retrieval_method: Method
     embedding_model_version: str

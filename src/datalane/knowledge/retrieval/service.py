@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,11 +14,21 @@ from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import search_keyword
 from datalane.engine.search.language import search_language
 from datalane.errors import InvalidInput, LimitExceeded
+from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
 from datalane.knowledge.embeddings import Embedder
 from datalane.knowledge.permissions import QUERY
+from datalane.knowledge.retrieval.explaining import Explanations, explain
 from datalane.knowledge.retrieval.fusion import fuse
-from datalane.knowledge.retrieval.schemas import Answer, ComponentScores, Method, Query, Result
+from datalane.knowledge.retrieval.schemas import (
+    Answer,
+    ComponentScores,
+    DocumentFilters,
+    Method,
+    Query,
+    Result,
+    TagsWanted,
+)
 from datalane.knowledge.vectors import to_wire
 from datalane.settings import Limits
 
@@ -38,15 +48,16 @@ async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Li
     Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character.
     """
     QUERY.check(tx.context)
-    text = check_query(query.query, limits)
+    text, language = check_query(query.query, limits), await search_language(tx)
     for _ in range(_ATTEMPTS):
-        found = await _search(tx, embedder, query, text)
+        found = await _search(tx, embedder, query, text, language, limits)
         rows = await _read(tx, list(found.chosen))
         if len(rows) == len(found.chosen):
             break  # else a version was replaced after the search saw it: look again, so that no place stays empty
+    why = await explain(tx, query, text, language, rows)
     return Answer(
         data=[
-            _result(tx, query.method, rank, rows[key], found, key)
+            _result(tx, query.method, rank, rows[key], found, why)
             for rank, key in enumerate((key for key in found.chosen if key in rows), 1)
         ],
         method=query.method,
@@ -64,21 +75,40 @@ class _Found:
     semantic: Mapping[UUID, float]
 
 
-async def _search(tx: Transaction, embedder: Embedder, query: Query, text: str) -> _Found:
+async def _search(
+    tx: Transaction, embedder: Embedder, query: Query, text: str, language: str, limits: Limits
+) -> _Found:
     keyword: dict[UUID, float] = {}
     semantic: dict[UUID, float] = {}
+    among = None if query.filters is None else await _admitted(tx, query.filters, limits)
     most = max(query.limit, CANDIDATES) if query.method is Method.HYBRID else query.limit
     if query.method is not Method.SEMANTIC:
-        keyword = await search_keyword(tx, Collection.CHUNKS, text, await search_language(tx), most)
+        keyword = await search_keyword(tx, Collection.CHUNKS, text, language, most, among)
     if query.method is not Method.KEYWORD:
-        semantic = await search_semantic(tx, embedder, text, most)
-    scores = fuse(keyword, semantic) if query.method is Method.HYBRID else keyword or semantic
+        semantic = await search_semantic(tx, embedder, text, most, among)
+    scores = fuse(keyword, semantic, query.keyword_weight) if query.method is Method.HYBRID else keyword or semantic
     chosen = {
         key: score
         for key, score in list(scores.items())[: query.limit]
         if query.minimum_score is None or score >= query.minimum_score
     }
     return _Found(chosen, keyword, semantic)
+
+
+async def _admitted(tx: Transaction, filters: DocumentFilters, limits: Limits) -> list[UUID]:
+    """The chunks that are searched. They are chosen before anything is scored, so that a filter hides no match."""
+    encode_within(filters.metadata, "the metadata to filter by", limits.metadata, limits.metadata_depth)
+    tags = filters.tags or TagsWanted()
+    rows = await _queries.admitted_chunks(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        any_tag=tags.any,
+        all_tags=tags.all,
+        metadata=filters.metadata,
+        document_ids=filters.document_ids,
+        source_uris=filters.source_uris,
+    )
+    return [row["chunk_id"] for row in rows]
 
 
 def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
@@ -97,16 +127,20 @@ def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
     return cleaned
 
 
-async def search_semantic(tx: Transaction, embedder: Embedder, text: str, most: int) -> dict[UUID, float]:
-    """Chunks by cosine to the query, best first."""
-    vector = to_wire(embedder.embed([text]))[0]
-    rows = await _queries.search_semantic(
-        tx.connection,
-        workspace_id=tx.workspace_id,
-        model_version=f"{embedder.name}/{embedder.version}",
-        embedding=vector,
-        most=most,
-    )
+async def search_semantic(
+    tx: Transaction, embedder: Embedder, text: str, most: int, among: Sequence[UUID] | None = None
+) -> dict[UUID, float]:
+    """Chunks by cosine to the query, best first; with `among` of those only."""
+    wanted: dict[str, Any] = {
+        "workspace_id": tx.workspace_id,
+        "model_version": f"{embedder.name}/{embedder.version}",
+        "embedding": to_wire(embedder.embed([text]))[0],
+        "most": most,
+    }
+    if among is None:
+        rows = await _queries.search_semantic(tx.connection, **wanted)
+    else:
+        rows = await _queries.search_semantic_among(tx.connection, among=among, **wanted)
     return {row["chunk_id"]: row["score"] for row in rows}
 
 
@@ -121,12 +155,13 @@ async def _read(tx: Transaction, chunk_ids: list[UUID]) -> Mapping[UUID, Any]:
     return {row["chunk_id"]: row for row in rows if row["workspace_id"] == tx.workspace_id}
 
 
-def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found, chunk_id: UUID) -> Result:
+def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found, why: Explanations) -> Result:
+    chunk_id: UUID = row["chunk_id"]
     return Result(
         workspace_id=row["workspace_id"],
         document_id=row["document_id"],
         version_id=row["version_id"],
-        chunk_id=row["chunk_id"],
+        chunk_id=chunk_id,
         source_uri=row["source_uri"],
         source_title=row["source_title"],
         chunk_start_offset=row["start_offset"],
@@ -137,6 +172,7 @@ def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found,
         text=row["text"],
         retrieval_score=found.chosen[chunk_id],
         component_scores=ComponentScores(keyword=found.keyword.get(chunk_id), semantic=found.semantic.get(chunk_id)),
+        **why.of(chunk_id),
         retrieval_rank=rank,
         retrieval_method=method,
         embedding_model_version=row["embedding_model_version"],
