@@ -21,9 +21,9 @@ CROSS JOIN LATERAL (
     FROM datalane.document_versions WHERE workspace_id = :workspace_id AND version_id = c.version_id OFFSET 0) AS v
 WHERE d.current_version_id = c.version_id;
 
--- name: admitted_chunks(workspace_id, any_tag, all_tags, metadata, document_ids, source_uris)
--- Current chunks of the documents that filters let through.
-SELECT c.chunk_id FROM datalane.documents d
+-- name: admitted_chunks(workspace_id, any_tag, all_tags, metadata, document_ids, source_uris)$
+-- Current chunks of the documents that filters let through, as one array.
+SELECT coalesce(array_agg(c.chunk_id), '{}') FROM datalane.documents d
 JOIN datalane.chunks c ON c.workspace_id = d.workspace_id AND c.version_id = d.current_version_id
 WHERE d.workspace_id = :workspace_id AND (:any_tag::text[] IS NULL OR d.tags && :any_tag::text[])
   AND (:all_tags::text[] IS NULL OR d.tags @> :all_tags::text[])
@@ -33,10 +33,10 @@ WHERE d.workspace_id = :workspace_id AND (:any_tag::text[] IS NULL OR d.tags && 
 
 -- name: search_semantic_among(workspace_id, model_version, embedding, among, most)
 -- As search_semantic, of these chunks only.
-SELECT v.chunk_id, -(v.embedding OPERATOR(public.<#>) :embedding::public.vector) AS score
-FROM unnest(:among::uuid[]) AS a (chunk_id)
-JOIN datalane.chunk_vectors v ON v.workspace_id = :workspace_id AND v.model_version = :model_version AND v.chunk_id = a.chunk_id
-ORDER BY v.embedding OPERATOR(public.<#>) :embedding::public.vector, v.chunk_id LIMIT :most;
+SELECT chunk_id, -(embedding OPERATOR(public.<#>) :embedding::public.vector) AS score
+FROM datalane.chunk_vectors
+WHERE workspace_id = :workspace_id AND model_version = :model_version AND chunk_id = ANY (:among::uuid[])
+ORDER BY embedding OPERATOR(public.<#>) :embedding::public.vector, chunk_id LIMIT :most;
 
 -- name: read_surroundings(workspace_id, chunk_ids, steps)
 -- Chunks with so many before and after them, as one piece of their version's text.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from datalane.contracts.plans import Plans
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.events import publish
@@ -97,9 +98,10 @@ async def _search(
 
 async def _admitted(tx: Transaction, filters: DocumentFilters, limits: Limits) -> list[UUID]:
     """The chunks that are searched. They are chosen before anything is scored, so that a filter hides no match."""
+    await tx.state_plans(Plans.OWN)  # a plan for ten chunks looks up ten thousand one by one
     encode_within(filters.metadata, "the metadata to filter by", limits.metadata, limits.metadata_depth)
     tags = filters.tags or TagsWanted()
-    rows = await _queries.admitted_chunks(
+    admitted: list[UUID] = await _queries.admitted_chunks(
         tx.connection,
         workspace_id=tx.workspace_id,
         any_tag=tags.any,
@@ -108,7 +110,7 @@ async def _admitted(tx: Transaction, filters: DocumentFilters, limits: Limits) -
         document_ids=filters.document_ids,
         source_uris=filters.source_uris,
     )
-    return [row["chunk_id"] for row in rows]
+    return admitted
 
 
 def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
