@@ -94,7 +94,7 @@ def time_alone(ground: Ground) -> Ingestion:
                 [passage_text(file.document.title, text[chunk.start : chunk.end]) for chunk in chunks]
             )
     alone = len(files) / (time.perf_counter() - began)
-    return Ingestion(ground.ingested.documents / ground.ingested.seconds, alone)
+    return Ingestion(ground.documents_per_second, alone)
 
 
 async def time_searches(ground: Ground) -> list[Timed]:

@@ -14,8 +14,8 @@ from datalane.demo.corpus import Corpus, File, identity_of
 from datalane.demo.people import Person
 from datalane.engine.worker import WorkerSettings
 from datalane.errors import DatalaneError
-from datalane.knowledge.documents.originals import store_original
-from datalane.knowledge.documents.service import upload_batch
+from datalane.knowledge.documents.originals import Original, store_original
+from datalane.knowledge.documents.service import INGEST, upload_batch
 from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane
 
@@ -95,13 +95,15 @@ async def ingest(lane: Lane, knowledge: Knowledge, person: Person, corpus: Corpu
 
 async def upload_corpus(lane: Lane, knowledge: Knowledge, person: Person, corpus: Corpus) -> None:
     """Store and enqueue every document; those that are there already are passed over."""
-    for batch in _batches(corpus.files()):
-        originals = await asyncio.gather(
-            *(
-                store_original(knowledge.files, person.workspace_id, file.document, file.data, lane.settings.limits)
-                for file in batch
+
+    async def keep(file: File) -> Original:
+        async with knowledge.writing:
+            return await store_original(
+                knowledge.files, person.workspace_id, file.document, file.data, lane.settings.limits
             )
-        )
+
+    for batch in _batches(corpus.files()):
+        originals = await asyncio.gather(*map(keep, batch))
         async with lane.transaction(person.context()) as tx:
             uploaded = await upload_batch(tx, originals)
         repeated = [original for original, one in zip(originals, uploaded, strict=True) if not one.created]
@@ -122,7 +124,7 @@ async def _wait_until_through(
         if uploading.done():
             uploading.result()
         async with lane.transaction(person.context()) as tx:
-            row = await queries.count_ingested(tx.connection, workspace_id=person.workspace_id)
+            row = await queries.count_ingested(tx.connection, workspace_id=person.workspace_id, kind=INGEST)
         if row["searchable"] + row["failed"] != through:
             through, moved = row["searchable"] + row["failed"], time.monotonic()
         progress(through, documents)

@@ -60,6 +60,7 @@ class FileStore:
 
     def __init__(self, url: str) -> None:
         self._folder: Path | None = None
+        self._kept: set[Path] = set()  # folders whose own names were brought to the disk
         try:
             self._store: ObjectStore
             if url.startswith("file://"):
@@ -80,11 +81,30 @@ class FileStore:
         try:
             await obstore.put_async(self._store, key, data)
             if self._folder is not None:
-                await asyncio.to_thread(_flush, self._folder, self._folder / key)
+                await asyncio.to_thread(self._flush, self._folder, self._folder / key)
         except (BaseError, OSError) as error:
             if _is_full(error):
                 raise StorageFull("the disk of the file store is full; nothing was stored") from error
             raise FileStoreUnavailable(f"the original could not be stored: {error}") from error
+
+    def _flush(self, root: Path, path: Path) -> None:
+        """Bring the file and its name to the disk; a file that cannot be is removed.
+
+        The names of its folders go along once: they stay.
+        """
+        try:
+            _sync(path)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+        synced: list[Path] = []
+        for folder in path.parents:
+            with suppress(OSError):  # some file systems sync no folders
+                _sync(folder)
+            if folder == root or folder in self._kept:
+                break
+            synced.append(folder)
+        self._kept.update(synced)
 
     async def get(self, key: str) -> bytes:
         try:
@@ -160,20 +180,6 @@ def _list_folder(root: Path, folder: str, after: str, most: int) -> list[StoredF
             known = (root / key).lstat()
             found.append(StoredFile(key, datetime.fromtimestamp(known.st_mtime, UTC), known.st_size))
     return found
-
-
-def _flush(root: Path, path: Path) -> None:
-    """Bring the file and its name to the disk; a file that cannot be is removed."""
-    try:
-        _sync(path)
-    except OSError:
-        path.unlink(missing_ok=True)
-        raise
-    for folder in path.parents:
-        with suppress(OSError):  # some file systems sync no folders
-            _sync(folder)
-        if folder == root:
-            break
 
 
 def _sync(path: Path) -> None:

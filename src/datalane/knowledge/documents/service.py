@@ -57,7 +57,8 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
         document_id = wanted or uuid7()
         ordinal = 1 if wanted is None else await _next_version(tx, wanted)
         fresh.append((original, document_id, ordinal))
-        known = {identity: there for identity, there in known.items() if there.document_id != wanted}
+        if wanted is not None:
+            known = {identity: there for identity, there in known.items() if there.document_id != wanted}
         newest = Uploaded(document_id=document_id, version_id=original.version_id, job_id=None, created=False)
         known |= {original.identity: newest, (original.sha256, document_id): newest}
     jobs = await _add(tx, fresh)
