@@ -203,12 +203,15 @@ def _listed(table: str) -> str:
 def _conditions(filters: ItemFilters, order: Order, fields: Fields, workspace: str, values: Parameters) -> Conditions:
     easy = [f"i.workspace_id = {workspace}", f"i.deleted_at IS {'NOT ' if filters.deleted else ''}NULL"]
     far: list[str] = []
+    beside: list[str] = []
     far_away = far_time(filters, order)
     for name, (column, kind) in _PLAIN.items():
         comparisons = getattr(filters, name)
         if comparisons is not None:
-            (far if name == far_away else easy).extend(_compared(f"i.{column}", kind, comparisons, values))
-    return Conditions(easy, far, list(_narrow(filters, fields, workspace, values)))
+            in_order = column == order.column or (name in _INDEXED and order.column == "updated_at")
+            where = far if name == far_away else easy if in_order else beside
+            where.extend(_compared(f"i.{column}", kind, comparisons, values))
+    return Conditions(easy, beside, far, list(_narrow(filters, fields, workspace, values)))
 
 
 def _compared(column: str, kind: str, asked: Iterable[tuple[str, Any]], values: Parameters) -> Iterator[str]:

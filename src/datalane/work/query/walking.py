@@ -28,6 +28,8 @@ MOST_JOINS = 4
 """Conditions on the narrow tables that the planner may begin from. Its time grows steeply with their number (fifty take
 it seconds), so that further ones only check what the first ones found."""
 
+FILTERED = ("status", "project_id", "assignee_id", "created_by_actor_id", "priority", "created_at", "updated_at")
+"""Columns of the items that are filtered by."""
 _UNFILTERED = 2
 """Conditions that every list has: the workspace, and whether items are deleted."""
 _TIMES = {"created_at", "updated_at"}
@@ -57,22 +59,23 @@ class Narrow:
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What items `i` must fulfil. `easy` are met by the order's index or another one in this order; `far` is the range
-    of a time that a walk may be far from."""
+    """What items `i` must fulfil. `easy` are met by the order's index or another one in this order, `beside` by looking
+    at the items; `far` is the range of a time that a walk may be far from."""
 
     easy: Sequence[str]
+    beside: Sequence[str]
     far: Sequence[str]
     narrow: Sequence[Narrow]
 
     @property
     def filtered_besides(self) -> bool:
         """Whether columns are filtered by, besides the time that is far."""
-        return len(self.easy) > _UNFILTERED
+        return bool(self.beside) or len(self.easy) > _UNFILTERED
 
     def __str__(self) -> str:
         first, others = self.narrow[:MOST_JOINS], self.narrow[MOST_JOINS:]
         joined = [each.joined for each in first] + [each.looked_up for each in others]
-        return " AND ".join([*self.easy, *self.far, *joined])
+        return " AND ".join([*self.easy, *self.beside, *self.far, *joined])
 
 
 def far_time(filters: ItemFilters, order: Order) -> str | None:
@@ -140,7 +143,7 @@ class Page:
         least. Its plan is given by how it is written."""
         [narrow] = self.conditions.narrow
         found = narrow.rows.replace("SELECT FROM", "SELECT n.item_id FROM", 1)
-        besides = " AND ".join([*self.conditions.easy, *self.conditions.far])
+        besides = " AND ".join(self.conditions.easy)
         page = f"SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         return (
             f"WITH found AS MATERIALIZED ({found} LIMIT {FEW}),\n"
@@ -157,13 +160,13 @@ class Page:
 
     def _walk(self) -> str:
         every = self.conditions
-        hard = [*every.far, *(each.looked_up for each in every.narrow)]
+        hard = [*every.beside, *every.far, *(each.looked_up for each in every.narrow)]
         in_the_index = not every.filtered_besides and self.order.column in _TIMES
         is_closed = len(every.far) > 1 and not in_the_index
         steps = MOST_LOOKUPS if every.narrow else MOST_MISSED if is_closed else MOST_STEPS
         return (
             f"SELECT {self._sought} FROM (\n"
-            f"    SELECT i.item_id, i.created_at, i.updated_at, i.priority FROM datalane.items i\n"
+            f"    SELECT i.item_id, {', '.join(f'i.{column}' for column in FILTERED)} FROM datalane.items i\n"
             f"    WHERE {' AND '.join(every.easy)}{self.further} {self.order.by('i')} LIMIT {steps}) AS i\n"
             f"  WHERE {' AND '.join(hard)} {self.order.by('i')} LIMIT {self.rows}"
         )

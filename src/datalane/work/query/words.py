@@ -70,7 +70,7 @@ def text_statement(
         collection=values.add(int(Collection.ITEMS), "smallint"),
         most=most,
         column=order.column,
-        conditions=" AND ".join([*conditions.easy, *conditions.far]),
+        conditions=" AND ".join([*conditions.easy, *conditions.beside, *conditions.far]),
         looked_up="".join(f"{each.looked_up} AND " for each in conditions.narrow),
         after="" if after is None else f"WHERE {order.after('m', values, after)}",
         order=order.by("m"),
