@@ -49,6 +49,13 @@ async def test_highlights_are_counted_in_the_document_and_not_in_the_chunk(libra
     assert (await canonical(library, best))[place.start_offset : place.end_offset] == "dragons"
 
 
+async def test_a_long_query_over_many_words_is_highlighted_as_well(library: Library) -> None:
+    words = [f"w{number}x" for number in range(12_000)]
+    await library.bring_in("\n\n".join(" ".join(words[start : start + 200]) for start in range(0, len(words), 200)))
+    results = (await library.ask(" ".join(words[:1_000]), Method.HYBRID, limit=100, highlight=True)).data
+    assert sum(len(result.highlights or []) for result in results) == 1_000
+
+
 async def test_what_is_not_asked_for_is_absent(library: Library) -> None:
     await library.bring_in("The owl hunts at night.")
     [found] = (await library.ask("owl", Method.HYBRID)).data

@@ -95,6 +95,7 @@ GROUP BY e.entry_id;
 
 -- name: words_of_terms(language, text, words)
 -- Words that have a term in common with a text.
-SELECT i.word FROM unnest(:words::text[]) AS i (word)
-WHERE tsvector_to_array(to_tsvector(:language::text::regconfig, i.word))
-      && tsvector_to_array(to_tsvector(:language::text::regconfig, :text));
+WITH terms AS MATERIALIZED (SELECT lexeme FROM unnest(to_tsvector(:language::text::regconfig, :text)))
+SELECT DISTINCT i.word
+FROM unnest(:words::text[]) AS i (word) CROSS JOIN LATERAL unnest(to_tsvector(:language::text::regconfig, i.word)) AS l
+JOIN terms t ON t.lexeme = l.lexeme;
