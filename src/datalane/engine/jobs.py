@@ -83,15 +83,16 @@ async def enqueue_batch(tx: Transaction, jobs: Sequence[NewJob]) -> list[Enqueue
         return []
     args = [_checked_args(job, tx.limits) for job in jobs]
     await tx.state_trace()
-    enqueued = await (
-        _enqueue_many(tx, jobs, args) if len(jobs) > 1 or _has_key(jobs[0]) else _enqueue_one(tx, jobs[0], args[0])
-    )
+    if len(jobs) == 1 and not _has_key(jobs[0]):
+        enqueued = [await _enqueue_one(tx, jobs[0], args[0])]
+    else:
+        enqueued = await _enqueue_many(tx, jobs, args)
     tx.wake_workers()
     count_enqueued(tx, ((job.kind, each.created) for job, each in zip(jobs, enqueued, strict=True)))
     return enqueued
 
 
-async def _enqueue_one(tx: Transaction, job: NewJob, args: str) -> list[Enqueued]:
+async def _enqueue_one(tx: Transaction, job: NewJob, args: str) -> Enqueued:
     context = tx.context
     job_id = await _queries.enqueue_job(
         tx.connection,
@@ -106,7 +107,7 @@ async def _enqueue_one(tx: Transaction, job: NewJob, args: str) -> list[Enqueued
         causation_id=context.causation_id,
         causation_depth=context.causation_depth,
     )
-    return [Enqueued(job_id, created=True)]
+    return Enqueued(job_id, created=True)
 
 
 async def _enqueue_many(tx: Transaction, jobs: Sequence[NewJob], args: Sequence[str]) -> list[Enqueued]:

@@ -1,4 +1,4 @@
-"""DocumentFilters leave documents out and nothing else: no match is lost and no score moves."""
+"""Filters leave documents out and nothing else: no match is lost and no score moves."""
 
 from __future__ import annotations
 

@@ -78,6 +78,7 @@ async def test_metadata_that_is_no_object_is_refused_and_leaves_nothing(site: Si
     answer = await site.upload(metadata=metadata)
     assert answer.status_code == 422, answer.text
     assert "metadata" in answer.json()["detail"]
+    assert all(error["field"].startswith("metadata") for error in answer.json().get("errors", []))
     assert set((await site.library.counts()).values()) == {0}
     assert await site.library.stored_files() == 0
 

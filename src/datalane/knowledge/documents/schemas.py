@@ -41,10 +41,12 @@ def read_metadata(said: str | None) -> dict[str, Any]:
     """Metadata from a form's field. Raises `InvalidInput` for what is no JSON object."""
     if not said:
         return {}
-    metadata = parse_json(said, name="metadata")
-    if not isinstance(metadata, dict):
-        fault = "metadata is a JSON object"
-        raise InvalidInput(fault, [{"field": "metadata", "message": fault}])
+    try:
+        metadata = parse_json(said, name="metadata")
+        if not isinstance(metadata, dict):
+            raise InvalidInput("metadata is a JSON object")
+    except InvalidInput as error:
+        raise InvalidInput(str(error), [{"field": "metadata", "message": str(error)}]) from error
     return metadata
 
 

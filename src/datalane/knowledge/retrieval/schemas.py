@@ -49,7 +49,8 @@ class TagsWanted(BaseModel):
 
 
 class DocumentFilters(BaseModel):
-    """Which documents are searched; what is left out admits all. Scores are the same as without filters.
+    """Which documents are searched; what is left out admits all. The scores of `keyword` and `semantic` are the same
+    as without filters; that of `hybrid` is relative to what was found, with them as without.
 
     `metadata` names members that a document's metadata must have with just these values.
     """

@@ -45,7 +45,7 @@ class Found:
 
 
 async def list_items(tx: Transaction, query: ItemQuery, fields: Fields | None = None) -> ItemPage:
-    """As `find_items`, which costs a third less."""
+    """What `find_items` finds, as its model, which costs half as much again. Raises as it does."""
     return ItemPage.model_validate(await find_items(tx, query, fields), from_attributes=True)
 
 

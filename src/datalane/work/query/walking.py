@@ -46,7 +46,15 @@ class Narrow:
 
     @property
     def rows(self) -> str:
-        return f"SELECT FROM datalane.{self.table} n WHERE n.workspace_id = {self.workspace} AND {self.condition}"
+        return f"SELECT {self._source}"
+
+    @property
+    def item_ids(self) -> str:
+        return f"SELECT n.item_id {self._source}"
+
+    @property
+    def _source(self) -> str:
+        return f"FROM datalane.{self.table} n WHERE n.workspace_id = {self.workspace} AND {self.condition}"
 
     @property
     def joined(self) -> str:
@@ -142,11 +150,10 @@ class Page:
         """As `read`, where a single narrow table is asked and has few rows; that is told by `is_few`, in one row at
         least. Its plan is given by how it is written."""
         [narrow] = self.conditions.narrow
-        found = narrow.rows.replace("SELECT FROM", "SELECT n.item_id FROM", 1)
         besides = " AND ".join(self.conditions.easy)
         page = f"SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         return (
-            f"WITH found AS MATERIALIZED ({found} LIMIT {FEW}),\n"
+            f"WITH found AS MATERIALIZED ({narrow.item_ids} LIMIT {FEW}),\n"
             f"few AS MATERIALIZED (SELECT count(*) < {FEW} AS is_few FROM found),\n"
             f"hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i\n"
             f"  WHERE (SELECT is_few FROM few) AND {besides} AND i.item_id IN (SELECT item_id FROM found))\n"
