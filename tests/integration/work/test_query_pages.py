@@ -372,17 +372,19 @@ async def test_a_list_in_a_transaction_of_its_own_kind_sends_one_statement(board
     assert len(sent) == 5, "once, it says how to plan"
 
 
-async def test_few_rows_of_a_tag_are_read_by_a_shared_plan_and_many_by_one_of_their_own(
+async def test_a_single_tag_takes_one_statement_of_a_shared_plan_unless_its_items_are_far_from_the_beginning(
     board: Board, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    query = read_query({"filters": {"tags": {"any": ["red"]}}})
-    ways = []
-    for most in (walking.FEW, 0):
-        monkeypatch.setattr(walking, "FEW", most)
+    monkeypatch.setattr(walking, "FEW", 2)
+    await board.add(*[Row(tags=("red",) if n < 3 else (), updated_at=at(n)) for n in range(9)])
+    query = read_query({"filters": {"tags": {"any": ["red"]}}, "page_size": 2})
+    for steps, way in [(9, "force_generic_plan"), (8, "force_custom_plan")]:
+        monkeypatch.setattr(walking, "MOST_LOOKUPS", steps)
         async with board.database.transaction(board.context, plans=Plans.ONE) as tx:
-            await list_items(tx, query)
-            ways.append(await tx.fetchval("SHOW plan_cache_mode"))
-    assert ways == ["force_generic_plan", "force_custom_plan"]
+            tx.limits = tx.limits.model_copy(update={"exact_count": 1})
+            page = await list_items(tx, query)
+            assert await tx.fetchval("SHOW plan_cache_mode") == way
+        assert (len(page.data), page.total_count_estimated) == (2, True)
 
 
 async def test_only_what_an_index_has_in_the_order_of_the_list_shares_a_plan(board: Board) -> None:

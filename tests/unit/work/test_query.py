@@ -18,11 +18,11 @@ from datalane.errors import InvalidInput
 from datalane.settings import Limits
 from datalane.work.fields.definitions import FieldDefinition, Fields
 from datalane.work.items.schemas import Item
-from datalane.work.query.compose import COLUMNS, Composed, compose, compose_if_few, compose_probe
+from datalane.work.query.compose import COLUMNS, Composed, compose, compose_probe, compose_single
 from datalane.work.query.params import parameters, read_params, typed
 from datalane.work.query.schemas import ItemFilters, ItemQuery, applied, read_query
 from datalane.work.query.shapes import SORTS, Samples, shapes
-from datalane.work.query.walking import MOST_JOINS
+from datalane.work.query.walking import MOST_JOINS, Known
 
 SOMEBODY = UUID("01990000-0000-7000-8000-000000000001")
 FIELDS = Fields(
@@ -260,10 +260,11 @@ def statements() -> list[Composed]:
     """Every statement of every shape."""
     found = []
     for shape in all_shapes():
-        probe, if_few = compose_probe(shape.query, FIELDS, SOMEBODY), compose_if_few(shape.query, FIELDS, SOMEBODY)
-        found += [compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), few=few) for few in (True, False)]
+        probe = compose_probe(shape.query, FIELDS, SOMEBODY)
+        single = compose_single(shape.query, FIELDS, SOMEBODY, Limits())
+        found += [compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), known=known) for known in Known]
         found += [Composed(*probe)] if probe else []
-        found += [if_few] if if_few else []
+        found += [single] if single else []
     return found
 
 

@@ -23,7 +23,7 @@ from datalane.work.fields.definitions import Fields
 from datalane.work.query.clauses import Order, Parameters, Position
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
-from datalane.work.query.walking import MOST_JOINS, Conditions, Narrow, Page, far_time, is_few
+from datalane.work.query.walking import MOST_JOINS, Conditions, Known, Narrow, Page, far_time, is_few
 from datalane.work.query.words import text_statement
 
 COLUMNS = (
@@ -86,12 +86,12 @@ def compose(
     workspace_id: UUID,
     limits: Limits,
     after: Position | None = None,
-    few: bool = False,
+    known: Known = Known.NOTHING,
 ) -> Composed:
     """The statement of the page of `query` that begins after `after`, with one row more than the page holds.
 
-    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is; `few` is what
-    `compose_probe` found. Raises `InvalidInput` for metadata that cannot be filtered so.
+    `fields` are asked when metadata is filtered, `language` (a text search configuration) when text is; `known` is
+    what an earlier statement found. Raises `InvalidInput` for metadata that cannot be filtered so.
     """
     values, order, filters = Parameters(), Order.of(query.sort), query.filters
     workspace = values.add(workspace_id, "uuid")
@@ -105,12 +105,12 @@ def compose(
         sql = _framed(tables, f"{total} AS total_count, {has_renamed}, {told}", order)
         return Composed(sql, tuple(values.values))
     told, page = f"{has_renamed}, {_NO_TEXT}", _page(query, conditions, workspace, order, values, after)
-    if few:
+    if known is Known.FEW:
         return Composed(page.read(told), tuple(values.values))
     bound = values.add(limits.exact_count + 1, "bigint")
     count = f"(SELECT count(*) FROM ({everything} LIMIT {bound}) AS counted)"
     if conditions.far or conditions.narrow:
-        tables, total = page.walked(count)
+        tables, total = page.walked(count, known)
         sql = _framed(tables, f"{total} AS total_count, {told}", order)
         return Composed(sql, tuple(values.values), everything, filtered)
     size = "" if filters.deleted or conditions.filtered_besides else f"({_SIZE.format(workspace=workspace)}) AS size, "
@@ -118,22 +118,26 @@ def compose(
     return Composed(sql, tuple(values.values), everything, filtered)
 
 
-def compose_if_few(
-    query: ItemQuery, fields: Fields, workspace_id: UUID, after: Position | None = None
+def compose_single(
+    query: ItemQuery, fields: Fields, workspace_id: UUID, limits: Limits, after: Position | None = None
 ) -> Composed | None:
-    """As `compose`, where one tag or one field is all that is asked for and few items have it.
+    """As `compose`, where one tag or one field is asked for, beside what columns of the items are filtered by.
 
-    Its rows say so by `is_few`; when that is false there is one row, without an item, and `compose` has the statement.
-    None where something else is asked for. Raises as `compose`.
+    Its rows say by `is_answered` whether items are few, or at the beginning of the list. When that is false there is
+    one row, without an item, and `compose` has the statement, of items that are `Known.FAR` if `is_far` says so. None
+    for more tags or fields, for none, and for text. Raises as `compose`.
     """
-    if not _is_one_narrow(query):
+    if query.filters.text is not None or (query.filters.tags is None and query.filters.metadata is None):
         return None
     values, order = Parameters(), Order.of(query.sort)
     workspace = values.add(workspace_id, "uuid")
     conditions = _conditions(query.filters, order, fields, workspace, values)
+    if len(conditions.narrow) != 1:
+        return None
+    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
     page = _page(query, conditions, workspace, order, values, after)
-    sql = page.read_if_few(f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}")
-    return Composed(sql, tuple(values.values))
+    told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
+    return Composed(page.read_or_walked(told, limits.exact_count + 1), tuple(values.values), everything, filtered)
 
 
 def _page(
@@ -146,8 +150,7 @@ def _page(
 def plans_of(query: ItemQuery) -> Plans:
     """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are.
 
-    Where one tag or one field is all that is asked for, it is that of `compose_if_few`; of many rows the plan is their
-    own.
+    Where one tag or one field is all that is asked for, it is that of `compose_single`.
     """
     column, filters = Order.of(query.sort).column, query.filters
     asked = filters.model_fields_set - {"deleted", column}
@@ -227,7 +230,7 @@ def _compared(column: str, kind: str, asked: Iterable[tuple[str, Any]], values: 
 def _narrow(filters: ItemFilters, fields: Fields, workspace: str, values: Parameters) -> Iterator[Narrow]:
     for name, tags in filters.tags or ():
         if name == "any":
-            yield Narrow("item_tags", workspace, _one_of("n.tag", "text", tags, values))
+            yield Narrow("item_tags", workspace, _one_of("n.tag", "text", tags, values), repeats=len(tags) > 1)
         else:
             for tag in tags:
                 yield Narrow("item_tags", workspace, f"n.tag = {values.add(tag, 'text')}")
@@ -235,7 +238,7 @@ def _narrow(filters: ItemFilters, fields: Fields, workspace: str, values: Parame
         for field in field_conditions(filters.metadata, fields):
             own = f"n.field_id = {values.add(field.field_id, 'uuid')}"
             asked = _compared(f"n.{field.column}", field.kind, field.asked, values)
-            yield Narrow("item_fields", workspace, " AND ".join([own, *asked]))
+            yield Narrow("item_fields", workspace, own, field.column, " AND ".join(asked))
 
 
 def _one_of(column: str, kind: str, wanted: Sequence[Any], values: Parameters) -> str:

@@ -22,10 +22,11 @@ from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.items.service import plain_item
 from datalane.work.permissions import READ_ITEMS
 from datalane.work.query.clauses import Order, Position
-from datalane.work.query.compose import Composed, compose, compose_if_few, compose_probe, plans_of
+from datalane.work.query.compose import Composed, compose, compose_probe, compose_single, plans_of
 from datalane.work.query.faults import refused
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import ItemPage, ItemQuery, applied
+from datalane.work.query.walking import Known
 from datalane.work.texts import check_name
 
 _NO_FIELDS = Fields()
@@ -94,17 +95,17 @@ async def fetch_page(
 
     Parameters as `compose`.
     """
-    composed = compose_if_few(query, fields, tx.workspace_id, after)
-    if composed is not None:
-        rows = await tx.fetch(composed.sql, *composed.args)
-        if rows[0]["is_few"]:
-            return composed, rows
+    known = Known.NOTHING
+    single = compose_single(query, fields, tx.workspace_id, tx.limits, after)
+    if single is not None:
+        rows = await tx.fetch(single.sql, *single.args)
+        if rows[0]["is_answered"]:
+            return single, rows
         await tx.state_plans(Plans.OWN)
-        few = False
-    else:
-        probe = compose_probe(query, fields, tx.workspace_id)
-        few = probe is not None and bool(await tx.fetchval(probe[0], *probe[1]))
-    composed = compose(query, fields, language, tx.workspace_id, tx.limits, after, few)
+        known = Known.FAR if rows[0]["is_far"] else Known.NOTHING
+    elif probe := compose_probe(query, fields, tx.workspace_id):
+        known = Known.FEW if await tx.fetchval(probe[0], *probe[1]) else Known.NOTHING
+    composed = compose(query, fields, language, tx.workspace_id, tx.limits, after, known)
     return composed, await tx.fetch(composed.sql, *composed.args)
 
 

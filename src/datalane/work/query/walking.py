@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 
 from datalane.work.query.clauses import Order
 from datalane.work.query.schemas import ItemFilters, MomentFilter
@@ -36,25 +37,37 @@ _TIMES = {"created_at", "updated_at"}
 _UPPER, _LOWER = {"lt", "lte"}, {"gt", "gte"}
 
 
+class Known(Enum):
+    """What an earlier statement has found out about the items that are asked for."""
+
+    NOTHING = auto()
+    FEW = auto()
+    """They are so few that they are read at once."""
+    FAR = auto()
+    """A walk ends before it has a page of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Narrow:
-    """A row `n` that an item must have in a narrow table: at the beginning of a plan, or looked up."""
+    """A row `n` that an item must have in a narrow table: at the beginning of a plan, or looked up.
+
+    An item has one row of a `key`, unless it `repeats`; `asked` is a condition on the row's `value`, where it has one.
+    """
 
     table: str
     workspace: str
-    condition: str
-
-    @property
-    def rows(self) -> str:
-        return f"SELECT {self._source}"
+    key: str
+    value: str = ""
+    asked: str = ""
+    repeats: bool = False
 
     @property
     def item_ids(self) -> str:
-        return f"SELECT n.item_id {self._source}"
+        return f"SELECT n.item_id {self._source}{self._and_asked}"
 
     @property
-    def _source(self) -> str:
-        return f"FROM datalane.{self.table} n WHERE n.workspace_id = {self.workspace} AND {self.condition}"
+    def rows(self) -> str:
+        return f"SELECT {self._source}{self._and_asked}"
 
     @property
     def joined(self) -> str:
@@ -62,7 +75,19 @@ class Narrow:
 
     @property
     def looked_up(self) -> str:
-        return f"EXISTS ({self.rows} AND n.item_id = i.item_id OFFSET 0)"
+        """By the key and the item, never by the value: a plan for any value would expect few rows to have it."""
+        its = f"{self._source} AND n.item_id = i.item_id OFFSET 0"
+        if not self.asked:
+            return f"EXISTS (SELECT {its})"
+        return f"EXISTS (SELECT FROM (SELECT n.{self.value} {its}) AS n WHERE {self.asked})"
+
+    @property
+    def _source(self) -> str:
+        return f"FROM datalane.{self.table} n WHERE n.workspace_id = {self.workspace} AND {self.key}"
+
+    @property
+    def _and_asked(self) -> str:
+        return f" AND {self.asked}" if self.asked else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +101,11 @@ class Conditions:
     narrow: Sequence[Narrow]
 
     @property
+    def plain(self) -> list[str]:
+        """What the columns of the items must fulfil."""
+        return [*self.easy, *self.beside, *self.far]
+
+    @property
     def filtered_besides(self) -> bool:
         """Whether columns are filtered by, besides the time that is far."""
         return bool(self.beside) or len(self.easy) > _UNFILTERED
@@ -83,7 +113,7 @@ class Conditions:
     def __str__(self) -> str:
         first, others = self.narrow[:MOST_JOINS], self.narrow[MOST_JOINS:]
         joined = [each.joined for each in first] + [each.looked_up for each in others]
-        return " AND ".join([*self.easy, *self.beside, *self.far, *joined])
+        return " AND ".join([*self.plain, *joined])
 
 
 def far_time(filters: ItemFilters, order: Order) -> str | None:
@@ -122,13 +152,13 @@ class Page:
         source = f"datalane.items i WHERE {self.conditions}{self.further}"
         return f"{self.columns}\nFROM {source}\n{self.order.by('i')} LIMIT {self.rows}"
 
-    def walked(self, count: str) -> tuple[str, str]:
+    def walked(self, count: str, known: Known) -> tuple[str, str]:
         """The tables up to `page`, and how many items there are: as far as a walk goes, else all that is asked for.
 
         `count` counts them to a bound, for when they are not all read.
         """
         is_full = f"(SELECT count(*) FROM walked) = {self.rows}"
-        begun = f"walked AS MATERIALIZED ({self._walk()}),\n"
+        begun = f"walked AS MATERIALIZED ({self._walk(0 if known is Known.FAR else self._most_steps)}),\n"
         found = f"SELECT w.item_id, w.{self.order.column} FROM walked w WHERE {is_full}\n  UNION ALL "
         if self.conditions.narrow:
             every = f"SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions}"
@@ -146,35 +176,56 @@ class Page:
             f"FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         )
 
-    def read_if_few(self, told: str) -> str:
-        """As `read`, where a single narrow table is asked and has few rows; that is told by `is_few`, in one row at
-        least. Its plan is given by how it is written."""
+    def read_or_walked(self, told: str, bound: int) -> str:
+        """As `read`, where a single narrow table is asked and few of its rows are meant; where many are, the page that
+        a walk fills, and up to `bound` items counted. `is_answered` is false, in a row without an item, when the walk
+        fills no page (`is_far`), or fewer than `bound` are counted.
+
+        Where no column is filtered by, its plan is given by how it is written.
+        """
         [narrow] = self.conditions.narrow
-        besides = " AND ".join(self.conditions.easy)
-        page = f"SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
+        most, plain = max(FEW, bound), " AND ".join(self.conditions.plain)
+        is_few, is_full = "(SELECT is_few FROM few)", f"(SELECT count(*) FROM walked) = {self.rows}"
+        is_counted = f"(SELECT items FROM counted) = {bound}"
+        found = f"{narrow.item_ids} LIMIT {most}"
+        ids = f"SELECT DISTINCT item_id FROM ({found}) AS f" if narrow.repeats else found
+        first = f"SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         return (
-            f"WITH found AS MATERIALIZED ({narrow.item_ids} LIMIT {FEW}),\n"
-            f"few AS MATERIALIZED (SELECT count(*) < {FEW} AS is_few FROM found),\n"
+            f"WITH few AS MATERIALIZED (\n"
+            f"  SELECT count(*) = 0 AS is_few FROM ({narrow.rows} OFFSET {most - 1} LIMIT 1) AS last),\n"
             f"hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i\n"
-            f"  WHERE (SELECT is_few FROM few) AND {besides} AND i.item_id IN (SELECT item_id FROM found))\n"
-            f"SELECT few.is_few, (SELECT count(*) FROM hits) AS total_count, {told}, {self.columns}\n"
-            f"FROM few LEFT JOIN ({page}) AS i ON true {self.order.by('i')}"
+            f"  WHERE {is_few} AND {plain} AND i.item_id IN ({found})),\n"
+            f"walked AS MATERIALIZED ({self._walk(self._most_steps, f'NOT {is_few}')}),\n"
+            f"counted AS MATERIALIZED (SELECT count(*) AS items FROM (SELECT FROM ({ids}) AS f\n"
+            f"  JOIN datalane.items i ON i.item_id = f.item_id AND {plain} WHERE {is_full} LIMIT {bound}) AS c),\n"
+            f"page AS MATERIALIZED (({first}) UNION ALL SELECT {self.columns} FROM walked\n"
+            f"  JOIN datalane.items i ON i.workspace_id = {self.workspace} AND i.item_id = walked.item_id\n"
+            f"  WHERE {is_counted})\n"
+            f"SELECT {is_few} OR {is_counted} AS is_answered, NOT {is_full} AS is_far,\n"
+            f"  CASE WHEN {is_few} THEN (SELECT count(*) FROM hits) ELSE (SELECT items FROM counted) END\n"
+            f"  AS total_count, {told}, {self.columns}\nFROM few LEFT JOIN page AS i ON true {self.order.by('i')}"
         )
 
     @property
     def _sought(self) -> str:
         return f"i.item_id, i.{self.order.column}"
 
-    def _walk(self) -> str:
+    @property
+    def _most_steps(self) -> int:
         every = self.conditions
-        hard = [*every.beside, *every.far, *(each.looked_up for each in every.narrow)]
         in_the_index = not every.filtered_besides and self.order.column in _TIMES
         is_closed = len(every.far) > 1 and not in_the_index
-        steps = MOST_LOOKUPS if every.narrow else MOST_MISSED if is_closed else MOST_STEPS
+        return MOST_LOOKUPS if every.narrow else MOST_MISSED if is_closed else MOST_STEPS
+
+    def _walk(self, steps: int, provided: str = "true") -> str:
+        """The first `rows` among so many items of the order, `provided` an expression that is checked once."""
+        every = self.conditions
+        hard = [*every.beside, *every.far, *(each.looked_up for each in every.narrow)]
         return (
             f"SELECT {self._sought} FROM (\n"
             f"    SELECT i.item_id, {', '.join(f'i.{column}' for column in FILTERED)} FROM datalane.items i\n"
-            f"    WHERE {' AND '.join(every.easy)}{self.further} {self.order.by('i')} LIMIT {steps}) AS i\n"
+            f"    WHERE {provided} AND {' AND '.join(every.easy)}{self.further} {self.order.by('i')}\n"
+            f"    LIMIT {steps}) AS i\n"
             f"  WHERE {' AND '.join(hard)} {self.order.by('i')} LIMIT {self.rows}"
         )
 
