@@ -14,6 +14,7 @@ from typing import Any
 
 from bench.knowledge.ground import Ground
 from datalane.demo.corpus import identity_of
+from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
 from datalane.knowledge.retrieval.schemas import Method, Query
 from datalane.knowledge.retrieval.service import retrieve
@@ -62,7 +63,7 @@ async def _judged(ground: Ground, asked: Query) -> dict[str, float]:
     for query in ground.corpus.queries:
         said = asked.model_copy(update={"query": query.text, "limit": _DEPTH})
         async with ground.lane.transaction(ground.person.context()) as tx:
-            answer = await retrieve(tx, ground.knowledge.embedder, said)
+            answer = await retrieve(tx, QueryVectors(ground.knowledge.providers, said.query), said)
         best = ranking.setdefault(query.id, {})
         for result in answer.data:
             best.setdefault(identity_of(result.source_uri), result.retrieval_score)

@@ -16,6 +16,7 @@ from datalane.contracts.context import Context
 from datalane.kit.ids import uuid7
 from datalane.knowledge.chunking import chunk_text
 from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import DocumentFilters, Method, Query, TagsWanted
 from datalane.knowledge.retrieval.service import retrieve, search_semantic
 from datalane.knowledge.vectors import to_wire
@@ -99,9 +100,8 @@ def time_alone(ground: Ground) -> Ingestion:
 
 async def time_searches(ground: Ground) -> list[Timed]:
     """Over `CHUNKS` chunks of another workspace, each a document of its own."""
-    context, embedder = Context.system(uuid7()), ground.knowledge.embedder
-    model = f"{embedder.name}/{embedder.version}"
-    await _fill(ground, context, model)
+    context = Context.system(uuid7())
+    await _fill(ground, context, ground.knowledge.providers.usual)
     admin = await asyncpg.connect(ground.admin_url)
     try:
         await admin.set_type_codec("vector", schema="public", encoder=bytes, decoder=bytes, format="binary")
@@ -135,7 +135,8 @@ async def _time_exact(
     async with ground.lane.transaction(context) as tx:
 
         async def ours() -> None:
-            answers.append(list(await search_semantic(tx, embedder, text, _FOUND)))
+            vector = to_wire(embedder.embed([text]))[0]
+            answers.append(list(await search_semantic(tx, ground.knowledge.providers.usual, vector, _FOUND)))
 
         async def theirs() -> None:
             rows = await admin.fetch(_NEAREST, to_wire(embedder.embed([text]))[0])
@@ -150,7 +151,7 @@ async def _time_filter(ground: Ground, context: Context, text: str, tag: str, ti
     async def ask(filters: DocumentFilters | None) -> None:
         async with ground.lane.transaction(context) as tx:
             asked = Query(query=text, method=Method.SEMANTIC, limit=_FOUND, filters=filters)
-            await retrieve(tx, ground.knowledge.embedder, asked)
+            await retrieve(tx, QueryVectors(ground.knowledge.providers, text), asked)
 
     tagged = DocumentFilters(tags=TagsWanted(any=[tag]))
     await _take_turns(lambda: ask(tagged), lambda: ask(None), timed, run)

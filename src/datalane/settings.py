@@ -32,6 +32,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, Settin
 from datalane.credentials import find_weak
 from datalane.environment import PREFIX, Fault, find_unknown, variables_of
 from datalane.errors import ConfigurationError
+from datalane.kit.net import is_loopback
 from datalane.kit.secrets import HOW_TO_MAKE
 
 KIB = 1024
@@ -193,6 +194,53 @@ class OidcSettings(BaseModel):
     issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_listed), NoDecode] = ()
 
 
+class EmbeddingEndpoint(BaseModel):
+    """A model behind an endpoint that speaks OpenAI's protocol. `url` is what stands before `/embeddings`.
+
+    `version` names what is behind the model's name: another one is another space of vectors. `rate` is each
+    workspace's, in requests; `batch` and `batch_characters` bound one request.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,31}$")]
+    url: str
+    model: Annotated[str, Field(min_length=1, max_length=100)]
+    dimensions: Annotated[int, Field(ge=1, le=2_000)]
+    version: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,32}$")] = "1"
+    api_key: SecretStr | None = None
+    send_dimensions: bool = False
+    batch: Annotated[int, Field(ge=1, le=2_048)] = 128
+    batch_characters: Count = 200_000
+    rate: Attempts | None = None
+    timeout: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _keeps_its_secret(self) -> Self:
+        scheme = urlsplit(self.url).scheme
+        if scheme not in {"https", "http"}:
+            raise ValueError("url must begin with https:// or http://")
+        if self.api_key is not None and scheme == "http" and not is_loopback(self.url):
+            raise ValueError("url must begin with https:// where an api_key is sent, or be on this machine")
+        return self
+
+    @property
+    def embeddings_url(self) -> str:
+        return self.url.rstrip("/") + "/embeddings"
+
+
+class EmbeddingSettings(BaseModel):
+    endpoints: Annotated[tuple[EmbeddingEndpoint, ...], BeforeValidator(_listed), NoDecode] = ()
+
+    @field_validator("endpoints")
+    @classmethod
+    def _one_of_each(cls, value: tuple[EmbeddingEndpoint, ...]) -> tuple[EmbeddingEndpoint, ...]:
+        spaces = [(one.name, one.model, one.dimensions, one.version) for one in value]
+        if len(set(spaces)) < len(spaces):
+            raise ValueError("two endpoints have the same name, model, dimensions and version")
+        return value
+
+
 class ApiSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080
@@ -261,6 +309,7 @@ class Settings(BaseSettings):
     invites: InviteSettings = InviteSettings()
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("log_level")

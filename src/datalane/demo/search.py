@@ -12,6 +12,7 @@ import numpy as np
 from datalane.demo.corpus import Corpus, identity_of
 from datalane.demo.people import Person
 from datalane.knowledge.beir import BeirQuery
+from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import Answer, Method, Query
 from datalane.knowledge.retrieval.service import retrieve
 from datalane.knowledge.runtime import Knowledge
@@ -53,7 +54,7 @@ async def _run_query(lane: Lane, knowledge: Knowledge, person: Person, query: Be
     asked = Query(query=query.text, method=run.method, limit=DEPTH)
     began = time.perf_counter()
     async with lane.transaction(person.context()) as tx:
-        answer = await retrieve(tx, knowledge.embedder, asked, lane.settings.limits)
+        answer = await retrieve(tx, QueryVectors(knowledge.providers, query.text), asked, lane.settings.limits)
     run.seconds.append(time.perf_counter() - began)
     best: dict[str, float] = {}
     for result in answer.data:

@@ -80,6 +80,14 @@ class Desk:
         )
         return status
 
+    async def postpone(self, job: Job, error_class: str, message: str, pause: timedelta) -> str | None:
+        """As `fail`, for a job that is asked to wait: no attempt is spent."""
+        status: str | None = await self._in_the_end(
+            "SELECT datalane.postpone_job($1, $2, $3, $4, $5, $6)",
+            *(job.workspace_id, job.id, job.lease_token, error_class, message, pause),
+        )
+        return status
+
     async def release(self, jobs: Sequence[Job]) -> int:
         released: int = await self._value("SELECT datalane.release_jobs($1, $2, $3)", *_held(jobs))
         return released

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import asyncpg
 
@@ -16,6 +16,8 @@ MESSAGE_CHARACTERS = 1_000
 _SECRETS = re.compile(
     r"(?i)(postgres(?:ql)?://[^:/\s]+:)[^@\s]+(@)|((?:password|secret|token|api[_-]?key|authorization)\s*[=:]\s*)\S+"
 )
+MOST_PATIENCE = timedelta(days=1)
+"""From its enqueueing on a job is put off for so long; afterwards being told to wait is a failure like others."""
 _RETRYABLE_STATUS = {409, 425, 429}
 
 
@@ -35,8 +37,10 @@ def classify(error: BaseException) -> Failure:
         return error.failure
     if isinstance(error, DatalaneError):
         retryable = error.status >= 500 or error.status in _RETRYABLE_STATUS
-        after = timedelta(seconds=error.retry_after) if isinstance(error, RateLimited) else None
-        return Failure(error.code, sanitized(str(error)), getattr(error, "retryable", retryable), after)
+        if isinstance(error, RateLimited):
+            after = timedelta(seconds=error.retry_after)
+            return Failure(error.code, sanitized(str(error)), retryable=True, retry_after=after, postponed=True)
+        return Failure(error.code, sanitized(str(error)), getattr(error, "retryable", retryable))
     if isinstance(error, TimeoutError):
         return Failure("timeout", sanitized(str(error) or "the handler ran out of time"), True)
     if isinstance(error, asyncpg.PostgresError):
@@ -49,6 +53,11 @@ def delay_before_retry(failure: Failure, policy: RetryPolicy, attempt: int, draw
     if not failure.retryable:
         return None
     return failure.retry_after or retry_delay(policy, attempt, draw)
+
+
+def is_postponed(failure: Failure, queued_at: datetime, now: datetime) -> bool:
+    """Whether the job waits without spending an attempt."""
+    return failure.postponed and now - queued_at < MOST_PATIENCE
 
 
 def sanitized(message: str) -> str:

@@ -73,12 +73,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why a job failed, for people and for the retry decision. `message` is safe to store."""
+    """Why a job failed, for people and for the retry decision. `message` is safe to store.
+
+    `postponed` says that the other side asked to wait for `retry_after`: no attempt is spent.
+    """
 
     error_class: str
     message: str
     retryable: bool
     retry_after: timedelta | None = None
+    postponed: bool = False
 
 
 class Mode(StrEnum):

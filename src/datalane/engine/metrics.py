@@ -21,7 +21,7 @@ ENQUEUED = Counter(
 )
 ATTEMPTS = Counter(
     "datalane_job_attempts_total",
-    "Attempts that ended, by kind and outcome: completed, retrying, failed, dead_letter or lease_lost",
+    "Attempts that ended, by kind and outcome: completed, retrying, failed, dead_letter, postponed or lease_lost",
     ["kind", "outcome"],
 )
 RUN_SECONDS = Histogram(

@@ -17,12 +17,13 @@ from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.db.turns import Turn
 from datalane.engine.desk import Desk
-from datalane.engine.failures import classify, delay_before_retry
+from datalane.engine.failures import classify, delay_before_retry, is_postponed
 from datalane.engine.handlers import Failure, Handler, Job, Mode
 from datalane.engine.metrics import ATTEMPTS, completed, run_seconds
 from datalane.engine.units import is_traced, working_on
 from datalane.errors import DatabaseUnavailable, InvalidInput, LeaseLost
 from datalane.kit import tracing
+from datalane.kit.clock import utc_now
 from datalane.kit.logs import get_logger
 
 CONTENTION = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
@@ -41,6 +42,7 @@ class Tally:
     completed: int = 0
     failed: int = 0
     lost: int = 0
+    postponed: int = 0
 
 
 class Runner:
@@ -201,6 +203,9 @@ class Runner:
             self._lost(job)
             return
         failure = classify(error)
+        if failure.retry_after is not None and is_postponed(failure, job.queued_at, utc_now()):
+            await self._postponed(job, failure, failure.retry_after)
+            return
         delay = delay_before_retry(failure, handler.retry, job.attempt_count, self._draw())
         status = await self._record_failure(handler, job, failure, delay)
         self._tally.failed += 1
@@ -215,6 +220,12 @@ class Runner:
             error_class=failure.error_class,
             error=failure.message,
         )
+
+    async def _postponed(self, job: Job, failure: Failure, pause: timedelta) -> None:
+        status = await self._desk.postpone(job, failure.error_class, failure.message, pause)
+        self._tally.postponed += 1
+        ATTEMPTS.labels(job.kind, "lease_lost" if status is None else "postponed").inc()
+        log.info("job_postponed", **job.log_fields(), kind=job.kind, pause=pause.total_seconds(), error=failure.message)
 
     async def _record_failure(
         self, handler: Handler, job: Job, failure: Failure, delay: timedelta | None

@@ -10,9 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime, timedelta
-from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 from joserfc.errors import JoseError
@@ -20,6 +18,7 @@ from joserfc.jwk import ECKey, JWKRegistry, OKPKey, RSAKey
 
 from datalane.errors import InvalidInput, IssuerUnavailable, Unauthenticated
 from datalane.kit.logs import get_logger
+from datalane.kit.net import is_loopback
 from datalane.kit.strict_json import parse_json
 from datalane.kit.tracing import current_traceparent
 
@@ -133,12 +132,3 @@ def _read_key(described: dict[str, Any]) -> PublicKey | None:
     except (JoseError, ValueError, TypeError, KeyError):
         return None
     return key if isinstance(key, RSAKey | ECKey | OKPKey) else None
-
-
-def is_loopback(url: str) -> bool:
-    """Whether `url` leads to this machine."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -6,8 +6,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import BaseModel, Field
@@ -21,10 +22,14 @@ from datalane.knowledge.documents.service import add_ready
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
 from datalane.knowledge.ingestion import Arrival, write
+from datalane.knowledge.models.in_use import embed_documents
 from datalane.knowledge.parsing.errors import TooManyChunks
 from datalane.knowledge.permissions import INDEX_CHUNKS
 from datalane.knowledge.runtime import Knowledge
 from datalane.settings import Limits
+
+if TYPE_CHECKING:
+    from datalane.knowledge.embeddings import Vectors
 
 CALLER_CHUNKER = "caller/1"
 MOST_CHUNK_CHARACTERS = 32_000
@@ -65,12 +70,17 @@ class Prepared:
 
     original: Original
     extracted: Extracted
+    vectors: Mapping[str, Vectors]
+    usual: str
 
 
-async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks, limits: Limits) -> Prepared:
-    """Chunk and embed outside any transaction.
+async def prepare(
+    knowledge: Knowledge, workspace_id: UUID, request: IndexChunks, limits: Limits, models: frozenset[str] | None = None
+) -> Prepared:
+    """Chunk and embed outside any transaction, by the `models` in use; without them by the lane's own.
 
-    Raises `InvalidInput` for text or spans that cannot be indexed, `LimitExceeded` naming the limit.
+    Raises `InvalidInput` for text or spans that cannot be indexed, `LimitExceeded` naming the limit, and what
+    asking a provider raises (`EMBEDDING_FAULTS`).
     """
     try:
         data = request.text.encode()
@@ -98,7 +108,12 @@ async def prepare(knowledge: Knowledge, workspace_id: UUID, request: IndexChunks
     extracted = outcome
     if request.chunks is not None:
         extracted = await asyncio.to_thread(_recut, knowledge, outcome, request.chunks)
-    return Prepared(await store_original(knowledge.files, workspace_id, document, data, limits), extracted)
+    usual = knowledge.providers.usual
+    [vectors] = await embed_documents(
+        knowledge.providers, workspace_id, frozenset({usual}) if models is None else models, [extracted]
+    )
+    original = await store_original(knowledge.files, workspace_id, document, data, limits)
+    return Prepared(original, extracted, vectors, usual)
 
 
 def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Extracted:
@@ -135,11 +150,14 @@ def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Ext
 
 
 async def index_chunks(tx: Transaction, prepared: Prepared) -> Indexed:
-    """Write the text as a new document or version and make it searchable at the commit."""
+    """Write the text as a new document or version and make it searchable at the commit.
+
+    Raises `ModelsChanged` when the workspace has come to use another embedding model since it was prepared.
+    """
     INDEX_CHUNKS.check(tx.context)
     document_id, ordinal = await add_ready(tx, prepared.original)
-    arrival = Arrival(prepared.original.version_id, document_id, ordinal, prepared.extracted)
-    await write(tx, [arrival])
+    arrival = Arrival(prepared.original.version_id, document_id, ordinal, prepared.extracted, prepared.vectors)
+    await write(tx, [arrival], prepared.usual)
     return Indexed(
         document_id=document_id, version_id=prepared.original.version_id, chunks=len(prepared.extracted.chunks)
     )

@@ -11,10 +11,10 @@ replaces a newer one.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from datalane.contracts.context import Context
@@ -26,6 +26,7 @@ from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Job
 from datalane.engine.search.index import Collection, add_entries, remove_entries
 from datalane.engine.search.language import search_language
+from datalane.errors import RateLimited
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.embeddings import passage_text
@@ -33,7 +34,15 @@ from datalane.knowledge.extraction import ExtractionPool, Source
 from datalane.knowledge.extraction.types import Extracted
 from datalane.knowledge.extraction.types import Failure as ExtractionFailure
 from datalane.knowledge.files import FileStore, is_key_of
+from datalane.knowledge.models.in_use import InUse, covers, embed_documents, hold_models
+from datalane.knowledge.providers import EMBEDDING_FAULTS, Providers
 from datalane.knowledge.vectors import to_wire
+
+if TYPE_CHECKING:
+    from datalane.knowledge.embeddings import Vectors
+
+_AT_ONCE = 0.001
+"""Seconds."""
 
 _queries = load_queries(__file__, "ingestion.sql")
 
@@ -46,40 +55,43 @@ class Arrival:
     document_id: UUID
     ordinal: int
     extracted: Extracted
-
-    @property
-    def model_version(self) -> str:
-        return model_version(self.extracted)
-
-
-def model_version(extracted: Extracted) -> str:
-    return f"{extracted.embedder_name}/{extracted.embedder_version}"
+    vectors: Mapping[str, Vectors]
+    """By model, of every model in use; the rows are the chunks'."""
 
 
 class Ingestion:
     """The handlers of document jobs."""
 
-    def __init__(self, database: Database, files: FileStore, pool: ExtractionPool) -> None:
+    def __init__(self, database: Database, files: FileStore, pool: ExtractionPool, providers: Providers) -> None:
         self._database = database
         self._files = files
         self._pool = pool
+        self._providers = providers
 
-    async def prepare(self, jobs: Sequence[Job]) -> list[Arrival | JobError | None]:
+    async def prepare(self, jobs: Sequence[Job]) -> list[Arrival | Exception | None]:
         """Read, parse, chunk and embed; one result a job, None when the document is gone."""
-        rows = await self._read_versions(jobs)
+        rows, models = await self._read_versions(jobs)
         present = [job for job in jobs if UUID(job.args["version_id"]) in rows]
         sources = [await self._source(rows[UUID(job.args["version_id"])]) for job in present]
-        extracted = await self._pool.extract_many(sources)
-        results: dict[UUID, Arrival | JobError] = {}
-        for job, outcome in zip(present, extracted, strict=True):
-            row = rows[UUID(job.args["version_id"])]
-            if isinstance(outcome, ExtractionFailure):
-                results[job.id] = JobError(outcome.error_class, outcome.message, retryable=outcome.retryable)
+        outcomes = dict(zip((job.id for job in present), await self._pool.extract_many(sources), strict=True))
+        extracted = {key: one for key, one in outcomes.items() if isinstance(one, Extracted)}
+        try:
+            embedded = await embed_documents(self._providers, jobs[0].workspace_id, models, list(extracted.values()))
+        except EMBEDDING_FAULTS as fault:
+            return [_refused(outcomes.get(job.id)) or fault for job in jobs]
+        vectors = dict(zip(extracted, embedded, strict=True))
+        results: list[Arrival | Exception | None] = []
+        for job in jobs:
+            row, outcome = rows.get(UUID(job.args["version_id"])), outcomes.get(job.id)
+            if row is not None and isinstance(outcome, Extracted):
+                arrival = Arrival(row["version_id"], row["document_id"], row["ordinal"], outcome, vectors[job.id])
+                results.append(arrival)
             else:
-                results[job.id] = Arrival(row["version_id"], row["document_id"], row["ordinal"], outcome)
-        return [results.get(job.id) for job in jobs]
+                results.append(_refused(outcome))
+        return results
 
-    async def _read_versions(self, jobs: Sequence[Job]) -> dict[UUID, Any]:
+    async def _read_versions(self, jobs: Sequence[Job]) -> tuple[dict[UUID, Any], frozenset[str]]:
+        """The versions that are there, and the models in use."""
         context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
         async with self._database.transaction(context) as tx:
             rows = await _queries.read_versions(
@@ -87,7 +99,8 @@ class Ingestion:
                 workspace_id=tx.workspace_id,
                 version_ids=[UUID(job.args["version_id"]) for job in jobs],
             )
-        return {row["version_id"]: row for row in rows}
+            in_use = await hold_models(tx, self._providers.usual)
+        return {row["version_id"]: row for row in rows}, in_use.all
 
     async def _source(self, row: Any) -> Source:
         data = await self._files.get(row["file_key"])
@@ -96,7 +109,7 @@ class Ingestion:
     async def apply(self, tx: Transaction, jobs: Sequence[Job], prepared: Sequence[Any]) -> None:
         """Write what was prepared; the jobs complete with it."""
         pairs = [(job, arrival) for job, arrival in zip(jobs, prepared, strict=True) if arrival is not None]
-        written = await write(tx, [arrival for _, arrival in pairs])
+        written = await write(tx, [arrival for _, arrival in pairs], self._providers.usual)
         arrived = [(job, arrival) for job, arrival in pairs if arrival.version_id in written]
         for (correlation_id, actor_id), group in groupby(
             sorted(arrived, key=lambda pair: (pair[0].correlation_id, str(pair[0].actor_id))),
@@ -133,12 +146,28 @@ def _ingested(arrival: Arrival) -> NewEvent:
     )
 
 
-async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:
+def _refused(outcome: Extracted | ExtractionFailure | None) -> JobError | None:
+    if isinstance(outcome, ExtractionFailure):
+        return JobError(outcome.error_class, outcome.message, retryable=outcome.retryable)
+    return None
+
+
+class ModelsChanged(RateLimited):
+    """The workspace's embedding models changed after the vectors were made: they are to be made again, at once."""
+
+    code = "embedding_models_changed"
+
+
+async def write(tx: Transaction, arrivals: Sequence[Arrival], usual: str) -> set[UUID]:
     """Write versions with their chunks and make them current; answers the version ids written.
 
     Versions of deleted documents are passed over. A version older than the current one keeps its text and chunks for
-    citations but does not enter the index.
+    citations but does not enter the index. `usual` is the model of a workspace that registered none. Raises
+    `ModelsChanged` for an arrival without vectors of a model in use.
     """
+    in_use = await hold_models(tx, usual)
+    if not all(covers(arrival.vectors, in_use) for arrival in arrivals):
+        raise ModelsChanged("the workspace's embedding models changed meanwhile; try again", _AT_ONCE)
     locked = await _queries.lock_documents(
         tx.connection, workspace_id=tx.workspace_id, document_ids=[a.document_id for a in arrivals]
     )
@@ -147,7 +176,7 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:
     if not present:
         return set()
     language = await search_language(tx)
-    await _put_texts(tx, present, language)
+    await _put_texts(tx, present, language, in_use)
     newest: dict[UUID, Arrival] = {}
     for arrival in present:
         best = newest.get(arrival.document_id)
@@ -156,7 +185,7 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:
             newest[arrival.document_id] = arrival
     current = set(newest.values())
     await _take_out(tx, [documents[a.document_id]["current_version_id"] for a in current])
-    await _put_chunks(tx, present, current, language)
+    await _put_chunks(tx, present, current, language, in_use)
     await _queries.set_current(
         tx.connection,
         workspace_id=tx.workspace_id,
@@ -168,7 +197,7 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival]) -> set[UUID]:
     return {arrival.version_id for arrival in present}
 
 
-async def _put_texts(tx: Transaction, arrivals: Sequence[Arrival], language: str) -> None:
+async def _put_texts(tx: Transaction, arrivals: Sequence[Arrival], language: str, in_use: InUse) -> None:
     extracted = [arrival.extracted for arrival in arrivals]
     await _queries.put_texts(
         tx.connection,
@@ -180,7 +209,7 @@ async def _put_texts(tx: Transaction, arrivals: Sequence[Arrival], language: str
         page_starts=[encode_json(one.page_starts) for one in extracted],
         parser_versions=[one.parser_version for one in extracted],
         chunker_versions=[one.chunker_version for one in extracted],
-        model_versions=[arrival.model_version for arrival in arrivals],
+        model_versions=[in_use.active for _ in arrivals],
         language=language,
         now=utc_now(),
     )
@@ -197,7 +226,9 @@ async def _take_out(tx: Transaction, version_ids: Sequence[UUID | None]) -> None
     await remove_entries(tx, Collection.CHUNKS, chunk_ids)
 
 
-async def _put_chunks(tx: Transaction, arrivals: Sequence[Arrival], current: set[Arrival], language: str) -> None:
+async def _put_chunks(
+    tx: Transaction, arrivals: Sequence[Arrival], current: set[Arrival], language: str, in_use: InUse
+) -> None:
     rows = [(arrival, chunk, uuid7()) for arrival in arrivals for chunk in arrival.extracted.chunks]
     texts = [arrival.extracted.text[chunk.start : chunk.end] for arrival, chunk, _ in rows]
     await _queries.drop_chunks(
@@ -222,13 +253,14 @@ async def _put_chunks(tx: Transaction, arrivals: Sequence[Arrival], current: set
         for (arrival, chunk, chunk_id), text in zip(rows, texts, strict=True)
         if arrival in current
     ]
-    wires = {arrival: to_wire(arrival.extracted.embeddings) for arrival in current}
+    wires = {(arrival, model): to_wire(arrival.vectors[model]) for arrival in current for model in in_use.all}
+    placed = [(model, entry) for model in sorted(in_use.all) for entry in indexed]
     await _queries.add_vectors(
         tx.connection,
         workspace_id=tx.workspace_id,
-        model_versions=[arrival.model_version for arrival, _, _, _ in indexed],
-        chunk_ids=[chunk_id for _, _, chunk_id, _ in indexed],
-        embeddings=[wires[arrival][chunk.ordinal] for arrival, chunk, _, _ in indexed],
+        model_versions=[model for model, _ in placed],
+        chunk_ids=[chunk_id for _, (_, _, chunk_id, _) in placed],
+        embeddings=[wires[arrival, model][chunk.ordinal] for model, (arrival, chunk, _, _) in placed],
     )
     passages = [passage_text(arrival.extracted.title, text) for arrival, _, _, text in indexed]
     await add_entries(tx, Collection.CHUNKS, [chunk_id for _, _, chunk_id, _ in indexed], passages, language)

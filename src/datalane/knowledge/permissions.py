@@ -21,7 +21,15 @@ INDEX_CHUNKS = MATRIX.allow(
         *(f"datalane.{table}:delete" for table in ("chunk_vectors", "search_postings", "search_entries")),
     ],
 )
-QUERY = MATRIX.allow(Role.VIEWER, "retrieval.query", needs=[f"datalane.{table}:select" for table in _INDEX])
+READ_MODELS = MATRIX.allow(Role.VIEWER, "embedding_model.read", needs=["datalane.embedding_models:select"])
+MANAGE_MODELS = MATRIX.allow(
+    Role.ADMIN,
+    "embedding_model.change",
+    needs=["datalane.embedding_models:insert", "datalane.embedding_models:update"],
+)
+QUERY = MATRIX.allow(
+    Role.VIEWER, "retrieval.query", needs=[f"datalane.{table}:select" for table in (*_INDEX, "embedding_models")]
+)
 CITE = MATRIX.allow(
     Role.MEMBER,
     "citation.create",

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 
+from datalane.contracts.context import Context
 from datalane.contracts.http import Door, LateTransaction
 from datalane.db.transaction import Transaction
 from datalane.knowledge import indexing
@@ -20,6 +21,8 @@ from datalane.knowledge.documents.schemas import (
     describe_file,
     read_metadata,
 )
+from datalane.knowledge.models import routes as model_routes
+from datalane.knowledge.models.in_use import hold_models
 from datalane.knowledge.permissions import (
     ADD_DOCUMENTS,
     CITE,
@@ -41,6 +44,7 @@ def router(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = APIRouter()
     routes.include_router(_document_routes(door, knowledge))
     routes.include_router(_retrieval_routes(door, knowledge))
+    routes.include_router(model_routes.router(door, knowledge))
     return routes
 
 
@@ -103,14 +107,18 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         body: indexing.IndexChunks, late: LateTransaction = door.preparer(INDEX_CHUNKS)
     ) -> indexing.Indexed:
         """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives."""
-        prepared = await indexing.prepare(knowledge, late.context.workspace_id, body, door.settings.limits)
+        async with door.transaction(late.context) as tx:
+            in_use = await hold_models(tx, knowledge.providers.usual)
+        workspace_id, limits = late.context.workspace_id, door.settings.limits
+        prepared = await indexing.prepare(knowledge, workspace_id, body, limits, in_use.all)
         late.on_failure(lambda: discard_original(knowledge.files, prepared.original))
         return await indexing.index_chunks(await late.begin(), prepared)
 
     @routes.post("/query")
-    async def query(body: RetrievalQuery, tx: Transaction = door.reader(QUERY)) -> Answer:
+    async def query(body: RetrievalQuery, context: Context = door.caller(QUERY)) -> Answer:
         """The best chunks for a question: keyword (BM25), semantic (cosine) or hybrid."""
-        return await retrieval.retrieve(tx, knowledge.embedder, body, door.settings.limits)
+        limits = door.settings.limits
+        return await retrieval.answer(lambda: door.transaction(context), knowledge.providers, body, limits)
 
     @routes.post("/citations", status_code=201)
     async def create_citations(body: NewResponse, tx: Transaction = door.writer(CITE)) -> Response:

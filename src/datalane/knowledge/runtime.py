@@ -1,4 +1,4 @@
-"""What knowledge needs while the process runs: the file store, the extraction children, the query embedder."""
+"""What knowledge needs while the process runs: the file store, the extraction children, the embedding models."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ from datalane.engine.handlers import Handler, Handlers, Mode
 from datalane.knowledge.documents.service import DELETE_FILE, INGEST
 from datalane.knowledge.documents.sweep import SWEEP, Sweep
 from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
+from datalane.knowledge.endpoint import Endpoint
 from datalane.knowledge.extraction import ExtractionPool
 from datalane.knowledge.extraction.types import Bounds
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.ingestion import Ingestion
+from datalane.knowledge.models.backfill import ModelJobs
+from datalane.knowledge.providers import Builtin, Providers
 from datalane.settings import Settings
 
 INGEST_BATCH = 50
@@ -27,23 +30,28 @@ WRITTEN_AT_ONCE = 8
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """`pool` starts its children when they are first needed; `embedder` loads at the first query.
+    """`pool` starts its children when they are first needed; the built-in model loads at the first query.
 
     Hold `writing` while an upload's bytes are in memory. Originals without a document are orphans after `orphan_age`.
     """
 
     files: FileStore
     pool: ExtractionPool
-    embedder: Embedder
+    providers: Providers
     orphan_age: timedelta = timedelta(days=1)
     writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITTEN_AT_ONCE))
+
+    @property
+    def embedder(self) -> Embedder:
+        """The model in this process."""
+        return self.providers.builtin.embedder
 
     def sweep(self, database: Database) -> Sweep:
         return Sweep(database, self.files, self.orphan_age)
 
     def register(self, handlers: Handlers, database: Database) -> None:
         """Add the handlers of document jobs."""
-        ingestion = Ingestion(database, self.files, self.pool)
+        ingestion = Ingestion(database, self.files, self.pool, self.providers)
         handlers.add(
             Handler(
                 INGEST,
@@ -56,6 +64,7 @@ class Knowledge:
         )
         handlers.add(Handler(DELETE_FILE, Mode.EXTERNAL, ingestion.delete_file))
         handlers.add(Handler(SWEEP, Mode.EXTERNAL, self.sweep(database).run))
+        ModelJobs(database, self.providers).register(handlers)
 
 
 def make_knowledge(settings: Settings) -> Knowledge:
@@ -67,7 +76,8 @@ def make_knowledge(settings: Settings) -> Knowledge:
         parsing.memory,
         bounds=Bounds(limits.chunks_per_document, limits.title_characters),
     )
-    return Knowledge(FileStore(settings.files), pool, WordLlamaEmbedder(), settings.retention.orphaned_originals)
+    providers = Providers(Builtin(WordLlamaEmbedder()), [Endpoint(one) for one in settings.embeddings.endpoints])
+    return Knowledge(FileStore(settings.files), pool, providers, settings.retention.orphaned_originals)
 
 
 @asynccontextmanager
@@ -78,3 +88,4 @@ async def open_knowledge(settings: Settings, made: Knowledge | None = None) -> A
         yield knowledge
     finally:
         await knowledge.pool.aclose()
+        await knowledge.providers.aclose()

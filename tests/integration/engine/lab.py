@@ -163,6 +163,13 @@ class Lab:
             )
         return status
 
+    async def postpone(self, job: Claimed, pause: timedelta, now: datetime | None = START) -> str | None:
+        status: str | None = await self.worker.fetchval(
+            "SELECT datalane.postpone_job($1, $2, $3, 'rate_limited', 'busy', $4, $5)",
+            *(job.workspace_id, job.id, job.lease_token, pause, now),
+        )
+        return status
+
     async def release(self, *jobs: Claimed, now: datetime | None = START) -> int:
         return int(await self.value("release_jobs", **_held(jobs), now=now))
 

@@ -9,7 +9,8 @@ import pytest
 from tests.integration.engine.lab import START, Claimed, Lab, after
 
 from datalane.contracts.context import Context
-from datalane.errors import Forbidden, LeaseLost, NotFound
+from datalane.engine.failures import JobError, classify, is_postponed
+from datalane.errors import Forbidden, LeaseLost, NotFound, RateLimited
 
 EVENTS = "SELECT event_type, payload, subject_id, causation_depth FROM datalane.events"
 
@@ -60,6 +61,28 @@ async def test_completing_twice_writes_once(lab: Lab, context: Context) -> None:
     assert await lab.finish(job) == {job.id}
     assert await lab.finish(job) == set()
     assert await lab.count(context, "datalane.job_history") == 1
+
+
+async def test_a_postponed_job_waits_with_its_attempt_unspent_and_a_stale_worker_postpones_nothing(
+    lab: Lab, context: Context
+) -> None:
+    (job_id,) = await lab.enqueue(context)
+    job = await lab.claim_one()
+    assert await lab.postpone(job, timedelta(seconds=30)) == "retrying"
+    state = await lab.state(context, job_id)
+    assert (state.status, state.attempt_count, state.next_retry_at) == ("retrying", 0, after(30))
+    assert (state.last_error_class, state.last_error_message) == ("rate_limited", "busy")
+    assert await lab.postpone(job, timedelta(seconds=30), after(1)) is None
+    assert await lab.claim(now=after(29)) == []
+    assert (await lab.claim_one(now=after(30))).attempt_count == 1
+
+
+def test_patience_ends_a_day_after_the_job_was_enqueued() -> None:
+    told = classify(RateLimited("busy", 30))
+    assert (told.retryable, told.retry_after) == (True, timedelta(seconds=30))
+    assert is_postponed(told, START, START + timedelta(hours=23))
+    assert not is_postponed(told, START, START + timedelta(hours=24))
+    assert not is_postponed(classify(JobError("busy", "later", retry_after=timedelta(1))), START, START)
 
 
 async def test_a_failure_waits_for_its_backoff_and_runs_again(lab: Lab, context: Context) -> None:

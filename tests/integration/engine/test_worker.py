@@ -22,11 +22,12 @@ from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Handlers, Job
 from datalane.engine.jobs import JobState, NewJob, enqueue, enqueue_batch, get_job, list_jobs, pause
 from datalane.engine.worker import Worker, WorkerSettings
-from datalane.errors import ConfigurationError, Conflict, InvalidInput
+from datalane.errors import ConfigurationError, Conflict, InvalidInput, RateLimited
 from datalane.kit.retry import RetryPolicy
 from datalane.settings import JobSettings
 
 AT_ONCE = RetryPolicy(base=timedelta(microseconds=1), cap=timedelta(microseconds=1))
+POSTPONED = "SELECT reason FROM datalane.job_transitions WHERE error_class = 'rate_limited'"
 EFFECTS = "SELECT payload FROM datalane.events WHERE event_type = 'thing.happened'"
 
 
@@ -269,6 +270,25 @@ async def test_errors_of_the_data_fail_at_once_and_others_are_tried_again(lab: L
     messages = " ".join(job.last_error_message or "" for job in jobs)
     assert "hunter2" not in messages
     assert "abc" not in messages
+
+
+async def test_a_job_that_is_asked_to_wait_spends_no_attempt(lab: Lab, context: Context) -> None:
+    handlers, asked = Handlers(), 0
+
+    @handlers.external("work", retry=AT_ONCE)
+    async def ask(job: Job) -> None:
+        nonlocal asked
+        asked += 1
+        if asked < 5:
+            raise RateLimited("the other side is busy", 0.001)
+
+    ids = await put(lab.database, context, "work", max_attempts=1)
+    async with working(lab.database, handlers) as worker:
+        [job] = await ended(lab.database, context, ids)
+    assert (job.attempt_count, asked) == (1, 5)
+    assert (worker.tally.completed, worker.tally.postponed, worker.tally.failed) == (1, 4, 0)
+    reasons = [row["reason"] for row in await lab.rows(context, POSTPONED)]
+    assert reasons == ["postponed"] * 4
 
 
 async def test_a_handler_that_swallows_a_database_error_does_not_complete(lab: Lab, context: Context) -> None:

@@ -10,6 +10,8 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
+
 from datalane.contracts.context import Context, Role
 from datalane.db.transaction import Transaction
 from datalane.engine.events import get_event
@@ -20,6 +22,7 @@ from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import Document, NewDocument, Uploaded
 from datalane.knowledge.documents.service import get_document, upload_or_discard
+from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import Answer, Method, Query
 from datalane.knowledge.retrieval.service import retrieve
 from datalane.knowledge.runtime import Knowledge
@@ -105,7 +108,7 @@ class Library:
     ) -> Answer:
         query = Query(query=text, method=method, limit=limit, **said)
         async with self.lane.transaction(context or self.context) as tx:
-            return await retrieve(tx, self.knowledge.embedder, query)
+            return await retrieve(tx, QueryVectors(self.knowledge.providers, text), query)
 
     async def count(self, table: str, context: Context | None = None) -> int:
         async with self.lane.transaction(context or self.context) as tx:
@@ -122,6 +125,17 @@ class Library:
     async def stored_files(self) -> int:
         folder = self.lane.settings.home / "files"
         return sum(1 for path in folder.rglob("*") if path.is_file())
+
+
+async def until_somebody_waits(connection: asyncpg.Connection) -> None:
+    """Until a transaction of this database waits for an advisory lock."""
+    waiting = (
+        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
+        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    async with asyncio.timeout(PATIENCE):
+        while not await connection.fetchval(waiting):
+            await asyncio.sleep(0)
 
 
 def a_job(context: Context, kind: str, args: dict[str, Any]) -> Job:

@@ -151,6 +151,7 @@ async def test_a_version_for_a_document_that_is_not_there_is_refused_and_leaves_
 
 async def test_an_older_version_that_arrives_late_does_not_replace_the_newer_one(idle_library: Library) -> None:
     library, context = idle_library, idle_library.context
+    usual = library.knowledge.providers.usual
     extracted = await library.knowledge.pool.extract_many(
         [Source(OLD.encode(), "a.txt"), Source(NEW.encode(), "a.txt")]
     )
@@ -161,11 +162,11 @@ async def test_an_older_version_that_arrives_late_does_not_replace_the_newer_one
         original = await store_original(library.knowledge.files, context.workspace_id, said, text.encode())
         async with library.lane.transaction(context) as tx:
             document_id, ordinal = await add_ready(tx, original)
-        arrivals.append(Arrival(original.version_id, document_id, ordinal, one))
+        arrivals.append(Arrival(original.version_id, document_id, ordinal, one, {usual: one.embeddings}))
     older, newer = arrivals
     for late in (newer, older):
         async with library.lane.transaction(library.acting()) as tx:
-            assert await write(tx, [late]) == {late.version_id}
+            assert await write(tx, [late], usual) == {late.version_id}
     document = await library.document(newer.document_id)
     assert (document.current_version_id, document.chunks) == (newer.version_id, 1)
     assert not (await library.ask("barley", Method.KEYWORD)).data
@@ -214,11 +215,12 @@ async def test_readers_see_one_version_whole_while_it_is_replaced(idle_library: 
 
 
 async def test_a_document_deleted_before_its_turn_is_passed_over(idle_library: Library) -> None:
-    library = idle_library
+    library, usual = idle_library, idle_library.knowledge.providers.usual
     extracted = (await library.knowledge.pool.extract_many([Source(NEW.encode(), "a.txt")]))[0]
     assert isinstance(extracted, Extracted)
     async with library.lane.transaction(library.context) as tx:
-        assert await write(tx, [Arrival(uuid7(), uuid7(), 1, extracted)]) == set()
+        gone = Arrival(uuid7(), uuid7(), 1, extracted, {usual: extracted.embeddings})
+        assert await write(tx, [gone], usual) == set()
     assert set((await library.counts()).values()) == {0}
 
 

@@ -14,6 +14,7 @@ from tests.integration.knowledge.library import Library
 from datalane.contracts.context import Context
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import Method, Query
 from datalane.knowledge.retrieval.service import check_query, retrieve
 
@@ -178,5 +179,5 @@ async def test_a_minimum_score_leaves_the_rest_out(library: Library) -> None:
     best = (await library.ask("owl", Method.KEYWORD)).data[0]
     async with library.lane.transaction(library.context) as tx:
         asked = Query(query="owl", method=Method.KEYWORD, minimum_score=best.retrieval_score)
-        answer = await retrieve(tx, library.knowledge.embedder, asked)
+        answer = await retrieve(tx, QueryVectors(library.knowledge.providers, asked.query), asked)
     assert [result.chunk_id for result in answer.data] == [best.chunk_id]

@@ -13,7 +13,7 @@ import asyncpg
 import psycopg
 import pytest
 from tests.conftest import a_context
-from tests.integration.knowledge.library import PATIENCE, Library, a_job
+from tests.integration.knowledge.library import PATIENCE, Library, a_job, until_somebody_waits
 from tests.integration.knowledge.site import TEXT, Site, open_site
 from tests.integration.knowledge.slow_store import SlowStore
 
@@ -239,17 +239,6 @@ async def test_an_upload_that_is_cancelled_in_its_transaction_leaves_nothing(sit
             await uploading
     assert await site.library.stored_files() == 0
     assert set((await site.library.counts()).values()) == {0}
-
-
-async def until_somebody_waits(connection: asyncpg.Connection) -> None:
-    """Until a transaction of this database waits for an advisory lock."""
-    waiting = (
-        "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted "
-        "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-    )
-    async with asyncio.timeout(PATIENCE):
-        while not await connection.fetchval(waiting):
-            await asyncio.sleep(0)
 
 
 async def test_rows_that_come_too_late_for_their_file_are_refused(idle_library: Library) -> None:

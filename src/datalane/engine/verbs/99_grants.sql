@@ -25,6 +25,7 @@ GRANT EXECUTE ON FUNCTION
     datalane.claim_jobs(text[], integer, interval, text, uuid, text, integer, timestamptz),
     datalane.finish_jobs(uuid[], uuid[], bigint[], timestamptz),
     datalane.fail_job(uuid, uuid, bigint, text, text, interval, timestamptz),
+    datalane.postpone_job(uuid, uuid, bigint, text, text, interval, timestamptz),
     datalane.release_jobs(uuid[], uuid[], bigint[], timestamptz),
     datalane.extend_leases(uuid[], uuid[], bigint[], interval, timestamptz),
     datalane.rescue_jobs(integer, integer, timestamptz),

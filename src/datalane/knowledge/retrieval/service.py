@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -17,8 +18,9 @@ from datalane.engine.search.language import search_language
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
-from datalane.knowledge.embeddings import Embedder
+from datalane.knowledge.models.in_use import active_model
 from datalane.knowledge.permissions import QUERY
+from datalane.knowledge.providers import Providers, QueryVectors, VectorNeeded
 from datalane.knowledge.retrieval.explaining import Explanations, explain
 from datalane.knowledge.retrieval.fusion import fuse
 from datalane.knowledge.retrieval.schemas import (
@@ -30,11 +32,12 @@ from datalane.knowledge.retrieval.schemas import (
     Result,
     TagsWanted,
 )
-from datalane.knowledge.vectors import to_wire
 from datalane.settings import Limits
 
 CANDIDATES = 200
 """Most chunks each method hands to the fusion."""
+
+Begin = Callable[[], AbstractAsyncContextManager[Transaction]]
 
 _ATTEMPTS = 3
 
@@ -43,15 +46,32 @@ _DEFAULTS = Limits()
 log = get_logger(__name__)
 
 
-async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Limits = _DEFAULTS) -> Answer:
-    """The best chunks of the workspace for `query`.
+async def answer(begin: Begin, providers: Providers, query: Query, limits: Limits = _DEFAULTS) -> Answer:
+    """`retrieve` in a transaction that `begin` opens; while an endpoint is asked for a vector none is open.
 
-    Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character.
+    Raises as `retrieve`, but for `VectorNeeded`, and `RateLimited` and `EmbeddingFailed` of an endpoint.
+    """
+    vectors = QueryVectors(providers, check_query(query.query, limits))
+    while True:
+        async with begin() as tx:
+            workspace_id = tx.workspace_id
+            try:
+                return await retrieve(tx, vectors, query, limits)
+            except VectorNeeded as needed:
+                model_version = needed.model_version
+        await vectors.fetch(workspace_id, model_version)
+
+
+async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits = _DEFAULTS) -> Answer:
+    """The best chunks of the workspace for `query`, whose text has `vectors`. All of one answer are of one model.
+
+    Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character,
+    `VectorNeeded` for a vector that an endpoint makes, `ModelUnavailable` for a model that the lane does not have.
     """
     QUERY.check(tx.context)
     text, language = check_query(query.query, limits), await search_language(tx)
     for _ in range(_ATTEMPTS):
-        found = await _search(tx, embedder, query, text, language, limits)
+        found = await _search(tx, vectors, query, text, language, limits)
         rows = await _read(tx, list(found.chosen))
         if len(rows) == len(found.chosen):
             break  # else a version was replaced after the search saw it: look again, so that no place stays empty
@@ -69,31 +89,36 @@ async def retrieve(tx: Transaction, embedder: Embedder, query: Query, limits: Li
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """`chosen` chunks with their scores, best first, and what each method gave."""
+    """`chosen` chunks with their scores, best first, and what each method gave; the semantic one by `model`."""
 
     chosen: Mapping[UUID, float]
     keyword: Mapping[UUID, float]
     semantic: Mapping[UUID, float]
+    model: str | None
 
 
 async def _search(
-    tx: Transaction, embedder: Embedder, query: Query, text: str, language: str, limits: Limits
+    tx: Transaction, vectors: QueryVectors, query: Query, text: str, language: str, limits: Limits
 ) -> _Found:
+    model, embedding = None, b""
+    if query.method is not Method.KEYWORD:
+        model = await active_model(tx, vectors.usual)
+        embedding = vectors.at_hand(model)
     keyword: dict[UUID, float] = {}
     semantic: dict[UUID, float] = {}
     among = None if query.filters is None else await _admitted(tx, query.filters, limits)
     most = max(query.limit, CANDIDATES) if query.method is Method.HYBRID else query.limit
     if query.method is not Method.SEMANTIC:
         keyword = await search_keyword(tx, Collection.CHUNKS, text, language, most, among)
-    if query.method is not Method.KEYWORD:
-        semantic = await search_semantic(tx, embedder, text, most, among)
+    if model is not None:
+        semantic = await search_semantic(tx, model, embedding, most, among)
     scores = fuse(keyword, semantic, query.keyword_weight) if query.method is Method.HYBRID else keyword or semantic
     chosen = {
         key: score
         for key, score in list(scores.items())[: query.limit]
         if query.minimum_score is None or score >= query.minimum_score
     }
-    return _Found(chosen, keyword, semantic)
+    return _Found(chosen, keyword, semantic, model)
 
 
 async def _admitted(tx: Transaction, filters: DocumentFilters, limits: Limits) -> list[UUID]:
@@ -130,13 +155,13 @@ def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
 
 
 async def search_semantic(
-    tx: Transaction, embedder: Embedder, text: str, most: int, among: Sequence[UUID] | None = None
+    tx: Transaction, model_version: str, embedding: bytes, most: int, among: Sequence[UUID] | None = None
 ) -> dict[UUID, float]:
-    """Chunks by cosine to the query, best first; with `among` of those only."""
+    """Chunks by cosine to a vector of the model, best first; with `among` of those only."""
     wanted: dict[str, Any] = {
         "workspace_id": tx.workspace_id,
-        "model_version": f"{embedder.name}/{embedder.version}",
-        "embedding": to_wire(embedder.embed([text]))[0],
+        "model_version": model_version,
+        "embedding": embedding,
         "most": most,
     }
     if among is None:
@@ -177,7 +202,7 @@ def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found,
         **why.of(chunk_id),
         retrieval_rank=rank,
         retrieval_method=method,
-        embedding_model_version=row["embedding_model_version"],
+        embedding_model_version=found.model or row["embedding_model_version"],
         indexed_at=row["indexed_at"],
         correlation_id=tx.context.correlation_id,
     )

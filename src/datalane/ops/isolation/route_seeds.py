@@ -42,6 +42,10 @@ def _cite(world: World, actor: Actor) -> Call:
     return Call(body={"segments": [{"text": f"Herons of {HOME}.", "citations": [citation]}]})
 
 
+def _usual_model(world: World, actor: Actor) -> Call:
+    return Call(body={"model_version": world.usual_model})
+
+
 def _revoke(world: World, actor: Actor) -> Call:
     """Everybody revokes a session of their own; who is nobody tries the owner's."""
     person = actor.person or world.home.owner
@@ -139,6 +143,9 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     "GET /timeline/list": _timeline(),
     "GET /timeline/live": _timeline(after="beginning", **UNENDING["GET /timeline/live"]),
     **_fields(),
+    "POST /embeddings/models/register": [Seed(_usual_model)],
+    "POST /embeddings/models/activate": [Seed(_usual_model)],
+    "POST /embeddings/models/retire": [Seed(lambda world, actor: Call(body={"model_version": world.home.model}))],
     "POST /auth/sign-up": [
         Seed(
             lambda world, actor: Call(

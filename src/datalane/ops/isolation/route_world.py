@@ -61,6 +61,8 @@ class Space:
     keys: dict[str, str] = field(default_factory=dict)
     cursors: dict[str, str] = field(default_factory=dict)
     ids: frozenset[str] = frozenset()
+    model: str = ""
+    """An embedding model that only this workspace has ever had."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +96,14 @@ class World:
     """Tokens of invites to a third workspace, by the address they are to."""
     views: dict[str, str] = field(default_factory=dict)
     """Ids of views that belong to the roles alone, by the actor's name."""
+    usual_model: str = ""
+    """The embedding model that both workspaces search by."""
     relations: frozenset[str] = frozenset()
     """Tables and views whose rows belong to workspaces."""
 
     def seen_from_other(self) -> World:
         """The same with the other workspace's things in the place of the first one's."""
-        return replace(self, home=replace(self.home, things=self.other.things))
+        return replace(self, home=replace(self.home, things=self.other.things, model=self.other.model))
 
     def roles(self) -> Iterator[Actor]:
         """Members of the first workspace, and keys of it, one for each role."""
@@ -150,6 +154,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
         await maker.page(space)
+    world.usual_model = await maker.models((home, other))
     for actor in world.roles():
         world.views[actor.name] = await maker.own_view(f"A view of {HOME} for {actor.name}", actor.headers)
     world.invites = await maker.invite(people)
@@ -284,6 +289,28 @@ class _Maker:
         space.things.update(_ids(shared))
         headers = space.owner.headers(space.workspace_id)
         space.things["own_view_id"] = await self.own_view(f"A view of {space.word} for its maker", headers)
+
+    async def models(self, spaces: Sequence[Space]) -> str:
+        """What the spaces search by; each has retired a model of its own besides."""
+        usual = ""
+        for space in spaces:
+            listed = await self.make(space, "GET /embeddings/models/list", Call())
+            for model in (listed or {}).get("data", ()):
+                usual = model["model_version"] if model["status"] == "active" else usual
+            if usual:
+                space.model = f"owls-of-{space.word}/1"
+                for version, status in ((usual, "active"), (space.model, "retired")):
+                    await self._model(space, version, status)
+        return usual
+
+    async def _model(self, space: Space, model_version: str, status: str) -> None:
+        name, _, version = model_version.rpartition("/")
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.embedding_models (workspace_id, model_version, provider, name, version, dimensions, "
+            "status, created_at, updated_at, created_by_actor_id) "
+            "VALUES ($1, $2, 'builtin', $3, $4, 8, $5, clock_timestamp(), clock_timestamp(), $6)",
+            *(space.workspace_id, model_version, name, version, status, space.owner.user_id),
+        )
 
     async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
         """The id of a view that only one sees; none where there are no views."""

@@ -1,0 +1,76 @@
+SET LOCAL ROLE datalane_definer;
+
+-- Postpone: the other side asks to be left alone for a while. That is no failure.
+
+-- Put a held job off by `pause`; its attempt is not spent. Answers the new status, or NULL when the lease was lost.
+CREATE OR REPLACE FUNCTION datalane.postpone_job(
+    workspace uuid, job_id uuid, token bigint, error_class text, error_message text, pause interval,
+    now timestamptz DEFAULT NULL)
+RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+DECLARE
+    at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs;
+BEGIN
+    SELECT j.* INTO job FROM datalane.jobs j
+    WHERE j.workspace_id = workspace AND j.id = job_id AND j.lease_token = token AND j.status = 'processing' FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM datalane.record_attempt(job, 'retrying', error_class, error_message, 'postponed', at);
+    UPDATE datalane.jobs j
+    SET status = 'retrying', lease_until = NULL, attempt_count = j.attempt_count - 1, next_retry_at = at + pause,
+        shelf = CASE WHEN pause > interval '0' THEN 'due' ELSE 'ready' END,
+        last_error_class = error_class, last_error_message = error_message
+    WHERE j.workspace_id = workspace AND j.id = job_id;
+    RETURN 'retrying';
+END $$;
+
+-- Who may call what. Everything not named here is for the verbs among themselves.
+
+GRANT EXECUTE ON FUNCTION
+    datalane.audit(text, text, text, jsonb, jsonb),
+    datalane.erase_audit_details(uuid[], text),
+    datalane.erase_person_from_audit(uuid, text[], text),
+    datalane.enqueue(text, jsonb, text, integer, timestamptz, text, text, integer),
+    datalane.enqueue_batch(text[], jsonb[], text[], integer[], timestamptz[], text[], text[], integer[], uuid, text, uuid, integer, timestamptz),
+    datalane.enqueue_job(text, jsonb, text, integer, timestamptz, integer, uuid, text, uuid, integer, timestamptz),
+    datalane.publish(text, jsonb, integer, text, text, text, timestamptz),
+    datalane.publish_batch(text[], integer[], jsonb[], text[], text[], text[], timestamptz[], uuid, text, uuid, integer, boolean, interval, timestamptz),
+    datalane.record_rejection(text, text, text, text, text, timestamptz),
+    datalane.complete_jobs(uuid[], bigint[], timestamptz),
+    datalane.complete_job(uuid, bigint, timestamptz),
+    datalane.fail_job_here(uuid, bigint, text, text, interval, timestamptz),
+    datalane.retry_jobs(uuid[], timestamptz),
+    datalane.replay_jobs(uuid[], timestamptz),
+    datalane.cancel_jobs(uuid[], timestamptz),
+    datalane.skip_job(uuid, timestamptz),
+    datalane.pause_jobs(text),
+    datalane.resume_jobs(text)
+TO datalane_app;
+
+GRANT EXECUTE ON FUNCTION
+    datalane.claim_jobs(text[], integer, interval, text, uuid, text, integer, timestamptz),
+    datalane.finish_jobs(uuid[], uuid[], bigint[], timestamptz),
+    datalane.fail_job(uuid, uuid, bigint, text, text, interval, timestamptz),
+    datalane.postpone_job(uuid, uuid, bigint, text, text, interval, timestamptz),
+    datalane.release_jobs(uuid[], uuid[], bigint[], timestamptz),
+    datalane.extend_leases(uuid[], uuid[], bigint[], interval, timestamptz),
+    datalane.rescue_jobs(integer, integer, timestamptz),
+    datalane.reclaim_jobs(text, uuid[], uuid[], integer, interval, timestamptz),
+    datalane.register_job_kind(text, integer),
+    datalane.register_event_type(text, integer, jsonb),
+    datalane.register_event_handler(text, text, boolean),
+    datalane.pause_kind_everywhere(text, uuid, text),
+    datalane.resume_kind_everywhere(text, uuid, text),
+    datalane.due_schedules(integer, timestamptz),
+    datalane.fire_schedule(uuid, text, timestamptz, timestamptz, text, timestamptz),
+    datalane.next_due()
+TO datalane_worker;
+
+GRANT EXECUTE ON FUNCTION
+    datalane.count_jobs(timestamptz),
+    datalane.forget_old_keys(interval, integer, timestamptz),
+    datalane.unsealed_workspaces(uuid, integer),
+    datalane.seal_audit(uuid, integer, timestamptz)
+TO datalane_maintenance;
+
+SET LOCAL ROLE datalane_owner;

@@ -1,0 +1,217 @@
+"""Embeddings from an endpoint that speaks OpenAI's protocol (`POST …/embeddings`, "Create embeddings").
+
+What comes back is believed only as far as it can be checked: as many vectors as texts, each index once, the model's
+dimensions, finite numbers, a length. Being told to wait (429) is passed on to the workspace that asked and to no other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+
+from datalane.errors import RateLimited
+from datalane.kit.clock import utc_now
+from datalane.kit.net import is_loopback
+from datalane.knowledge.providers import EmbeddingFailed
+from datalane.settings import EmbeddingEndpoint
+
+if TYPE_CHECKING:
+    from datalane.knowledge.embeddings import Vectors
+
+_BYTES_PER_NUMBER = 32
+_BYTES_BESIDE = 65_536
+_WAIT, _LONGEST_WAIT = 1.0, 3_600.0
+"""Seconds."""
+_MOST_DOUBLINGS = 12
+_EXCERPT = 200
+_MOST_PACES = 10_000
+
+
+class Endpoint:
+    """One model behind one endpoint."""
+
+    provider = "openai"
+
+    def __init__(self, settings: EmbeddingEndpoint, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._client: httpx.AsyncClient | None = None
+        self._paces: dict[UUID, _Pace] = {}
+
+    @property
+    def name(self) -> str:
+        return f"{self._settings.name}:{self._settings.model}"
+
+    @property
+    def version(self) -> str:
+        return f"{self.dimensions}-{self._settings.version}"
+
+    @property
+    def dimensions(self) -> int:
+        return self._settings.dimensions
+
+    async def aclose(self) -> None:
+        client, self._client = self._client, None
+        if client is not None:
+            await client.aclose()
+
+    async def embed(self, workspace_id: UUID, texts: Sequence[str]) -> Vectors:
+        """One request for each batch. Raises `EmbeddingFailed`, and `RateLimited` when this workspace has to wait."""
+        import numpy as np
+
+        pace = self._pace(workspace_id)
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        done = 0
+        for batch in _batches(texts, self._settings.batch, self._settings.batch_characters):
+            pace.take(self._clock())
+            vectors[done : done + len(batch)] = self._checked(await self._ask(batch, pace), len(batch))
+            done += len(batch)
+        return vectors
+
+    def _pace(self, workspace_id: UUID) -> _Pace:
+        if workspace_id not in self._paces:
+            if len(self._paces) >= _MOST_PACES:
+                self._paces.clear()
+            self._paces[workspace_id] = _Pace(self._settings)
+        return self._paces[workspace_id]
+
+    async def _ask(self, texts: Sequence[str], pace: _Pace) -> bytes:
+        said: dict[str, Any] = {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
+        if self._settings.send_dimensions:
+            said["dimensions"] = self.dimensions
+        try:
+            async with (
+                asyncio.timeout(self._settings.timeout.total_seconds()),
+                self._connected().stream("POST", self._settings.embeddings_url, json=said) as answer,
+            ):
+                most = len(texts) * self.dimensions * _BYTES_PER_NUMBER + _BYTES_BESIDE
+                body = await _read(answer, most)
+                self._require_success(answer, body, pace)
+                pace.answered()
+                return body
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise self._failed(f"it does not answer ({type(error).__name__})", retryable=True) from error
+
+    def _connected(self) -> httpx.AsyncClient:
+        if self._client is None:
+            key, url = self._settings.api_key, self._settings.url
+            self._client = httpx.AsyncClient(
+                headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+                follow_redirects=False,
+                trust_env=not is_loopback(url),
+                timeout=self._settings.timeout.total_seconds(),
+            )
+        return self._client
+
+    def _require_success(self, answer: httpx.Response, body: bytes, pace: _Pace) -> None:
+        status = answer.status_code
+        if status == httpx.codes.OK:
+            return
+        if status == httpx.codes.TOO_MANY_REQUESTS:
+            wait = pace.told_to_wait(_seconds(answer.headers.get("retry-after")), self._clock())
+            raise RateLimited(f"the embedding endpoint {self._settings.name} asks to wait", wait)
+        passing = status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.REQUEST_TIMEOUT
+        excerpt = " ".join(body[:_EXCERPT].decode("utf-8", "replace").split())
+        raise self._failed(f"it answered {status}: {excerpt}", retryable=passing)
+
+    def _checked(self, body: bytes, texts: int) -> Vectors:
+        """The vectors in the order of the texts, brought to length 1."""
+        import numpy as np
+
+        try:
+            rows = json.loads(body)["data"]
+            by_index = {row["index"]: row["embedding"] for row in rows}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise self._failed("its answer is not that of the protocol", retryable=True) from error
+        if len(rows) != texts or set(by_index) != set(range(texts)):
+            raise self._failed(f"it answered {len(rows)} vectors for {texts} texts", retryable=True)
+        try:
+            vectors = np.asarray([by_index[place] for place in range(texts)], dtype=np.float64)
+        except (ValueError, TypeError) as error:
+            raise self._failed("its vectors are not rows of numbers of one length", retryable=False) from error
+        if vectors.shape != (texts, self.dimensions):
+            found = vectors.shape[1] if vectors.ndim == 2 else "no"
+            raise self._failed(f"its vectors have {found} dimensions, not {self.dimensions}", retryable=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        if not np.isfinite(vectors).all() or not np.isfinite(norms).all() or not norms.all():
+            raise self._failed("a vector of it is not finite, or has no direction", retryable=False)
+        unit: Vectors = (vectors / norms).astype(np.float32)
+        return unit
+
+    def _failed(self, what: str, *, retryable: bool) -> EmbeddingFailed:
+        return EmbeddingFailed(f"the embedding endpoint {self._settings.name}: {what}", retryable=retryable)
+
+
+class _Pace:
+    """When one workspace may ask again: after what the endpoint said, and within the rate of the settings."""
+
+    def __init__(self, settings: EmbeddingEndpoint) -> None:
+        self._name, self._rate = settings.name, settings.rate
+        self._until = 0.0
+        self._refusals = 0
+        self._full_at = 0.0
+        """When the whole burst is there again, if nothing is asked until then."""
+
+    def take(self, now: float) -> None:
+        """Count a request. Raises `RateLimited` when it comes too early."""
+        wait = self._until - now
+        if self._rate is not None:
+            pause = self._rate.pause.total_seconds()
+            full_at = max(self._full_at, now) + pause
+            wait = max(wait, full_at - now - self._rate.burst * pause)
+            if wait <= 0:
+                self._full_at = full_at
+        if wait > 0:
+            raise RateLimited(f"this workspace asks the embedding endpoint {self._name} too often", wait)
+
+    def told_to_wait(self, seconds: float | None, now: float) -> float:
+        """The time to wait: what was said, else twice as long each time."""
+        wait = min(_WAIT * 2**self._refusals if seconds is None else max(seconds, _WAIT), _LONGEST_WAIT)
+        self._refusals = min(self._refusals + 1, _MOST_DOUBLINGS)
+        self._until = now + wait
+        return wait
+
+    def answered(self) -> None:
+        self._refusals = 0
+
+
+def _batches(texts: Sequence[str], most: int, characters: int) -> Iterator[Sequence[str]]:
+    begin, size = 0, 0
+    for place, text in enumerate(texts):
+        if place > begin and (size + len(text) > characters or place - begin == most):
+            yield texts[begin:place]
+            begin, size = place, 0
+        size += len(text)
+    if begin < len(texts):
+        yield texts[begin:]
+
+
+async def _read(answer: httpx.Response, most: int) -> bytes:
+    body = bytearray()
+    async for piece in answer.aiter_bytes():
+        body += piece
+        if len(body) > most:
+            raise httpx.DecodingError(f"the answer is over {most} bytes")
+    return bytes(body)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """What a Retry-After header says: seconds, or a date (RFC 9110, 10.2.3); None when it says nothing readable."""
+    if retry_after is None:
+        return None
+    if retry_after.strip().isdecimal():
+        return float(retry_after)
+    try:
+        at: datetime = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return None
+    return (at.replace(tzinfo=at.tzinfo or UTC) - utc_now()).total_seconds()

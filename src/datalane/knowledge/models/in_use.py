@@ -1,0 +1,76 @@
+"""Which models make the vectors of a workspace now, and making them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.extraction.types import Extracted
+from datalane.knowledge.providers import Providers
+
+if TYPE_CHECKING:
+    from datalane.knowledge.embeddings import Vectors
+
+_queries = load_queries(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class InUse:
+    """Every chunk that is indexed gets a vector of each of `all`; search uses those of `active`."""
+
+    active: str
+    all: frozenset[str]
+
+
+async def hold_models(tx: Transaction, usual: str) -> InUse:
+    """The models as they are and stay until the transaction ends. `usual` is what a workspace has that chose none."""
+    rows = await _queries.hold_models(tx.connection, usual=usual)
+    [active] = [row["model_version"] for row in rows if row["status"] == "active"]
+    return InUse(active, frozenset(row["model_version"] for row in rows))
+
+
+async def active_model(tx: Transaction, usual: str) -> str:
+    """The `model_version` that is searched now."""
+    found: str = await _queries.get_active(tx.connection, workspace_id=tx.workspace_id, usual=usual)
+    return found
+
+
+async def embed_documents(
+    providers: Providers, workspace_id: UUID, models: frozenset[str], documents: Sequence[Extracted]
+) -> list[dict[str, Vectors]]:
+    """Vectors of each document's chunks, by model. Those of the lane's own model came with the extraction.
+
+    Raises `EmbeddingFailed`, `RateLimited`.
+    """
+    vectors = [_own(document, models) for document in documents]
+    passages = [
+        passage_text(document.title, document.text[chunk.start : chunk.end])
+        for document in documents
+        for chunk in document.chunks
+    ]
+    ends = list(accumulate(len(document.chunks) for document in documents))
+    for model in sorted(models - {version_of_extraction(document) for document in documents}):
+        rows = await providers.get(model).embed(workspace_id, passages)
+        for mine, document, end in zip(vectors, documents, ends, strict=True):
+            mine[model] = rows[end - len(document.chunks) : end]
+    return vectors
+
+
+def version_of_extraction(document: Extracted) -> str:
+    return f"{document.embedder_name}/{document.embedder_version}"
+
+
+def _own(document: Extracted, models: frozenset[str]) -> dict[str, Vectors]:
+    version = version_of_extraction(document)
+    return {version: document.embeddings} if version in models else {}
+
+
+def covers(vectors: Mapping[str, Vectors], in_use: InUse) -> bool:
+    """Whether a document has vectors of every model in use."""
+    return in_use.all <= vectors.keys()

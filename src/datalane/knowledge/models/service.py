@@ -1,0 +1,269 @@
+"""Registering, activating and retiring embedding models.
+
+    register  ->  filling  ->  ready  <->  active        ready, filling  ->  retired
+                  (jobs)        (one pointer moves)       (vectors go by jobs)
+
+From the moment a model is registered, whatever is ingested gets a vector of it, so that the jobs which fill it go
+through what was there before and through nothing else. A model that was active stays ready, and is kept up, until it
+is retired: going back is the same move. Search asks for one model by name and never sees two.
+
+Who registers or retires waits for those who write vectors, and holds off others, until the end of the transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.engine.audit import record
+from datalane.engine.jobs import enqueue
+from datalane.errors import Conflict, LimitExceeded, NotFound
+from datalane.kit.clock import utc_now
+from datalane.knowledge.models.backfill import CLEAR, begin_backfill, is_alive
+from datalane.knowledge.models.in_use import active_model
+from datalane.knowledge.models.schemas import Backfill, EmbeddingModel, ModelList, ModelTarget
+from datalane.knowledge.models.states import MODEL
+from datalane.knowledge.permissions import MANAGE_MODELS, READ_MODELS
+from datalane.knowledge.providers import Provider, Providers, version_of
+
+MOST_MODELS = 4
+"""Models of a workspace that are not retired: everything that is ingested is embedded by each."""
+UNTIL_CLEARED = timedelta(minutes=10)
+"""A query that began before its model was retired has ended by then."""
+
+_queries = load_queries(__file__)
+
+
+async def list_models(tx: Transaction, providers: Providers) -> ModelList:
+    """The models of the workspace, and those that this lane has and the workspace has not registered."""
+    READ_MODELS.check(tx.context)
+    return ModelList(data=await _list(tx, providers))
+
+
+async def register_model(
+    tx: Transaction, providers: Providers, target: ModelTarget, now: datetime | None = None
+) -> EmbeddingModel:
+    """Make vectors by this model too, of what is ingested from now on and, by jobs, of what is there.
+
+    A model that is being filled goes on if its jobs came to an end; one that is ready or active stays as it is, unless
+    it lacks vectors. Raises `NotFound` for a model that this lane does not have, `LimitExceeded` for one too many.
+    """
+    at, statuses = await _begin(tx, now)
+    provider, before = _served(providers, target), statuses.get(target.model_version)
+    if not statuses:
+        before = await _put_implicit(tx, providers, target, at)
+    if before in {"ready", "active"} and not await _is_missing(tx, target):
+        return await _told(tx, providers, target)
+    if before == "active":
+        raise Conflict("the model is searched and lacks vectors; activate another one, then register it again")
+    if before != "filling":
+        in_use = sum(1 for status in statuses.values() if status != "retired")
+        if before != "ready" and in_use >= MOST_MODELS:
+            raise LimitExceeded(f"{in_use} models are in use, the limit is {MOST_MODELS}; retire one first")
+        await _put(tx, provider, "filling", at)
+    if before != "filling" or not await is_alive(tx, target.model_version):
+        await begin_backfill(tx, target.model_version)
+    return await _recorded(tx, providers, "registered", target, before)
+
+
+async def activate_model(
+    tx: Transaction, providers: Providers, target: ModelTarget, now: datetime | None = None
+) -> EmbeddingModel:
+    """Search by this model from the commit on; the one before stays ready.
+
+    Raises `NotFound`, `IllegalTransition` for a model that is not filled, `Conflict` when a chunk lacks its vector.
+    """
+    at, statuses = await _begin(tx, now)
+    before = _registered(statuses, target)
+    if before == "active":
+        return await _told(tx, providers, target)
+    MODEL.check(before, "active")
+    _served(providers, target)
+    if await _is_missing(tx, target):
+        raise Conflict("chunks lack a vector of the model; register it again to have them made")
+    await _queries.demote_active(tx.connection, workspace_id=tx.workspace_id, now=at)
+    await _move(tx, target, "active", at)
+    return await _recorded(tx, providers, "activated", target, before)
+
+
+async def retire_model(
+    tx: Transaction, providers: Providers, target: ModelTarget, now: datetime | None = None
+) -> EmbeddingModel:
+    """Make no more vectors by this model; those that are there go by jobs, a while later.
+
+    Raises `NotFound`, `IllegalTransition` for the active one.
+    """
+    at, statuses = await _begin(tx, now)
+    before = _registered(statuses, target)
+    if before == "retired":
+        return await _told(tx, providers, target)
+    MODEL.check(before, "retired")
+    await _move(tx, target, "retired", at)
+    await enqueue(
+        tx, CLEAR, {"model_version": target.model_version}, subject_id=target.model_version, delay=UNTIL_CLEARED
+    )
+    return await _recorded(tx, providers, "retired", target, before)
+
+
+async def _begin(tx: Transaction, now: datetime | None) -> tuple[datetime, dict[str, str]]:
+    """The moment, and the states of the registered models, which nobody else changes until the transaction ends."""
+    MANAGE_MODELS.check(tx.context)
+    await _queries.lock_models(tx.connection, workspace_id=tx.workspace_id)
+    rows = await _queries.list_models(tx.connection, workspace_id=tx.workspace_id)
+    return now or utc_now(), {row["model_version"]: row["status"] for row in rows}
+
+
+async def _put_implicit(tx: Transaction, providers: Providers, target: ModelTarget, at: datetime) -> str | None:
+    """Name the model that a workspace without any searches by; "active" when that is the target."""
+    active = await active_model(tx, providers.usual)
+    if active in providers:
+        await _put(tx, providers.get(active), "active", at)
+    else:
+        await _put_unserved(tx, active, at)
+    return "active" if active == target.model_version else None
+
+
+async def _put(tx: Transaction, provider: Provider, status: str, at: datetime) -> None:
+    await _queries.put_model(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        model_version=version_of(provider),
+        provider=provider.provider,
+        name=provider.name,
+        version=provider.version,
+        dimensions=provider.dimensions,
+        status=status,
+        now=at,
+        actor_id=tx.context.actor_id,
+    )
+
+
+async def _put_unserved(tx: Transaction, model_version: str, at: datetime) -> None:
+    """The active model of vectors that an earlier release made."""
+    scope = {"workspace_id": tx.workspace_id, "model_version": model_version}
+    name, _, version = model_version.rpartition("/")
+    dimensions = await _queries.get_dimensions(tx.connection, **scope)
+    await _queries.put_model(
+        tx.connection,
+        **scope,
+        provider="builtin",
+        name=name,
+        version=version,
+        dimensions=dimensions,
+        status="active",
+        now=at,
+        actor_id=tx.context.actor_id,
+    )
+
+
+async def _move(tx: Transaction, target: ModelTarget, status: str, at: datetime) -> None:
+    done = await _queries.move_model(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        model_version=target.model_version,
+        sources=MODEL.sources(status),
+        target=status,
+        now=at,
+    )
+    if done != "UPDATE 1":
+        raise Conflict("the model's state changed meanwhile; look again")
+
+
+async def _is_missing(tx: Transaction, target: ModelTarget) -> bool:
+    missing: bool = await _queries.is_missing(
+        tx.connection, workspace_id=tx.workspace_id, model_version=target.model_version
+    )
+    return missing
+
+
+def _served(providers: Providers, target: ModelTarget) -> Provider:
+    if target.model_version not in providers:
+        known = ", ".join(sorted(version_of(one) for one in providers))
+        raise NotFound(f"this lane has no embedding model {target.model_version}; it has {known}")
+    return providers.get(target.model_version)
+
+
+def _registered(statuses: Mapping[str, str], target: ModelTarget) -> str:
+    status = statuses.get(target.model_version)
+    if status is None:
+        raise NotFound("no such embedding model in this workspace; register it first")
+    return status
+
+
+async def _recorded(
+    tx: Transaction, providers: Providers, what: str, target: ModelTarget, before: str | None
+) -> EmbeddingModel:
+    after = await _told(tx, providers, target)
+    await record(
+        tx,
+        f"embedding_model.{what}",
+        "embedding_model",
+        target.model_version,
+        before={"status": before},
+        after={"status": after.status},
+    )
+    return after
+
+
+async def _told(tx: Transaction, providers: Providers, target: ModelTarget) -> EmbeddingModel:
+    [found] = [one for one in await _list(tx, providers) if one.model_version == target.model_version]
+    return found
+
+
+async def _list(tx: Transaction, providers: Providers) -> list[EmbeddingModel]:
+    rows = await _queries.list_models(tx.connection, workspace_id=tx.workspace_id)
+    counts = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id)
+    chunks = {row["model_version"]: row["chunks"] for row in counts}
+    current = await _queries.count_current(tx.connection, workspace_id=tx.workspace_id)
+    registered = [_model(row, row["model_version"] in providers, chunks, current) for row in rows]
+    active = None if registered else await active_model(tx, providers.usual)
+    known = {model.model_version for model in registered}
+    for provider in providers:
+        if version_of(provider) not in known:
+            registered.append(_available(provider, active, chunks, current))
+    return registered
+
+
+def _model(row: Any, served: bool, chunks: Mapping[str, int], current: int) -> EmbeddingModel:
+    backfill = None
+    if row["job_id"] is not None:
+        backfill = Backfill(
+            job_id=row["job_id"],
+            status=row["job_status"],
+            attempt_count=row["attempt_count"],
+            error_class=row["last_error_class"],
+            error_message=row["last_error_message"],
+            next_retry_at=row["next_retry_at"],
+        )
+    said = ("model_version", "provider", "name", "version", "dimensions", "distance", "status", "created_at")
+    return EmbeddingModel(
+        **{name: row[name] for name in said},
+        updated_at=row["updated_at"],
+        served=served,
+        chunks=chunks.get(row["model_version"], 0),
+        chunks_in_all=current,
+        backfill=backfill,
+    )
+
+
+def _available(provider: Provider, active: str | None, chunks: Mapping[str, int], current: int) -> EmbeddingModel:
+    """A model that is not registered; that of a workspace which registered none is active all the same."""
+    version = version_of(provider)
+    return EmbeddingModel(
+        model_version=version,
+        provider=provider.provider,
+        name=provider.name,
+        version=provider.version,
+        dimensions=provider.dimensions,
+        distance="cosine",
+        status="active" if version == active else "available",
+        served=True,
+        chunks=chunks.get(version, 0),
+        chunks_in_all=current,
+        backfill=None,
+        created_at=None,
+        updated_at=None,
+    )
