@@ -11,9 +11,10 @@ from uuid import UUID
 import numpy as np
 import pytest
 from tests.conftest import a_context
+from tests.integration.engine.lab import eventually
 from tests.integration.knowledge.embedding_server import vector_of
 from tests.integration.knowledge.endpoints import DIMENSIONS, RunningEndpoint, running_endpoint
-from tests.integration.knowledge.library import PATIENCE, Library, a_job, until_somebody_waits
+from tests.integration.knowledge.library import Library, a_job, until_somebody_waits
 
 from datalane.contracts.context import Context, Role
 from datalane.db.provision import Prepared
@@ -75,9 +76,13 @@ async def until(
     library: Library, holds: Callable[[EmbeddingModel], Any], context: Context | None = None
 ) -> EmbeddingModel:
     """The second model as soon as that holds."""
-    async with asyncio.timeout(PATIENCE):
-        while not holds(model := (await models(library, context))[NEAR]):
-            await asyncio.sleep(0)
+
+    async def held() -> EmbeddingModel | None:
+        model = (await models(library, context))[NEAR]
+        return model if holds(model) else None
+
+    model = await eventually(held)
+    assert model is not None
     return model
 
 
@@ -320,9 +325,11 @@ async def test_vectors_of_an_earlier_release_keep_their_name_and_are_replaced_by
         await ask(library, "owl")
     usual = library.knowledge.providers.usual
     await change(library, service.register_model, usual)
-    async with asyncio.timeout(PATIENCE):
-        while (await models(library))[usual].status != "ready":
-            await asyncio.sleep(0)
+
+    async def is_ready() -> bool:
+        return (await models(library))[usual].status == "ready"
+
+    assert await eventually(is_ready)
     await change(library, service.activate_model, usual)
     assert set(scores(await ask(library, "owl"))) == {TEXTS[0]}
     assert (await models(library))["wordllama/earlier"].status == "ready"
