@@ -27,13 +27,15 @@ HOMES = {
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",
+    "eval": "datalane.cli.evaluate:evaluate",
     "explain": "datalane.cli.explain",
     "audit": "datalane.cli.audit",
     "guard": "datalane.cli.guard",
     "contracts": "datalane.cli.contracts",
     "isolation": "datalane.cli.isolation",
 }
-"""The module of each command, in the order of the help. What it is called there is the command's own name."""
+"""The module of each command, in the order of the help. What it is called there is the command's own name, or stands
+behind a colon."""
 
 Command = TyperCommand | TyperGroup
 
@@ -75,7 +77,8 @@ class Commands(TyperGroup):
 
 def _load(name: str) -> Command:
     """Raises `KeyError` when there is no command of this name."""
-    found = getattr(import_module(HOMES[name]), name)
+    module, _, attribute = HOMES[name].partition(":")
+    found = getattr(import_module(module), attribute or name)
     holder = typer.Typer(callback=_nothing)
     if isinstance(found, typer.Typer):
         holder.add_typer(found, name=name)

@@ -30,6 +30,16 @@ MANAGE_MODELS = MATRIX.allow(
 QUERY = MATRIX.allow(
     Role.VIEWER, "retrieval.query", needs=[f"datalane.{table}:select" for table in (*_INDEX, "embedding_models")]
 )
+RECORD_EVALUATIONS = MATRIX.allow(
+    Role.MEMBER,
+    "evaluation.record",
+    needs=["datalane.evaluation_runs:insert", "datalane.evaluation_results:insert"],
+)
+READ_EVALUATIONS = MATRIX.allow(
+    Role.VIEWER,
+    "evaluation.read",
+    needs=["datalane.evaluation_runs:select", "datalane.evaluation_results:select"],
+)
 CITE = MATRIX.allow(
     Role.MEMBER,
     "citation.create",

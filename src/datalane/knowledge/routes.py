@@ -21,6 +21,7 @@ from datalane.knowledge.documents.schemas import (
     describe_file,
     read_metadata,
 )
+from datalane.knowledge.evaluation import routes as evaluation_routes
 from datalane.knowledge.models import routes as model_routes
 from datalane.knowledge.models.in_use import hold_models
 from datalane.knowledge.permissions import (
@@ -44,6 +45,7 @@ def router(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = APIRouter()
     routes.include_router(_document_routes(door, knowledge))
     routes.include_router(_retrieval_routes(door, knowledge))
+    routes.include_router(evaluation_routes.router(door))
     routes.include_router(model_routes.router(door, knowledge))
     return routes
 

@@ -16,7 +16,7 @@ from datalane.db.database import Database
 from datalane.errors import ConfigurationError, DatalaneError
 from datalane.identity.accounts import sign_up
 from datalane.identity.schemas import NewAccount
-from datalane.kit.ids import new_correlation_id
+from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.ops.isolation.asking import Answer, Asker
 from datalane.ops.isolation.route_table import Access, Call, Route, minimal
 from datalane.settings import Settings
@@ -265,6 +265,7 @@ class _Maker:
         if space.word == OTHER:
             await self._require_field(space)
         await self._others(space)
+        await self._evaluation(space)
         await self._cite(space)
         await self._keys(space)
 
@@ -311,6 +312,24 @@ class _Maker:
             "VALUES ($1, $2, 'builtin', $3, $4, 8, $5, clock_timestamp(), clock_timestamp(), $6)",
             *(space.workspace_id, model_version, name, version, status, space.owner.user_id),
         )
+
+    async def _evaluation(self, space: Space) -> None:
+        """Two runs of judged queries, one of them a baseline for the other."""
+        if "GET /evaluations/list" not in self.routes:
+            return
+        for name in ("baseline_id", "run_id"):
+            space.things[name] = str(uuid7())
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.evaluation_runs (workspace_id, run_id, dataset, dataset_sha256, method, "
+                "versions, queries, measures, p95_ms, created_at, actor_id) "
+                "VALUES ($1, $2, $3, sha256('judged'), 'keyword', '{}', 1, '{}', 1, clock_timestamp(), $4)",
+                *(space.workspace_id, UUID(space.things[name]), f"owls of {space.word}", space.owner.user_id),
+            )
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.evaluation_results (workspace_id, run_id, query_id, measures, found) "
+                "VALUES ($1, $2, $3, '{}', '{}')",
+                *(space.workspace_id, UUID(space.things[name]), f"owls of {space.word}"),
+            )
 
     async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
         """The id of a view that only one sees; none where there are no views."""

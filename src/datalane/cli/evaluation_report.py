@@ -1,0 +1,64 @@
+"""What people see of an evaluation: a table of means with their intervals, and what changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from datalane.demo.evaluating import Evaluated, Evaluation
+from datalane.knowledge.evaluation.measuring import MEASURES
+from datalane.knowledge.evaluation.schemas import EvaluationRun, Measured
+
+
+def print_report(evaluation: Evaluation, faults: Sequence[str]) -> None:
+    console, found = Console(), evaluation.methods
+    first = found[0].run
+    console.print(_measures([one.run for one in found]))
+    console.print(
+        f"  {first.queries:,} queries of {first.dataset} ({first.dataset_sha256[:12]}), 95 % intervals", highlight=False
+    )
+    if evaluation.failures:
+        failures = ", ".join(f"{one.document} {one.error_class}" for one in evaluation.failures[:5])
+        console.print(f"  {len(evaluation.failures)} documents failed: {failures}", highlight=False)
+    console.print(f"  kept in workspace {evaluation.workspace_id}", highlight=False)
+    for one in found:
+        console.print(f"  {one.run.method}: run {one.run.run_id}", highlight=False)
+    compared = [one.comparison for one in found if one.comparison is not None]
+    if compared:
+        console.print(_changes(found))
+    for comparison in compared[:1]:
+        for part, (before, now) in comparison.changed_versions.items():
+            console.print(f"  {part}: {before} before, {now} now", highlight=False)
+    for fault in faults:
+        console.print(f"  [bold red]{fault}[/]", highlight=False)
+
+
+def _measures(runs: Sequence[EvaluationRun]) -> Table:
+    table = Table(title="Measured", title_justify="left")
+    for name in ("method", *MEASURES, "p95 ms"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    for run in runs:
+        table.add_row(run.method, *(_interval(run.measures[name]) for name in MEASURES), f"{run.p95_ms:.1f}")
+    return table
+
+
+def _changes(found: Sequence[Evaluated]) -> Table:
+    table = Table(title="Beside the run before", title_justify="left")
+    for name in ("method", "measure", "before", "now", "ratio", "better", "worse", "verdict"):
+        table.add_column(name, justify="left" if name in {"method", "measure", "verdict"} else "right")
+    for one in found:
+        if one.comparison is None:
+            continue
+        for name, change in one.comparison.measures.items():
+            ratio = "-" if change.ratio is None else _interval(change.ratio)
+            counts = (str(change.better), str(change.worse))
+            table.add_row(
+                one.run.method, name, f"{change.baseline:.4f}", f"{change.value:.4f}", ratio, *counts, change.verdict
+            )
+    return table
+
+
+def _interval(measured: Measured) -> str:
+    return f"{measured.value:.4f} ({measured.low:.4f} to {measured.high:.4f})"

@@ -1,0 +1,2 @@
+DROP TABLE datalane.evaluation_results;
+DROP TABLE datalane.evaluation_runs;

@@ -1,0 +1,219 @@
+"""Judged queries asked of a lane, measured and kept as runs.
+
+A dataset in BEIR layout gets a workspace of its own, with its documents in it. In a workspace that is named the
+documents are there already, and judgements name them by their `source_uri`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+from datalane.contracts.context import Context
+from datalane.db.home import Home
+from datalane.demo.corpus import Corpus, identity_of, open_corpus
+from datalane.demo.ingest import Failed, Ingested, Progress, ingest, working
+from datalane.demo.people import Person
+from datalane.demo.run import Step
+from datalane.demo.search import DEPTH, percentile_ms
+from datalane.domains import register_handlers
+from datalane.errors import InvalidInput
+from datalane.identity.accounts import sign_up
+from datalane.identity.queries import queries as identity
+from datalane.identity.schemas import NewAccount
+from datalane.identity.workspaces import list_workspaces
+from datalane.kit.ids import new_correlation_id
+from datalane.knowledge.beir import CORPUS, QUERIES, BeirQuery, find_qrels, read_qrels, read_queries
+from datalane.knowledge.evaluation.measuring import measure_queries
+from datalane.knowledge.evaluation.schemas import Comparison, EvaluationRun, NewRun, QueryResult
+from datalane.knowledge.evaluation.service import compare_runs, last_run, record_run, versions_of
+from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
+from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.service import answer
+from datalane.knowledge.runtime import Knowledge, open_knowledge
+from datalane.lane import Lane
+from datalane.settings import Settings
+
+_BLOCK = 1 << 20
+_FOUND = 10
+"""Documents of a query that are kept with a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Judged queries. `corpus` is None where the documents are in a workspace already. `sha256` is that of the files'
+    bytes, each with its name and length before it."""
+
+    name: str
+    sha256: str
+    queries: list[BeirQuery]
+    judgements: Mapping[str, Mapping[str, int]]
+    corpus: Corpus | None
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What is evaluated. `workspace_id` None is the dataset's own workspace; `baseline` None compares with the newest
+    run of the same method before."""
+
+    methods: Sequence[Method]
+    keyword_weight: float = KEYWORD_WEIGHT
+    workspace_id: UUID | None = None
+    baseline: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    run: EvaluationRun
+    comparison: Comparison | None
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The runs of a dataset in a workspace; `failures` are documents that could not be ingested."""
+
+    workspace_id: UUID
+    methods: list[Evaluated]
+    failures: list[Failed]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "workspace_id": str(self.workspace_id),
+            "documents_failed": [asdict(failure) for failure in self.failures],
+            "runs": [
+                {
+                    "run": one.run.model_dump(mode="json"),
+                    "comparison": one.comparison.model_dump(mode="json") if one.comparison is not None else None,
+                }
+                for one in self.methods
+            ],
+        }
+
+
+def read_dataset(folder: Path, title_characters: int, *, with_corpus: bool) -> Dataset:
+    """Raises `CorpusMissing` and `CorpusMalformed` naming file and line, `InvalidInput` where no query is judged."""
+    judgements, queries = read_qrels(folder), list(read_queries(folder))
+    judged = [query for query in queries if query.id in judgements]
+    if not judged:
+        raise InvalidInput(f"{folder} judges none of its queries")
+    corpus = open_corpus(folder, title_characters) if with_corpus else None
+    qrels = find_qrels(folder)
+    assert qrels is not None
+    files = [folder / QUERIES, qrels, *([folder / CORPUS] if with_corpus else [])]
+    kept = {query.id: judgements[query.id] for query in judged}
+    return Dataset(folder.resolve().name, _digest(files), judged, kept, corpus)
+
+
+def _digest(files: Sequence[Path]) -> str:
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name}:{path.stat().st_size}\n".encode())
+        with path.open("rb") as stream:
+            while block := stream.read(_BLOCK):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+async def evaluate(settings: Settings, database_url: str, dataset: Dataset, asked: Asked, step: Step) -> Evaluation:
+    """A run of each method, kept in the workspace, with what changed since the run it is compared with."""
+    lane = Lane()
+    async with open_knowledge(settings) as knowledge, lane.open(settings, database_url):
+        register_handlers(lane.handlers, lane.database, knowledge)
+        context, ingested = await _place(lane, knowledge, dataset, asked, step)
+        found = []
+        for method in asked.methods:
+            with step(f"asking {len(dataset.queries)} queries, {method}") as progress:
+                found.append(await _evaluate(lane, knowledge, context, dataset, asked, method, progress))
+        return Evaluation(context.workspace_id, found, ingested.failures if ingested is not None else [])
+
+
+async def _place(
+    lane: Lane, knowledge: Knowledge, dataset: Dataset, asked: Asked, step: Step
+) -> tuple[Context, Ingested | None]:
+    if asked.workspace_id is not None:
+        return Context.system(asked.workspace_id), None
+    assert dataset.corpus is not None
+    person = await _find_person(lane, dataset)
+    async with working(lane):
+        with step(f"documents of {dataset.name}") as progress:
+            ingested = await ingest(lane, knowledge, person, dataset.corpus, progress)
+    return person.context(), ingested
+
+
+async def _find_person(lane: Lane, dataset: Dataset) -> Person:
+    """The owner of the dataset's workspace, made at its first evaluation from this home folder. The address cannot be
+    guessed: whoever had it before would own the workspace that the documents come into."""
+    key = Home(lane.settings.home).secret("evaluation_key").encode()
+    email = f"evaluation-{hmac.new(key, dataset.sha256.encode(), 'sha256').hexdigest()[:32]}@example.com"
+    async with lane.database.sign_in_door() as tx:
+        known = await identity.find_login(tx.connection, email=email)
+        if known is not None:
+            [workspace, *_] = await list_workspaces(tx, known["user_id"])
+            return Person(known["user_id"], workspace.workspace_id, token="")
+    account = NewAccount(
+        email=email,
+        password=secrets.token_urlsafe(24),
+        name="Evaluation",
+        workspace_name=f"Evaluation of {dataset.name}"[:100],
+    )
+    made = await sign_up(lane.database, account, sessions=lane.settings.sessions, correlation_id=new_correlation_id())
+    assert made.workspace_id is not None
+    return Person(made.user_id, made.workspace_id, made.token)
+
+
+async def _evaluate(
+    lane: Lane,
+    knowledge: Knowledge,
+    context: Context,
+    dataset: Dataset,
+    asked: Asked,
+    method: Method,
+    progress: Progress,
+) -> Evaluated:
+    seconds: list[float] = []
+    ranking: dict[str, dict[str, float]] = {}
+    for number, query in enumerate(dataset.queries, 1):
+        said = Query(query=query.text, method=method, limit=DEPTH, keyword_weight=asked.keyword_weight)
+        began = time.perf_counter()
+        answered = await answer(lambda: lane.transaction(context), knowledge.providers, said, lane.settings.limits)
+        seconds.append(time.perf_counter() - began)
+        best = ranking.setdefault(query.id, {})
+        for result in answered.data:
+            best.setdefault(identity_of(result.source_uri), result.retrieval_score)
+        progress(number, len(dataset.queries))
+    measures = measure_queries(dataset.judgements, ranking)
+    weight = {"keyword_weight": str(asked.keyword_weight)} if method is Method.HYBRID else {}
+    async with lane.transaction(context) as tx:
+        baseline = asked.baseline or await last_run(tx, dataset.sha256, method)
+        run = await record_run(
+            tx,
+            NewRun(
+                dataset=dataset.name,
+                dataset_sha256=dataset.sha256,
+                method=method,
+                keyword_weight=asked.keyword_weight if method is Method.HYBRID else None,
+                versions={
+                    **await versions_of(tx, knowledge.providers.usual),
+                    "datalane": version("datalane"),
+                    **weight,
+                },
+                p95_ms=percentile_ms(seconds, 95) or 0.0,
+                results=[_result(key, measures[key], ranking[key]) for key in ranking],
+            ),
+        )
+        comparison = None if baseline is None else await compare_runs(tx, run.run_id, baseline)
+    return Evaluated(run, comparison)
+
+
+def _result(query_id: str, measures: dict[str, float], found: Mapping[str, float]) -> QueryResult:
+    best = sorted(found, key=lambda document: (-found[document], document))
+    return QueryResult(query_id=query_id, measures=measures, found=best[:_FOUND])

@@ -1,0 +1,1 @@
+"""How good search is on judged queries: runs that are kept, and compared."""

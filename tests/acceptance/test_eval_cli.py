@@ -1,0 +1,96 @@
+"""`datalane eval retrieval` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from datalane.db.access import Prepared
+
+Eval = Callable[..., Any]
+ANIMALS = ("owl", "heron", "fox", "adder")
+
+
+@pytest.fixture
+def evaluate(urls: Prepared, home: Path, datalane: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Eval:
+    """`evaluate(…)` on this test's lane."""
+    monkeypatch.setenv("DATALANE_HOME", str(home))
+    for name, value in urls.as_environment().items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: datalane("eval", "retrieval", *map(str, arguments))
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    folder = tmp_path / "animals"
+    folder.mkdir()
+    lines = {
+        "corpus.jsonl": [{"_id": animal, "title": animal, "text": f"The {animal} by the lake."} for animal in ANIMALS],
+        "queries.jsonl": [{"_id": f"q-{animal}", "text": f"where is the {animal}"} for animal in ANIMALS],
+    }
+    for name, entries in lines.items():
+        (folder / name).write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    (folder / "qrels.tsv").write_text("".join(f"q-{animal}\t{animal}\t1\n" for animal in ANIMALS))
+    return folder
+
+
+def test_it_measures_every_method_keeps_the_runs_and_compares_with_the_one_before(
+    evaluate: Eval, dataset: Path
+) -> None:
+    first = evaluate("--dataset", dataset, "--json")
+    assert first.status == 0, first.err
+    runs = {one["run"]["method"]: one for one in first.json["runs"]}
+    assert runs.keys() == {"semantic", "keyword", "hybrid"}
+    assert runs["keyword"]["run"]["measures"]["RR@10"]["value"] == 1
+    assert runs["keyword"]["run"]["queries"] == len(ANIMALS)
+    assert all(one["comparison"] is None for one in runs.values())
+
+    again = evaluate("--dataset", dataset, "--method", "hybrid", "--keyword-weight", 0.4, "--json")
+    assert again.status == 0, again.err
+    assert again.json["workspace_id"] == first.json["workspace_id"]
+    [one] = again.json["runs"]
+    assert one["comparison"]["baseline_id"] == runs["hybrid"]["run"]["run_id"]
+    assert one["comparison"]["changed_versions"] == {"keyword_weight": ["0.7", "0.4"]}
+
+
+def test_below_a_threshold_it_fails_and_says_what_is_below(evaluate: Eval, dataset: Path) -> None:
+    (dataset / "qrels.tsv").write_text("q-owl\tnobody\t1\n")
+    said = evaluate("--dataset", dataset, "--method", "keyword", "--at-least", "keyword:nDCG@10=0.1")
+    assert said.status == 1
+    assert "keyword nDCG@10 is 0.0000, below 0.1" in said.out
+    assert evaluate("--dataset", dataset, "--method", "keyword", "--at-least", "hybrid:nDCG@10=0.1").status == 0
+
+
+def test_a_workspace_that_is_named_is_asked_as_it_is(evaluate: Eval, dataset: Path) -> None:
+    first = evaluate("--dataset", dataset, "--method", "keyword", "--json")
+    (dataset / "corpus.jsonl").unlink()
+    named = evaluate("--dataset", dataset, "--method", "keyword", "--workspace", first.json["workspace_id"], "--json")
+    assert named.status == 0, named.err
+    assert named.json["runs"][0]["run"]["measures"] == first.json["runs"][0]["run"]["measures"]
+    assert named.json["runs"][0]["comparison"] is None, "without its documents it is another dataset"
+
+
+@pytest.mark.parametrize(
+    ("said", "says"),
+    [
+        (["--at-least", "often"], "is not of the form"),
+        (["--at-least", "hybrid:MAP=0.4"], "measures are nDCG@10"),
+        (["--method", "guess"], "none of semantic, keyword, hybrid"),
+        (["--against", "01a22747-54a7-773d-9a3f-1e734a9de106"], "no such run"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(evaluate: Eval, dataset: Path, said: list[str], says: str) -> None:
+    done = evaluate("--dataset", dataset, *said)
+    assert done.status == 2
+    assert says in done.err
+
+
+def test_a_dataset_without_judged_queries_is_refused(evaluate: Eval, dataset: Path) -> None:
+    (dataset / "qrels.tsv").write_text("somebody\towl\t1\n")
+    done = evaluate("--dataset", dataset)
+    assert done.status == 2
+    assert "judges none of its queries" in done.err
