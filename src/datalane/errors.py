@@ -35,6 +35,8 @@ class DatalaneError(Exception):
 
     code: ClassVar[str] = "internal_error"
     status: ClassVar[int] = 500
+    is_told: ClassVar[bool] = False
+    """Whether callers get the message although the status is 500 or above."""
 
 
 class InvalidInput(DatalaneError):

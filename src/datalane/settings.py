@@ -198,7 +198,7 @@ class EmbeddingEndpoint(BaseModel):
     """A model behind an endpoint that speaks OpenAI's protocol. `url` is what stands before `/embeddings`.
 
     `version` names what is behind the model's name: another one is another space of vectors. `rate` is each
-    workspace's, in requests; `batch` and `batch_characters` bound one request.
+    workspace's, in requests; `batch` and `batch_characters` bound one request, and a text is cut to `text_characters`.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -212,6 +212,7 @@ class EmbeddingEndpoint(BaseModel):
     send_dimensions: bool = False
     batch: Annotated[int, Field(ge=1, le=2_048)] = 128
     batch_characters: Count = 200_000
+    text_characters: Count = 8_000
     rate: Attempts | None = None
     timeout: Duration = timedelta(seconds=30)
 

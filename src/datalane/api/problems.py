@@ -118,7 +118,7 @@ def _known(error: DatalaneError) -> Problem:
         headers = _retry_after(error)
     elif error.status == HTTPStatus.INSUFFICIENT_STORAGE:
         detail = "the lane's disk is full; nothing was stored"
-    elif error.status >= 500:
+    elif error.status >= 500 and not error.is_told:
         detail = "something failed inside; the log has it under the correlation id"
     elif isinstance(error, Forbidden) and error.denial == "row_level_security":
         detail = "the role may not do this"

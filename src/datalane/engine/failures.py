@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from datalane.engine.handlers import Failure
-from datalane.errors import DatalaneError, RateLimited
+from datalane.errors import Busy, DatalaneError, RateLimited
 from datalane.kit.retry import RetryPolicy, retry_delay
 
 MESSAGE_CHARACTERS = 1_000
@@ -16,7 +16,8 @@ MESSAGE_CHARACTERS = 1_000
 _SECRETS = re.compile(
     r"(?i)(postgres(?:ql)?://[^:/\s]+:)[^@\s]+(@)|((?:password|secret|token|api[_-]?key|authorization)\s*[=:]\s*)\S+"
 )
-MOST_PATIENCE = timedelta(days=1)
+LEAST_PAUSE = timedelta(seconds=0.1)
+MOST_PATIENCE = timedelta(days=7)
 """From its enqueueing on a job is put off for so long; afterwards being told to wait is a failure like others."""
 _RETRYABLE_STATUS = {409, 425, 429}
 
@@ -37,8 +38,8 @@ def classify(error: BaseException) -> Failure:
         return error.failure
     if isinstance(error, DatalaneError):
         retryable = error.status >= 500 or error.status in _RETRYABLE_STATUS
-        if isinstance(error, RateLimited):
-            after = timedelta(seconds=error.retry_after)
+        if isinstance(error, RateLimited | Busy):
+            after = max(timedelta(seconds=error.retry_after), LEAST_PAUSE)
             return Failure(error.code, sanitized(str(error)), retryable=True, retry_after=after, postponed=True)
         return Failure(error.code, sanitized(str(error)), getattr(error, "retryable", retryable))
     if isinstance(error, TimeoutError):

@@ -20,7 +20,7 @@ import httpx
 from datalane.errors import RateLimited
 from datalane.kit.clock import utc_now
 from datalane.kit.net import is_loopback
-from datalane.knowledge.providers import EmbeddingFailed
+from datalane.knowledge.providers import EmbeddingFailed, EmbeddingRefused
 from datalane.settings import EmbeddingEndpoint
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ _WAIT, _LONGEST_WAIT = 1.0, 3_600.0
 """Seconds."""
 _MOST_DOUBLINGS = 12
 _EXCERPT = 200
+_FINAL = {400, 413, 422}
+"""Statuses that say that these very texts will not do."""
+_AGAIN = 30.0
+"""Seconds until an endpoint that failed is asked again."""
+_PATIENCE = 20.0
+"""Seconds that one call waits between its requests, all together."""
 _MOST_PACES = 10_000
 
 
@@ -63,23 +69,46 @@ class Endpoint:
         if client is not None:
             await client.aclose()
 
+    @property
+    def batch(self) -> int:
+        return self._settings.batch
+
+    def check(self, workspace_id: UUID) -> None:
+        """Raises `RateLimited` when this workspace has to wait."""
+        self._pace(workspace_id).check(self._clock())
+
     async def embed(self, workspace_id: UUID, texts: Sequence[str]) -> Vectors:
-        """One request for each batch. Raises `EmbeddingFailed`, and `RateLimited` when this workspace has to wait."""
+        """One request for each batch of texts, which are cut to the settings' `text_characters`.
+
+        Who is told to wait between two batches does so, if not for long, that what is done is not done again. Raises
+        as `Provider.embed`.
+        """
         import numpy as np
 
-        pace = self._pace(workspace_id)
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        done = 0
-        for batch in _batches(texts, self._settings.batch, self._settings.batch_characters):
-            pace.take(self._clock())
-            vectors[done : done + len(batch)] = self._checked(await self._ask(batch, pace), len(batch))
+        pace, patience = self._pace(workspace_id), _PATIENCE
+        cut = [text[: self._settings.text_characters] for text in texts]
+        batches = list(_batches(cut, self._settings.batch, self._settings.batch_characters))
+        pace.take(len(batches), self._clock())
+        vectors, done = np.empty((len(texts), self.dimensions), dtype=np.float32), 0
+        for batch in batches:
+            while True:
+                try:
+                    body = await self._ask(batch, pace)
+                    break
+                except RateLimited as told:
+                    if not done or told.retry_after > patience:
+                        raise
+                    patience -= told.retry_after
+                    await asyncio.sleep(told.retry_after)
+            vectors[done : done + len(batch)] = self._checked(body, len(batch))
             done += len(batch)
         return vectors
 
     def _pace(self, workspace_id: UUID) -> _Pace:
         if workspace_id not in self._paces:
             if len(self._paces) >= _MOST_PACES:
-                self._paces.clear()
+                now = self._clock()
+                self._paces = {key: pace for key, pace in self._paces.items() if pace.is_behind(now)}
             self._paces[workspace_id] = _Pace(self._settings)
         return self._paces[workspace_id]
 
@@ -98,13 +127,18 @@ class Endpoint:
                 pace.answered()
                 return body
         except (httpx.HTTPError, TimeoutError) as error:
-            raise self._failed(f"it does not answer ({type(error).__name__})", retryable=True) from error
+            raise self._failed(f"it does not answer ({type(error).__name__})") from error
+        finally:
+            self._connected().cookies.clear()
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
             key, url = self._settings.api_key, self._settings.url
             self._client = httpx.AsyncClient(
-                headers={"Authorization": f"Bearer {key.get_secret_value()}"} if key else {},
+                headers={
+                    "Accept-Encoding": "identity",
+                    **({"Authorization": f"Bearer {key.get_secret_value()}"} if key else {}),
+                },
                 follow_redirects=False,
                 trust_env=not is_loopback(url),
                 timeout=self._settings.timeout.total_seconds(),
@@ -118,9 +152,11 @@ class Endpoint:
         if status == httpx.codes.TOO_MANY_REQUESTS:
             wait = pace.told_to_wait(_seconds(answer.headers.get("retry-after")), self._clock())
             raise RateLimited(f"the embedding endpoint {self._settings.name} asks to wait", wait)
-        passing = status >= httpx.codes.INTERNAL_SERVER_ERROR or status == httpx.codes.REQUEST_TIMEOUT
-        excerpt = " ".join(body[:_EXCERPT].decode("utf-8", "replace").split())
-        raise self._failed(f"it answered {status}: {excerpt}", retryable=passing)
+        key, text = self._settings.api_key, body[:_BYTES_BESIDE].decode("utf-8", "replace")
+        if key is not None:
+            text = text.replace(key.get_secret_value(), "***")
+        said = f"it answered {status}: {' '.join(text.split())[:_EXCERPT]}"
+        raise self._refused(said) if status in _FINAL else self._failed(said)
 
     def _checked(self, body: bytes, texts: int) -> Vectors:
         """The vectors in the order of the texts, brought to length 1."""
@@ -130,25 +166,28 @@ class Endpoint:
             rows = json.loads(body)["data"]
             by_index = {row["index"]: row["embedding"] for row in rows}
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise self._failed("its answer is not that of the protocol", retryable=True) from error
+            raise self._failed("its answer is not that of the protocol") from error
         if len(rows) != texts or set(by_index) != set(range(texts)):
-            raise self._failed(f"it answered {len(rows)} vectors for {texts} texts", retryable=True)
+            raise self._failed(f"it answered {len(rows)} vectors for {texts} texts")
         try:
             vectors = np.asarray([by_index[place] for place in range(texts)], dtype=np.float64)
-        except (ValueError, TypeError) as error:
-            raise self._failed("its vectors are not rows of numbers of one length", retryable=False) from error
+        except (ValueError, TypeError, OverflowError) as error:
+            raise self._refused("its vectors are not rows of numbers of one length") from error
         if vectors.shape != (texts, self.dimensions):
             found = vectors.shape[1] if vectors.ndim == 2 else "no"
-            raise self._failed(f"its vectors have {found} dimensions, not {self.dimensions}", retryable=False)
+            raise self._refused(f"its vectors have {found} dimensions, not {self.dimensions}")
         with np.errstate(over="ignore", invalid="ignore"):
             norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.isfinite(vectors).all() or not np.isfinite(norms).all() or not norms.all():
-            raise self._failed("a vector of it is not finite, or has no direction", retryable=False)
+            raise self._refused("a vector of it is not finite, or has no direction")
         unit: Vectors = (vectors / norms).astype(np.float32)
         return unit
 
-    def _failed(self, what: str, *, retryable: bool) -> EmbeddingFailed:
-        return EmbeddingFailed(f"the embedding endpoint {self._settings.name}: {what}", retryable=retryable)
+    def _failed(self, what: str) -> EmbeddingFailed:
+        return EmbeddingFailed(f"the embedding endpoint {self._settings.name}: {what}", _AGAIN)
+
+    def _refused(self, what: str) -> EmbeddingRefused:
+        return EmbeddingRefused(f"the embedding endpoint {self._settings.name}: {what}")
 
 
 class _Pace:
@@ -161,23 +200,32 @@ class _Pace:
         self._full_at = 0.0
         """When the whole burst is there again, if nothing is asked until then."""
 
-    def take(self, now: float) -> None:
-        """Count a request. Raises `RateLimited` when it comes too early."""
+    def check(self, now: float) -> None:
+        """Raises `RateLimited` when it is too early to ask."""
         wait = self._until - now
         if self._rate is not None:
             pause = self._rate.pause.total_seconds()
-            full_at = max(self._full_at, now) + pause
-            wait = max(wait, full_at - now - self._rate.burst * pause)
-            if wait <= 0:
-                self._full_at = full_at
+            wait = max(wait, max(self._full_at, now) + pause - now - self._rate.burst * pause)
         if wait > 0:
             raise RateLimited(f"this workspace asks the embedding endpoint {self._name} too often", wait)
+
+    def take(self, requests: int, now: float) -> None:
+        """Count requests that belong together: more than the rate has left are paid for afterwards, by waiting longer.
+
+        Raises as `check`.
+        """
+        self.check(now)
+        if self._rate is not None:
+            self._full_at = max(self._full_at, now) + requests * self._rate.pause.total_seconds()
+
+    def is_behind(self, now: float) -> bool:
+        return max(self._until, self._full_at) > now
 
     def told_to_wait(self, seconds: float | None, now: float) -> float:
         """The time to wait: what was said, else twice as long each time."""
         wait = min(_WAIT * 2**self._refusals if seconds is None else max(seconds, _WAIT), _LONGEST_WAIT)
         self._refusals = min(self._refusals + 1, _MOST_DOUBLINGS)
-        self._until = now + wait
+        self._until = max(self._until, now + wait)
         return wait
 
     def answered(self) -> None:
@@ -196,8 +244,11 @@ def _batches(texts: Sequence[str], most: int, characters: int) -> Iterator[Seque
 
 
 async def _read(answer: httpx.Response, most: int) -> bytes:
+    """The bytes as they come: what is compressed may be any size, and was not asked for."""
+    if answer.headers.get("content-encoding", "identity") != "identity":
+        raise httpx.DecodingError("the answer is compressed")
     body = bytearray()
-    async for piece in answer.aiter_bytes():
+    async for piece in answer.aiter_raw():
         body += piece
         if len(body) > most:
             raise httpx.DecodingError(f"the answer is over {most} bytes")
@@ -212,6 +263,6 @@ def _seconds(retry_after: str | None) -> float | None:
         return float(retry_after)
     try:
         at: datetime = parsedate_to_datetime(retry_after)
-    except ValueError:
+        return (at.replace(tzinfo=at.tzinfo or UTC) - utc_now()).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    return (at.replace(tzinfo=at.tzinfo or UTC) - utc_now()).total_seconds()

@@ -75,12 +75,12 @@ class Prepared:
 
 
 async def prepare(
-    knowledge: Knowledge, workspace_id: UUID, request: IndexChunks, limits: Limits, models: frozenset[str] | None = None
+    knowledge: Knowledge, workspace_id: UUID, request: IndexChunks, limits: Limits, models: frozenset[str]
 ) -> Prepared:
-    """Chunk and embed outside any transaction, by the `models` in use; without them by the lane's own.
+    """Chunk and embed outside any transaction, by the `models` in use (`hold_models`).
 
-    Raises `InvalidInput` for text or spans that cannot be indexed, `LimitExceeded` naming the limit, and what
-    asking a provider raises (`EMBEDDING_FAULTS`).
+    Raises `InvalidInput` for text or spans that cannot be indexed, `LimitExceeded` naming the limit, and as
+    `Provider.embed`.
     """
     try:
         data = request.text.encode()
@@ -108,12 +108,9 @@ async def prepare(
     extracted = outcome
     if request.chunks is not None:
         extracted = await asyncio.to_thread(_recut, knowledge, outcome, request.chunks)
-    usual = knowledge.providers.usual
-    [vectors] = await embed_documents(
-        knowledge.providers, workspace_id, frozenset({usual}) if models is None else models, [extracted]
-    )
+    [vectors] = await embed_documents(knowledge.providers, workspace_id, models, [extracted])
     original = await store_original(knowledge.files, workspace_id, document, data, limits)
-    return Prepared(original, extracted, vectors, usual)
+    return Prepared(original, extracted, vectors, knowledge.providers.usual)
 
 
 def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Extracted:

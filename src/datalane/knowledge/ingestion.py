@@ -26,7 +26,7 @@ from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Job
 from datalane.engine.search.index import Collection, add_entries, remove_entries
 from datalane.engine.search.language import search_language
-from datalane.errors import RateLimited
+from datalane.errors import Busy, RateLimited
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.embeddings import passage_text
@@ -34,8 +34,8 @@ from datalane.knowledge.extraction import ExtractionPool, Source
 from datalane.knowledge.extraction.types import Extracted
 from datalane.knowledge.extraction.types import Failure as ExtractionFailure
 from datalane.knowledge.files import FileStore, is_key_of
-from datalane.knowledge.models.in_use import InUse, covers, embed_documents, hold_models
-from datalane.knowledge.providers import EMBEDDING_FAULTS, Providers
+from datalane.knowledge.models.in_use import InUse, check_models, covers, embed_documents, hold_models
+from datalane.knowledge.providers import Providers
 from datalane.knowledge.vectors import to_wire
 
 if TYPE_CHECKING:
@@ -69,26 +69,22 @@ class Ingestion:
         self._providers = providers
 
     async def prepare(self, jobs: Sequence[Job]) -> list[Arrival | Exception | None]:
-        """Read, parse, chunk and embed; one result a job, None when the document is gone."""
+        """Read, parse, chunk and embed; one result a job, None when the document is gone.
+
+        Raises `EmbeddingRefused` for a text among them that a provider will not take.
+        """
         rows, models = await self._read_versions(jobs)
-        present = [job for job in jobs if UUID(job.args["version_id"]) in rows]
-        sources = [await self._source(rows[UUID(job.args["version_id"])]) for job in present]
-        outcomes = dict(zip((job.id for job in present), await self._pool.extract_many(sources), strict=True))
-        extracted = {key: one for key, one in outcomes.items() if isinstance(one, Extracted)}
+        present = {job.id: rows[key] for job in jobs if (key := UUID(job.args["version_id"])) in rows}
         try:
+            check_models(self._providers, jobs[0].workspace_id, models)
+            sources = [await self._source(row) for row in present.values()]
+            outcomes = dict(zip(present, await self._pool.extract_many(sources), strict=True))
+            extracted = {key: one for key, one in outcomes.items() if isinstance(one, Extracted)}
             embedded = await embed_documents(self._providers, jobs[0].workspace_id, models, list(extracted.values()))
-        except EMBEDDING_FAULTS as fault:
-            return [_refused(outcomes.get(job.id)) or fault for job in jobs]
+        except (RateLimited, Busy) as told:
+            return [told if job.id in present else None for job in jobs]
         vectors = dict(zip(extracted, embedded, strict=True))
-        results: list[Arrival | Exception | None] = []
-        for job in jobs:
-            row, outcome = rows.get(UUID(job.args["version_id"])), outcomes.get(job.id)
-            if row is not None and isinstance(outcome, Extracted):
-                arrival = Arrival(row["version_id"], row["document_id"], row["ordinal"], outcome, vectors[job.id])
-                results.append(arrival)
-            else:
-                results.append(_refused(outcome))
-        return results
+        return [_result(present.get(job.id), outcomes.get(job.id), vectors.get(job.id)) for job in jobs]
 
     async def _read_versions(self, jobs: Sequence[Job]) -> tuple[dict[UUID, Any], frozenset[str]]:
         """The versions that are there, and the models in use."""
@@ -146,10 +142,14 @@ def _ingested(arrival: Arrival) -> NewEvent:
     )
 
 
-def _refused(outcome: Extracted | ExtractionFailure | None) -> JobError | None:
+def _result(
+    row: Any, outcome: Extracted | ExtractionFailure | None, vectors: Mapping[str, Vectors] | None
+) -> Arrival | JobError | None:
     if isinstance(outcome, ExtractionFailure):
         return JobError(outcome.error_class, outcome.message, retryable=outcome.retryable)
-    return None
+    if outcome is None or vectors is None:
+        return None
+    return Arrival(row["version_id"], row["document_id"], row["ordinal"], outcome, vectors)
 
 
 class ModelsChanged(RateLimited):
@@ -254,14 +254,14 @@ async def _put_chunks(
         if arrival in current
     ]
     wires = {(arrival, model): to_wire(arrival.vectors[model]) for arrival in current for model in in_use.all}
-    placed = [(model, entry) for model in sorted(in_use.all) for entry in indexed]
-    await _queries.add_vectors(
-        tx.connection,
-        workspace_id=tx.workspace_id,
-        model_versions=[model for model, _ in placed],
-        chunk_ids=[chunk_id for _, (_, _, chunk_id, _) in placed],
-        embeddings=[wires[arrival, model][chunk.ordinal] for model, (arrival, chunk, _, _) in placed],
-    )
+    for model in sorted(in_use.all):
+        await _queries.add_vectors(
+            tx.connection,
+            workspace_id=tx.workspace_id,
+            model_version=model,
+            chunk_ids=[chunk_id for _, _, chunk_id, _ in indexed],
+            embeddings=[wires[arrival, model][chunk.ordinal] for arrival, chunk, _, _ in indexed],
+        )
     passages = [passage_text(arrival.extracted.title, text) for arrival, _, _, text in indexed]
     await add_entries(tx, Collection.CHUNKS, [chunk_id for _, _, chunk_id, _ in indexed], passages, language)
 

@@ -33,11 +33,11 @@ FROM unnest(:chunk_ids::uuid[], :document_ids::uuid[], :version_ids::uuid[], :or
             :ends::integer[], :start_bytes::bigint[], :end_bytes::bigint[], :pages::integer[], :texts::text[])
     AS i (id, document, version, ordinal, start_at, end_at, start_byte, end_byte, page, body);
 
--- name: add_vectors(workspace_id, model_versions, chunk_ids, embeddings)!
--- Vectors of chunks.
+-- name: add_vectors(workspace_id, model_version, chunk_ids, embeddings)!
+-- Vectors of chunks by one model.
 INSERT INTO datalane.chunk_vectors (workspace_id, model_version, chunk_id, embedding)
-SELECT :workspace_id, i.model, i.chunk, i.embedding
-FROM unnest(:model_versions::text[], :chunk_ids::uuid[], :embeddings::public.vector[]) AS i (model, chunk, embedding);
+SELECT :workspace_id, :model_version, i.chunk, i.embedding
+FROM unnest(:chunk_ids::uuid[], :embeddings::public.vector[]) AS i (chunk, embedding);
 
 -- name: list_version_chunks(workspace_id, version_ids)
 -- Chunks of versions that leave the index.

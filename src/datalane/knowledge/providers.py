@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from datalane.errors import DatalaneError, RateLimited
+from datalane.errors import Busy, DatalaneError
 from datalane.knowledge.embeddings import Embedder
 from datalane.knowledge.vectors import to_wire
 
@@ -19,15 +19,23 @@ if TYPE_CHECKING:
     from datalane.knowledge.embeddings import Vectors
 
 
-class EmbeddingFailed(DatalaneError):
-    """A provider gave no usable vectors. `retryable` says whether the same may work later."""
+_UNTIL_CONFIGURED = 60.0
+"""Seconds after which a process may have been started with other settings."""
+
+
+class EmbeddingFailed(Busy):
+    """A provider gives no vectors now; the same may work after `retry_after` seconds."""
 
     code = "embedding_failed"
-    status = 503
 
-    def __init__(self, message: str, *, retryable: bool) -> None:
-        super().__init__(message)
-        self.retryable = retryable
+
+class EmbeddingRefused(DatalaneError):
+    """A provider gave no usable vectors, and will not for the same texts."""
+
+    code = "embedding_refused"
+    status = 502
+    is_told = True
+    retryable = False
 
 
 class ModelUnavailable(EmbeddingFailed):
@@ -39,12 +47,8 @@ class ModelUnavailable(EmbeddingFailed):
         super().__init__(
             f"this lane has no embedding model {model_version}; it has {', '.join(sorted(known))}. Configure it "
             "(DATALANE_EMBEDDINGS__ENDPOINTS), or register one of those and activate it when it is filled",
-            retryable=False,
+            _UNTIL_CONFIGURED,
         )
-
-
-EMBEDDING_FAULTS = (EmbeddingFailed, RateLimited)
-"""What asking a provider raises."""
 
 
 class Provider(Protocol):
@@ -62,10 +66,19 @@ class Provider(Protocol):
     @property
     def dimensions(self) -> int: ...
 
+    @property
+    def batch(self) -> int:
+        """Texts that are best embedded together."""
+        ...
+
+    def check(self, workspace_id: UUID) -> None:
+        """Raises `RateLimited` when this workspace has to wait, so that it prepares nothing meanwhile."""
+        ...
+
     async def embed(self, workspace_id: UUID, texts: Sequence[str]) -> Vectors:
         """Vectors of length 1, float32, shape (len(texts), dimensions), of texts that are not empty.
 
-        Raises `EmbeddingFailed`, and `RateLimited` when this workspace has to wait.
+        Raises `EmbeddingFailed`, `EmbeddingRefused`, and `RateLimited` when this workspace has to wait.
         """
         ...
 
@@ -80,6 +93,7 @@ class Builtin:
     """A model in this process; numpy's part of the work lets other threads run."""
 
     provider = "builtin"
+    batch = 500
 
     def __init__(self, embedder: Embedder) -> None:
         self.embedder = embedder
@@ -95,6 +109,9 @@ class Builtin:
     @property
     def dimensions(self) -> int:
         return self.embedder.dimensions
+
+    def check(self, workspace_id: UUID) -> None:
+        return None
 
     async def embed(self, workspace_id: UUID, texts: Sequence[str]) -> Vectors:
         return await asyncio.to_thread(self.embedder.embed, texts)
@@ -162,6 +179,6 @@ class QueryVectors:
         return self._known[model_version]
 
     async def fetch(self, workspace_id: UUID, model_version: str) -> None:
-        """Have the vector at hand afterwards. Raises `EmbeddingFailed`, `RateLimited`."""
+        """Have the vector at hand afterwards. Raises as `Provider.embed`."""
         vectors = await self._providers.get(model_version).embed(workspace_id, [self._text])
         self._known[model_version] = to_wire(vectors)[0]

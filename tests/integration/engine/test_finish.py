@@ -9,8 +9,8 @@ import pytest
 from tests.integration.engine.lab import START, Claimed, Lab, after
 
 from datalane.contracts.context import Context
-from datalane.engine.failures import JobError, classify, is_postponed
-from datalane.errors import Forbidden, LeaseLost, NotFound, RateLimited
+from datalane.engine.failures import LEAST_PAUSE, MOST_PATIENCE, JobError, classify, is_postponed
+from datalane.errors import Busy, Forbidden, LeaseLost, NotFound, RateLimited
 
 EVENTS = "SELECT event_type, payload, subject_id, causation_depth FROM datalane.events"
 
@@ -77,11 +77,12 @@ async def test_a_postponed_job_waits_with_its_attempt_unspent_and_a_stale_worker
     assert (await lab.claim_one(now=after(30))).attempt_count == 1
 
 
-def test_patience_ends_a_day_after_the_job_was_enqueued() -> None:
+def test_patience_ends_and_no_pause_is_too_short() -> None:
     told = classify(RateLimited("busy", 30))
     assert (told.retryable, told.retry_after) == (True, timedelta(seconds=30))
-    assert is_postponed(told, START, START + timedelta(hours=23))
-    assert not is_postponed(told, START, START + timedelta(hours=24))
+    assert is_postponed(told, START, START + MOST_PATIENCE - timedelta(seconds=1))
+    assert not is_postponed(told, START, START + MOST_PATIENCE)
+    assert classify(Busy("no room", 0)).retry_after == LEAST_PAUSE
     assert not is_postponed(classify(JobError("busy", "later", retry_after=timedelta(1))), START, START)
 
 

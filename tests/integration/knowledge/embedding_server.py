@@ -26,7 +26,7 @@ def vector_of(text: str, dimensions: int) -> list[float]:
 
 
 class Behaviour:
-    """How to answer: well, but for the next `times` requests. `seen` are the requests so far."""
+    """How to answer: well, but for the next `times` requests, `after` so many. `seen` are the requests so far."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
@@ -35,6 +35,9 @@ class Behaviour:
 
     def take(self) -> dict[str, Any]:
         with self.lock:
+            if self.said.get("after", 0) > 0:
+                self.said["after"] -= 1
+                return {}
             if self.said.get("times", 0) <= 0:
                 return {}
             self.said["times"] -= 1
@@ -60,19 +63,22 @@ class Handler(BaseHTTPRequestHandler):
                 "model": said["model"],
                 "dimensions": said.get("dimensions"),
                 "authorization": self.headers.get("Authorization"),
+                "cookie": self.headers.get("Cookie"),
             }
         )
         how = self.behaviour.take()
         status = how.get("status", 200)
+        headers = dict(how.get("headers", {}))
         if status != 200:
-            self._answer(
-                status, {"error": "not now"}, {"Retry-After": str(how["retry_after"])} if "retry_after" in how else {}
-            )
+            told = f"Authorization: {self.headers.get('Authorization')}" if how.get("echo") else "not now"
+            if "retry_after" in how:
+                headers["Retry-After"] = str(how["retry_after"])
+            self._answer(status, {"error": told}, headers)
             return
         if "raw" in how:
             self._send(200, how["raw"].encode() * how.get("repeat", 1), {})
             return
-        self._answer(200, {"data": self._rows(said["input"], how)})
+        self._answer(200, {"data": self._rows(said["input"], how)}, headers)
 
     def _rows(self, texts: list[str], how: dict[str, Any]) -> list[dict[str, Any]]:
         rows = [

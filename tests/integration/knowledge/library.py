@@ -22,6 +22,7 @@ from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import Document, NewDocument, Uploaded
 from datalane.knowledge.documents.service import get_document, upload_or_discard
+from datalane.knowledge.indexing import IndexChunks, Prepared, prepare
 from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import Answer, Method, Query
 from datalane.knowledge.retrieval.service import retrieve
@@ -87,6 +88,11 @@ class Library:
         except NotFound:
             await discard_original(files, original)
             raise
+
+    async def prepare(self, request: IndexChunks) -> Prepared:
+        """Chunks and vectors of the lane's own model, and the original in the store."""
+        usual = frozenset({self.knowledge.providers.usual})
+        return await prepare(self.knowledge, self.context.workspace_id, request, self.lane.settings.limits, usual)
 
     async def through(self, count: int = 1) -> list[tuple[str, str]]:
         """The next outcomes."""

@@ -11,7 +11,7 @@ from tests.integration.knowledge.library import Library
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.indexing import MOST_CHUNK_CHARACTERS, IndexChunks, Span, prepare
+from datalane.knowledge.indexing import MOST_CHUNK_CHARACTERS, IndexChunks, Span
 from datalane.knowledge.retrieval.schemas import Method
 from datalane.settings import Limits
 
@@ -135,7 +135,5 @@ async def test_texts_and_borders_that_cannot_be_indexed_are_refused(
 ) -> None:
     library = idle_library
     with pytest.raises(error):
-        await prepare(
-            library.knowledge, library.context.workspace_id, IndexChunks(**request_), library.lane.settings.limits
-        )
+        await library.prepare(IndexChunks(**request_))
     assert await library.stored_files() == 0

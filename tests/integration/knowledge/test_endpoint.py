@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from tests.integration.knowledge.endpoints import DIMENSIONS, RunningEndpoint, r
 from datalane.errors import RateLimited
 from datalane.kit.ids import uuid7
 from datalane.knowledge.endpoint import Endpoint
-from datalane.knowledge.providers import EmbeddingFailed
+from datalane.knowledge.providers import EmbeddingFailed, EmbeddingRefused
 from datalane.settings import EmbeddingEndpoint, Rate
 
 HERE, THERE = uuid7(), uuid7()
@@ -76,49 +77,90 @@ async def test_the_key_and_the_dimensions_are_sent_as_the_settings_say(make: Any
 
 
 @pytest.mark.parametrize(
-    ("how", "says", "retryable"),
+    ("how", "says"),
     [
-        ({"dimensions": 7}, "7 dimensions, not 8", False),
-        ({"first": ["nan"]}, "not finite", False),
-        ({"first": [0.0]}, "no direction", False),
-        ({"first": [1e308]}, "not finite", False),
-        ({"first": ["x"]}, "not rows of numbers", False),
-        ({"first": [1.0, 2.0]}, "not rows of numbers of one length", False),
-        ({"first": []}, "not rows of numbers of one length", False),
-        ({"rows": 2}, "2 vectors for 3 texts", True),
-        ({"rows": 0}, "0 vectors for 3 texts", True),
-        ({"repeated": 2}, "6 vectors for 3 texts", True),
-        ({"raw": ""}, "not that of the protocol", True),
-        ({"raw": "[1]"}, "not that of the protocol", True),
-        ({"raw": '{"data": null}'}, "not that of the protocol", True),
-        ({"raw": "[", "repeat": 60_000}, "not that of the protocol", True),
-        ({"raw": " ", "repeat": 10_000_000}, "does not answer", True),
-        ({"status": 500}, "answered 500", True),
-        ({"status": 408}, "answered 408", True),
-        ({"status": 401}, "answered 401", False),
-        ({"status": 400}, 'answered 400: {"error": "not now"}', False),
-        ({"status": 302}, "answered 302", False),
+        ({"dimensions": 7}, "7 dimensions, not 8"),
+        ({"first": ["nan"]}, "not finite"),
+        ({"first": [0.0]}, "no direction"),
+        ({"first": [1e308]}, "not finite"),
+        ({"first": [10**400]}, "not rows of numbers"),
+        ({"first": ["x"]}, "not rows of numbers"),
+        ({"first": [1.0, 2.0]}, "not rows of numbers of one length"),
+        ({"first": []}, "not rows of numbers of one length"),
+        ({"status": 400}, 'answered 400: {"error": "not now"}'),
+        ({"status": 413}, "answered 413"),
     ],
 )
-async def test_an_answer_that_is_no_use_says_why_and_whether_to_try_again(
-    make: Any, running: RunningEndpoint, how: dict[str, Any], says: str, retryable: bool
+async def test_an_answer_that_will_not_get_better_ends_the_work(
+    make: Any, running: RunningEndpoint, how: dict[str, Any], says: str
+) -> None:
+    endpoint = make()
+    running.behave(**how)
+    with pytest.raises(EmbeddingRefused, match="the embedding endpoint near") as caught:
+        await endpoint.embed(HERE, TEXTS)
+    assert says in str(caught.value)
+    assert len(await endpoint.embed(HERE, TEXTS)) == len(TEXTS), "the next answer is good again"
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        ({"rows": 2}, "2 vectors for 3 texts"),
+        ({"rows": 0}, "0 vectors for 3 texts"),
+        ({"repeated": 2}, "6 vectors for 3 texts"),
+        ({"raw": ""}, "not that of the protocol"),
+        ({"raw": "[1]"}, "not that of the protocol"),
+        ({"raw": '{"data": null}'}, "not that of the protocol"),
+        ({"raw": "[", "repeat": 60_000}, "not that of the protocol"),
+        ({"raw": " ", "repeat": 10_000_000}, "does not answer"),
+        ({"headers": {"Content-Encoding": "gzip, gzip"}}, "does not answer"),
+        ({"status": 500}, "answered 500"),
+        ({"status": 408}, "answered 408"),
+        ({"status": 401}, "answered 401"),
+        ({"status": 302}, "answered 302"),
+    ],
+)
+async def test_an_answer_that_may_get_better_is_asked_for_again_later(
+    make: Any, running: RunningEndpoint, how: dict[str, Any], says: str
 ) -> None:
     endpoint = make()
     running.behave(**how)
     with pytest.raises(EmbeddingFailed, match="the embedding endpoint near") as caught:
         await endpoint.embed(HERE, TEXTS)
     assert says in str(caught.value)
-    assert caught.value.retryable is retryable
+    assert caught.value.retry_after == 30
     assert len(await endpoint.embed(HERE, TEXTS)) == len(TEXTS), "the next answer is good again"
+
+
+async def test_the_key_is_in_no_message_also_when_the_endpoint_repeats_it(make: Any, running: RunningEndpoint) -> None:
+    endpoint = make(api_key="sk-geheim-12345")
+    running.behave(status=401, echo=True)
+    with pytest.raises(EmbeddingFailed) as caught:
+        await endpoint.embed(HERE, TEXTS)
+    assert "Authorization: Bearer ***" in str(caught.value)
+    assert "geheim" not in str(caught.value)
+
+
+async def test_cookies_of_an_endpoint_are_not_kept(make: Any, running: RunningEndpoint) -> None:
+    endpoint = make()
+    running.behave(times=3, headers={"Set-Cookie": f"a={'x' * 3_000}"})
+    for _ in range(3):
+        await endpoint.embed(HERE, TEXTS)
+    assert [request["cookie"] for request in running.seen()[-3:]] == [None] * 3
+
+
+async def test_a_long_text_is_cut_before_it_is_sent(make: Any, running: RunningEndpoint) -> None:
+    whole, cut = await make().embed(HERE, ["night owl"]), await make(text_characters=5).embed(HERE, ["night owl"])
+    assert not np.allclose(whole, cut)
+    assert np.allclose(cut, await make().embed(HERE, ["night"]))
 
 
 async def test_an_endpoint_that_is_away_may_come_back() -> None:
     with running_endpoint() as gone:
         settings = gone.settings(timeout=timedelta(seconds=5))
     endpoint = Endpoint(settings)
-    with pytest.raises(EmbeddingFailed, match="does not answer") as caught:
+    with pytest.raises(EmbeddingFailed, match="does not answer"):
         await endpoint.embed(HERE, TEXTS)
-    assert caught.value.retryable
     await endpoint.aclose()
 
 
@@ -156,10 +198,43 @@ async def test_without_a_time_to_wait_each_refusal_doubles_it_until_an_answer(
         clock.now += told.value.retry_after
     assert waits == [1, 2, 4]
     await endpoint.embed(HERE, TEXTS)
-    running.behave(status=429, retry_after="soon")
-    with pytest.raises(RateLimited) as told:
+    for said in ("soon", "-5", "0", "Wed, 21 Oct 2015 07:28:00 GMT", "Wed, 21 Oct 99999999 07:28:00 GMT", "9" * 400):
+        running.behave(status=429, retry_after=said)
+        with pytest.raises(RateLimited) as told:
+            await endpoint.embed(HERE, TEXTS)
+        assert 1 <= told.value.retry_after <= 3_600
+        clock.now += told.value.retry_after
         await endpoint.embed(HERE, TEXTS)
-    assert told.value.retry_after == 1
+
+
+async def test_who_is_told_to_wait_between_two_requests_does_not_begin_anew(
+    make: Any, running: RunningEndpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+
+    endpoint = make(batch=1)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    before = len(running.seen())
+    running.behave(times=2, after=1, status=429, retry_after=9)
+    assert len(await endpoint.embed(HERE, TEXTS)) == len(TEXTS)
+    assert (slept, len(running.seen()) - before) == ([9, 9], 5)
+    running.behave(times=1, after=1, status=429, retry_after=21)
+    with pytest.raises(RateLimited):
+        await endpoint.embed(THERE, TEXTS)
+
+
+async def test_a_call_that_needs_more_requests_than_the_rate_has_is_made_and_paid_for_afterwards(make: Any) -> None:
+    clock = Clock()
+    endpoint = make(clock, rate=Rate(2, timedelta(seconds=10)), batch=1)
+    await endpoint.embed(HERE, TEXTS)
+    with pytest.raises(RateLimited) as early:
+        endpoint.check(HERE)
+    assert early.value.retry_after == pytest.approx(20)
+    clock.now += 20
+    endpoint.check(HERE)
 
 
 async def test_a_rate_of_the_settings_is_each_workspace_s_own(make: Any) -> None:

@@ -8,34 +8,15 @@ from uuid import UUID
 import asyncpg
 import pytest
 from tests.conftest import a_context
+from tests.integration.knowledge.runs import SHA, a_run
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.errors import Forbidden, InvalidInput, NotFound
 from datalane.kit.ids import uuid7
-from datalane.knowledge.evaluation.measuring import MEASURES
-from datalane.knowledge.evaluation.schemas import EvaluationRun, NewRun, QueryResult
+from datalane.knowledge.evaluation.schemas import EvaluationRun, NewRun
 from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, list_runs, record_run
 from datalane.knowledge.retrieval.schemas import Method
-
-SHA = "ab" * 32
-
-
-def a_run(scores: dict[str, float], **said: Any) -> NewRun:
-    results = [
-        QueryResult(query_id=key, measures=dict.fromkeys(MEASURES, score), found=[f"doc of {key}"])
-        for key, score in scores.items()
-    ]
-    usual: dict[str, Any] = {
-        "dataset": "owls",
-        "dataset_sha256": SHA,
-        "method": Method.HYBRID,
-        "keyword_weight": 0.7,
-        "versions": {"chunker": "1"},
-        "p95_ms": 4.5,
-        "results": results,
-    }
-    return NewRun(**usual | said)
 
 
 async def keep(database: Database, context: Context, new: NewRun) -> EvaluationRun:

@@ -17,7 +17,7 @@ from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
 from datalane.knowledge.documents.service import add_ready, upload_batch
 from datalane.knowledge.extraction.types import Extracted, Source
-from datalane.knowledge.indexing import IndexChunks, Span, index_chunks, prepare
+from datalane.knowledge.indexing import IndexChunks, Span, index_chunks
 from datalane.knowledge.ingestion import Arrival, write
 from datalane.knowledge.retrieval.schemas import Method
 
@@ -126,13 +126,13 @@ async def test_a_new_version_leaves_nothing_of_the_old_one_in_the_index(library:
 
 
 async def test_a_member_may_replace_a_text_and_nothing_of_the_old_one_stays(idle_library: Library) -> None:
-    library, limits = idle_library, idle_library.lane.settings.limits
+    library = idle_library
     context = library.acting(Role.MEMBER)
-    first = await prepare(library.knowledge, context.workspace_id, IndexChunks(text=OLD), limits)
+    first = await library.prepare(IndexChunks(text=OLD))
     async with library.lane.transaction(context) as tx:
         old = await index_chunks(tx, first)
     again = IndexChunks(text=NEW, document_id=old.document_id)
-    second = await prepare(library.knowledge, context.workspace_id, again, limits)
+    second = await library.prepare(again)
     async with library.lane.transaction(context) as tx:
         new = await index_chunks(tx, second)
     assert (new.document_id, new.chunks) == (old.document_id, 1)
@@ -186,14 +186,14 @@ async def test_two_versions_that_arrive_together_make_the_newer_one_current(idle
 
 
 async def test_readers_see_one_version_whole_while_it_is_replaced(idle_library: Library) -> None:
-    library, limits = idle_library, idle_library.lane.settings.limits
+    library = idle_library
     sizes: dict[UUID, int] = {}
     document_id: UUID | None = None
 
     async def replace_with(text: str) -> None:
         nonlocal document_id
         request = IndexChunks(text=text, document_id=document_id)
-        prepared = await prepare(library.knowledge, library.context.workspace_id, request, limits)
+        prepared = await library.prepare(request)
         sizes[prepared.original.version_id] = len(prepared.extracted.chunks)
         async with library.lane.transaction(library.context) as tx:
             document_id = (await index_chunks(tx, prepared)).document_id
@@ -225,10 +225,10 @@ async def test_a_document_deleted_before_its_turn_is_passed_over(idle_library: L
 
 
 async def test_a_caller_may_draw_the_borders_of_chunks(idle_library: Library) -> None:
-    library, limits = idle_library, idle_library.lane.settings.limits
+    library = idle_library
     text = "Äpfel und Birnen. Kräuter und Salz."
     request = IndexChunks(text=text, chunks=[Span(start_offset=0, end_offset=17), Span(start_offset=18, end_offset=35)])
-    prepared = await prepare(library.knowledge, library.context.workspace_id, request, limits)
+    prepared = await library.prepare(request)
     async with library.lane.transaction(library.context) as tx:
         assert (await index_chunks(tx, prepared)).chunks == 2
     answer = await library.ask("Kräuter", Method.KEYWORD)

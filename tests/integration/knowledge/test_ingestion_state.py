@@ -16,7 +16,7 @@ from datalane.db.provision import Prepared
 from datalane.engine.jobs import get_job, replay_jobs
 from datalane.knowledge.documents.schemas import Ingestion
 from datalane.knowledge.documents.service import INGEST, list_documents
-from datalane.knowledge.indexing import IndexChunks, index_chunks, prepare
+from datalane.knowledge.indexing import IndexChunks, index_chunks
 
 
 @pytest.fixture
@@ -87,9 +87,7 @@ async def test_a_replayed_ingestion_says_what_its_last_replay_does(idle_library:
 
 async def test_a_text_that_was_indexed_directly_has_no_job_and_no_attempts(idle_library: Library) -> None:
     library = idle_library
-    prepared = await prepare(
-        library.knowledge, library.context.workspace_id, IndexChunks(text="Otters float."), library.lane.settings.limits
-    )
+    prepared = await library.prepare(IndexChunks(text="Otters float."))
     async with library.lane.transaction(library.context) as tx:
         indexed = await index_chunks(tx, prepared)
     said = await state(library, indexed.document_id)

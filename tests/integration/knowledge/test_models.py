@@ -21,11 +21,11 @@ from datalane.db.provision import Prepared
 from datalane.errors import Conflict, Forbidden, IllegalTransition, LimitExceeded, NotFound
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.endpoint import Endpoint
-from datalane.knowledge.indexing import IndexChunks, index_chunks, prepare
+from datalane.knowledge.indexing import IndexChunks, index_chunks
 from datalane.knowledge.ingestion import ModelsChanged
 from datalane.knowledge.models import backfill, service
 from datalane.knowledge.models.backfill import BACKFILL, CLEAR, ModelJobs
-from datalane.knowledge.models.schemas import EmbeddingModel, ModelTarget
+from datalane.knowledge.models.schemas import EmbeddingModel, ModelState, ModelTarget
 from datalane.knowledge.providers import EmbeddingFailed, ModelUnavailable, Providers
 from datalane.knowledge.retrieval.schemas import Answer, Method, Query
 from datalane.knowledge.retrieval.service import answer
@@ -35,7 +35,7 @@ from datalane.settings import EmbeddingSettings, Settings
 
 NEAR = f"near:bags/{DIMENSIONS}-1"
 TEXTS = [f"{animal} near the harbour at night, number {n}" for n, animal in enumerate(["owl", "heron", "fox", "owl"])]
-Change = Callable[..., Awaitable[EmbeddingModel]]
+Change = Callable[..., Awaitable[ModelState]]
 
 
 @pytest.fixture(scope="module")
@@ -61,9 +61,12 @@ async def library(idle: Library) -> AsyncIterator[Library]:
         yield idle
 
 
-async def change(library: Library, how: Change, model: str = NEAR, context: Context | None = None) -> EmbeddingModel:
+async def change(library: Library, how: Change, model: str = NEAR, context: Context | None = None) -> ModelState:
+    target = ModelTarget(model_version=model)
     async with library.lane.transaction(context or library.context) as tx:
-        return await how(tx, library.knowledge.providers, ModelTarget(model_version=model))
+        if how is service.retire_model:
+            return await service.retire_model(tx, target)
+        return await how(tx, library.knowledge.providers, target)
 
 
 async def models(library: Library, context: Context | None = None) -> dict[str, EmbeddingModel]:
@@ -102,6 +105,16 @@ async def bring_in_all(library: Library) -> None:
         await library.bring_in(text, filename=f"{n}.txt")
 
 
+async def clear(library: Library) -> int:
+    """Run the jobs that remove vectors, whose time has not come yet; answers how many vectors are left."""
+    jobs = ModelJobs(library.lane.database, library.knowledge.providers)
+    rows = await library.fetch("SELECT args FROM datalane.jobs WHERE kind = $1 ORDER BY id", CLEAR)
+    for row in rows:
+        async with library.lane.transaction(library.acting(Role.SYSTEM)) as tx:
+            await jobs.clear(tx, a_job(library.context, CLEAR, row["args"]))
+    return await library.count("chunk_vectors")
+
+
 async def vectors_without_their_chunk(library: Library) -> int:
     """Vectors of chunks that are not current, counted in SQL."""
     [row] = await library.fetch(
@@ -138,8 +151,7 @@ async def test_a_model_is_filled_searched_left_again_and_removed(library: Librar
     usual = library.knowledge.providers.usual
     await bring_in_all(library)
     before = await ask(library, "owl at night")
-    registered = await change(library, service.register_model)
-    assert (registered.status, registered.backfill is not None) == ("filling", True)
+    assert (await change(library, service.register_model)).status == "filling"
     filled = await until(library, lambda model: model.status == "ready")
     assert filled.chunks == filled.chunks_in_all == len(TEXTS)
     assert scores(await ask(library, "owl at night")) == scores(before), "it is not searched yet"
@@ -154,10 +166,7 @@ async def test_a_model_is_filled_searched_left_again_and_removed(library: Librar
     assert (await change(library, service.activate_model, usual)).status == "active"
     assert scores(await ask(library, "owl at night")) == scores(before)
     assert (await change(library, service.retire_model)).status == "retired"
-    async with library.lane.transaction(library.acting(Role.SYSTEM)) as tx:
-        jobs = ModelJobs(library.lane.database, library.knowledge.providers)
-        await jobs.clear(tx, a_job(library.context, CLEAR, {"model_version": NEAR}))
-    assert await library.count("chunk_vectors") == len(TEXTS)
+    assert await clear(library) == len(TEXTS)
     await fill(library)
     assert (await models(library))[NEAR].chunks == len(TEXTS)
 
@@ -217,8 +226,9 @@ async def test_many_chunks_are_filled_in_slices_each_a_job(idle: Library, monkey
 
 
 async def test_registering_waits_for_who_writes_without_the_model(idle: Library) -> None:
-    usual, limits = idle.knowledge.providers.usual, idle.lane.settings.limits
-    prepared = await prepare(idle.knowledge, idle.context.workspace_id, IndexChunks(text=TEXTS[0]), limits)
+    usual, _limits = idle.knowledge.providers.usual, idle.lane.settings.limits
+    request = IndexChunks(text=TEXTS[0])
+    prepared = await idle.prepare(request)
     async with idle.lane.transaction(idle.context) as tx:
         await index_chunks(tx, prepared)
         registering = asyncio.create_task(change(idle, service.register_model))
@@ -231,8 +241,8 @@ async def test_registering_waits_for_who_writes_without_the_model(idle: Library)
 
 
 async def test_what_was_prepared_before_a_model_was_registered_is_prepared_again(idle: Library) -> None:
-    workspace_id, limits = idle.context.workspace_id, idle.lane.settings.limits
-    prepared = await prepare(idle.knowledge, workspace_id, IndexChunks(text=TEXTS[0]), limits)
+    _usual, _limits, request = idle.knowledge.providers.usual, idle.lane.settings.limits, IndexChunks(text=TEXTS[0])
+    prepared = await idle.prepare(request)
     await change(idle, service.register_model)
     with pytest.raises(ModelsChanged, match="try again"):
         async with idle.lane.transaction(idle.context) as tx:
@@ -259,23 +269,74 @@ async def test_a_document_that_was_replaced_while_it_was_embedded_leaves_nothing
 # Faults --------------------------------------------------------------------------------------------------------
 
 
-async def test_an_endpoint_that_refuses_stops_the_filling_and_registering_again_goes_on(
+async def test_an_endpoint_that_makes_nonsense_stops_the_filling_and_registering_again_goes_on(
     library: Library, running: RunningEndpoint
 ) -> None:
     await library.bring_in(TEXTS[0])
-    running.behave(status=401)
+    running.behave(dimensions=3)
     await change(library, service.register_model)
     stopped = await until(library, lambda model: model.backfill is not None and model.backfill.status == "failed")
     assert stopped.backfill is not None
-    assert (stopped.status, stopped.backfill.error_class) == ("filling", "embedding_failed")
-    assert "answered 401" in (stopped.backfill.error_message or "")
+    assert (stopped.status, stopped.backfill.error_class) == ("filling", "embedding_refused")
+    assert "3 dimensions, not 8" in (stopped.backfill.error_message or "")
     await fill(library)
     assert (await models(library))[NEAR].backfill is None, "the job has completed"
 
 
-async def test_registering_a_model_that_is_being_filled_starts_no_second_job(idle: Library) -> None:
-    first = await change(idle, service.register_model)
-    assert (await change(idle, service.register_model)).backfill == first.backfill
+async def test_a_text_that_the_endpoint_will_not_take_fails_its_own_document_and_no_other(
+    idle: Library, running: RunningEndpoint
+) -> None:
+    await change(idle, service.register_model)
+    ids = [(await idle.upload(text.encode(), filename=f"{n}.txt")).document_id for n, text in enumerate(TEXTS)]
+    running.behave(times=2, status=400)  # the batch, and the first document by itself
+    async with idle.working():
+        outcomes = await idle.through(len(ids))
+    assert sorted(outcome for outcome, _ in outcomes) == ["document.failed"] + ["document.ingested"] * 3
+    [failed] = [
+        document for document in [await idle.document(one) for one in ids] if document.current_version_id is None
+    ]
+    assert failed.ingestion.error_class == "embedding_refused"
+
+
+async def test_an_upload_waits_for_an_endpoint_that_is_away(idle: Library, running: RunningEndpoint) -> None:
+    await change(idle, service.register_model)
+    uploaded = await idle.upload(TEXTS[0].encode(), filename="a.txt")
+    running.behave(status=503)
+
+    async def is_put_off() -> bool:
+        ingestion = (await idle.document(uploaded.document_id)).ingestion
+        return (ingestion.status, ingestion.error_class) == ("retrying", "embedding_failed")
+
+    async with idle.working():
+        assert await eventually(is_put_off)
+    assert (await idle.document(uploaded.document_id)).ingestion.attempt_count == 0
+
+
+async def test_vectors_that_are_left_over_are_removed_by_retiring_again(
+    idle: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with idle.working():
+        await bring_in_all(idle)
+        await fill(idle)
+    await change(idle, service.retire_model)
+    monkeypatch.setattr(backfill, "CLEARED", 3)
+    assert await clear(idle) == 2 * len(TEXTS) - 3, "the rest is the next job's"
+    assert len(await idle.fetch("SELECT FROM datalane.jobs WHERE kind = $1", CLEAR)) == 2
+    await change(idle, service.retire_model)
+    assert await clear(idle) == len(TEXTS)
+
+
+async def test_a_model_that_came_back_and_went_again_is_not_cleared_before_its_time(library: Library) -> None:
+    await bring_in_all(library)
+    await fill(library)
+    await change(library, service.retire_model)
+    [early] = await library.fetch("SELECT args FROM datalane.jobs WHERE kind = $1", CLEAR)
+    await fill(library)
+    await change(library, service.retire_model)
+    jobs = ModelJobs(library.lane.database, library.knowledge.providers)
+    async with library.lane.transaction(library.acting(Role.SYSTEM)) as tx:
+        await jobs.clear(tx, a_job(library.context, CLEAR, early["args"]))
+    assert await library.count("chunk_vectors") == 2 * len(TEXTS)
 
 
 async def test_who_has_to_wait_spends_no_attempt_and_others_go_on(library: Library, running: RunningEndpoint) -> None:
@@ -371,8 +432,20 @@ async def test_a_model_that_lacks_a_vector_is_not_searched_until_it_is_filled_ag
         )
     with pytest.raises(Conflict, match="register it again"):
         await change(library, service.activate_model)
+    await change(library, service.register_model)
+    await until(library, lambda model: model.chunks == len(TEXTS))
+    assert (await change(library, service.activate_model)).status == "active"
+
+
+async def test_a_searched_model_that_lacks_vectors_gets_them_where_it_is(library: Library) -> None:
+    await bring_in_all(library)
     await fill(library)
-    assert (await change(library, service.activate_model)).chunks == len(TEXTS)
+    await change(library, service.activate_model)
+    async with library.lane.transaction(library.acting(Role.SYSTEM)) as tx:
+        await tx.execute("DELETE FROM datalane.chunk_vectors WHERE model_version = $1", NEAR)
+    assert (await change(library, service.register_model)).status == "active"
+    await until(library, lambda model: model.chunks == len(TEXTS))
+    assert len((await ask(library, "owl")).data) == len(TEXTS)
 
 
 @pytest.mark.parametrize("how", [service.register_model, service.activate_model, service.retire_model])

@@ -11,10 +11,12 @@ from uuid import UUID
 import httpx
 import pytest
 from tests.integration.knowledge.library import Library
+from tests.integration.knowledge.runs import a_run
 from tests.integration.knowledge.site import TEXT, Site, calling, open_site
 
 from datalane.kit.cursors import Cursors
 from datalane.kit.ids import uuid7
+from datalane.knowledge.evaluation.service import record_run
 from datalane.knowledge.files import FileStore
 
 
@@ -231,12 +233,15 @@ async def fill(site: Site) -> dict[str, str]:
     for number in range(3):
         await site.bring_in(f"Page {number}".encode(), name=f"{number}.txt")
         await site.post("/api-keys/create", json={"name": f"key {number}"})
+        async with site.library.lane.transaction(site.library.acting(workspace_id=site.workspace_id)) as tx:
+            await record_run(tx, a_run({"q": 0.5}))
     await site.post("/workspaces/invites/create", json={"email": "late@example.com", "role": "viewer"})
     return {
         "/documents/list": "document_id",
         "/workspaces/members/list": "user_id",
         "/workspaces/invites/list": "invite_id",
         "/api-keys/list": "key_id",
+        "/evaluations/list": "run_id",
     }
 
 

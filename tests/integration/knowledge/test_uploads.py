@@ -29,7 +29,7 @@ from datalane.knowledge.documents.schemas import NewDocument
 from datalane.knowledge.documents.service import add_ready, upload
 from datalane.knowledge.extraction import ExtractionPool
 from datalane.knowledge.files import FileStore, FileStoreUnavailable
-from datalane.knowledge.indexing import IndexChunks, prepare
+from datalane.knowledge.indexing import IndexChunks
 from datalane.knowledge.runtime import WRITTEN_AT_ONCE, open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
@@ -151,7 +151,7 @@ async def test_the_limits_of_a_document_hold_for_an_indexed_text_and_cost_no_ext
     limits = gated_library.lane.settings.limits
     request = IndexChunks(text="never parsed", tags=["t"] * (limits.tags + 1))
     with pytest.raises(LimitExceeded, match="tags"):
-        await prepare(gated_library.knowledge, gated_library.context.workspace_id, request, limits)
+        await gated_library.prepare(request)
 
 
 # A key that is used again ---------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from uuid import UUID
 
 from datalane.contracts.context import Context
@@ -30,11 +31,12 @@ SLICE = 500
 """Chunks of one job."""
 CLEARED = 5_000
 """Vectors that go in one transaction."""
+UNTIL_CLEARED = timedelta(minutes=10)
+"""A query that began before its model was retired has ended by then."""
 ATTEMPTS = 10
-"""Of one slice: an endpoint that is away for an hour does not stop the filling."""
+"""Of one slice. Waiting for an endpoint spends none."""
 
 _BEFORE_ALL = UUID(int=0)
-_OPEN = frozenset({"queued", "processing", "retrying"})
 
 _queries = load_queries(__file__)
 
@@ -48,10 +50,10 @@ async def begin_backfill(tx: Transaction, model_version: str, following: UUID = 
     )
 
 
-async def is_alive(tx: Transaction, model_version: str) -> bool:
-    """Whether the job that fills the model runs, or will by itself."""
-    rows = await _queries.list_models(tx.connection, workspace_id=tx.workspace_id)
-    return any(row["model_version"] == model_version and row["job_status"] in _OPEN for row in rows)
+async def begin_clearing(tx: Transaction, model_version: str, retired_at: datetime) -> None:
+    """Enqueue the removal of the vectors of a model that was retired then."""
+    args = {"model_version": model_version, "retired_at": retired_at.isoformat()}
+    await enqueue(tx, CLEAR, args, subject_id=model_version, delay=UNTIL_CLEARED)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,10 +63,7 @@ class Slice:
     chunk_ids: list[UUID]
     document_ids: list[UUID]
     embeddings: list[bytes]
-
-    @property
-    def is_last(self) -> bool:
-        return len(self.chunk_ids) < SLICE
+    is_last: bool
 
 
 class ModelJobs:
@@ -79,7 +78,7 @@ class ModelJobs:
         handlers.add(Handler(CLEAR, Mode.TRANSACTIONAL, self.clear))
 
     async def prepare(self, jobs: Sequence[Job]) -> list[Slice | None]:
-        """The slice of each job, None where the model is filled no more. Raises `EmbeddingFailed`, `RateLimited`."""
+        """The slice of each job, None where the model is in use no more. Raises as `Provider.embed`."""
         return [await self._prepare(job) for job in jobs]
 
     async def _prepare(self, job: Job) -> Slice | None:
@@ -87,16 +86,19 @@ class ModelJobs:
         async with self._database.transaction(Context.system(job.workspace_id, job.correlation_id)) as tx:
             scope = {"workspace_id": tx.workspace_id, "model_version": model_version}
             model = await _queries.get_model(tx.connection, **scope)
-            if model is None or model["status"] != "filling":
+            if model is None or model["status"] == "retired":
                 return None
-            following = UUID(job.args["following"])
-            rows = await _queries.next_chunks(tx.connection, **scope, following=following, most=SLICE)
+            provider = self._providers.get(model_version)
+            provider.check(job.workspace_id)
+            following, most = UUID(job.args["following"]), min(SLICE, provider.batch)
+            rows = await _queries.next_chunks(tx.connection, **scope, following=following, most=most)
         passages = [passage_text(row["title"], row["text"]) for row in rows]
-        vectors = await self._providers.get(model_version).embed(job.workspace_id, passages) if rows else None
+        vectors = await provider.embed(job.workspace_id, passages) if rows else None
         return Slice(
             chunk_ids=[row["chunk_id"] for row in rows],
             document_ids=[row["document_id"] for row in rows],
             embeddings=to_wire(vectors) if vectors is not None else [],
+            is_last=len(rows) < most,
         )
 
     async def apply(self, tx: Transaction, jobs: Sequence[Job], prepared: Sequence[Slice | None]) -> None:
@@ -122,13 +124,14 @@ class ModelJobs:
             await _queries.move_model(tx.connection, **scope, sources=["filling"], target="ready", now=utc_now())
 
     async def clear(self, tx: Transaction, job: Job) -> None:
-        """Take the next vectors away, unless the model is in use again."""
-        model_version = job.args["model_version"]
-        in_use = await hold_models(tx, self._providers.usual)
-        if model_version in in_use.all:
+        """Take the next vectors away, unless the model is in use again, or was and is retired anew."""
+        scope = {"workspace_id": tx.workspace_id, "model_version": job.args["model_version"]}
+        await hold_models(tx, self._providers.usual)
+        model = await _queries.get_model(tx.connection, **scope)
+        if model is None or model["status"] != "retired" or model["updated_at"].isoformat() != job.args["retired_at"]:
             return
-        done = await _queries.clear_vectors(
-            tx.connection, workspace_id=tx.workspace_id, model_version=model_version, most=CLEARED
-        )
-        if done == f"DELETE {CLEARED}":
-            await enqueue(tx, CLEAR, job.args, subject_id=model_version)
+        await _queries.clear_vectors(tx.connection, **scope, most=CLEARED)
+        if await _queries.has_vectors(tx.connection, **scope):
+            # One slice is not the cause of the next: however many there are, they are one piece of work.
+            alone = tx.acting_as(Context.system(tx.workspace_id, tx.context.correlation_id))
+            await enqueue(alone, CLEAR, job.args, subject_id=job.args["model_version"])

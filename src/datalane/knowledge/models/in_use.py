@@ -41,12 +41,18 @@ async def active_model(tx: Transaction, usual: str) -> str:
     return found
 
 
+def check_models(providers: Providers, workspace_id: UUID, models: frozenset[str]) -> None:
+    """Raises `RateLimited` when a model makes the workspace wait, `ModelUnavailable` when the lane lacks one."""
+    for model in models:
+        providers.get(model).check(workspace_id)
+
+
 async def embed_documents(
     providers: Providers, workspace_id: UUID, models: frozenset[str], documents: Sequence[Extracted]
 ) -> list[dict[str, Vectors]]:
     """Vectors of each document's chunks, by model. Those of the lane's own model came with the extraction.
 
-    Raises `EmbeddingFailed`, `RateLimited`.
+    Raises as `Provider.embed`.
     """
     vectors = [_own(document, models) for document in documents]
     passages = [

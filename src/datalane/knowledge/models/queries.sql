@@ -1,5 +1,9 @@
+-- name: lock_changes(workspace_id)$
+-- Changes of the models of a workspace happen in turn.
+SELECT pg_advisory_xact_lock(hashtextextended((:workspace_id::uuid)::text, 5));
+
 -- name: lock_models(workspace_id)$
--- Changes of the models of a workspace happen in turn, while nobody writes vectors. The key is that of hold_embedding_models.
+-- Nobody writes vectors until the transaction ends. The key is that of hold_embedding_models.
 SELECT pg_advisory_xact_lock(hashtextextended((:workspace_id::uuid)::text, 4));
 
 -- name: hold_models(usual)
@@ -7,20 +11,20 @@ SELECT pg_advisory_xact_lock(hashtextextended((:workspace_id::uuid)::text, 4));
 SELECT model_version, status FROM datalane.hold_embedding_models(:usual);
 
 -- name: get_active(workspace_id, usual)$
--- The model that is searched. Where nothing is registered it is that of the vectors that are there.
+-- The model that is searched.
 SELECT coalesce(
     (SELECT model_version FROM datalane.embedding_models WHERE workspace_id = :workspace_id AND status = 'active'),
-    (SELECT model_version FROM datalane.chunk_vectors WHERE workspace_id = :workspace_id LIMIT 1), :usual::text);
+    datalane.implicit_embedding_model(:usual));
 
 -- name: get_model(workspace_id, model_version)^
 -- One model.
-SELECT model_version, status, backfill_job_id FROM datalane.embedding_models
+SELECT model_version, status, updated_at FROM datalane.embedding_models
 WHERE workspace_id = :workspace_id AND model_version = :model_version;
 
 -- name: list_models(workspace_id)
 -- The registered models with the jobs that fill them.
 SELECT m.model_version, m.provider, m.name, m.version, m.dimensions, m.distance, m.status, m.created_at, m.updated_at,
-       j.id AS job_id, j.status AS job_status, j.attempt_count, j.last_error_class, j.last_error_message, j.next_retry_at
+       m.created_by_actor_id, j.id AS job_id, j.status AS job_status, j.attempt_count, j.last_error_class, j.last_error_message, j.next_retry_at
 FROM datalane.embedding_models m
 LEFT JOIN datalane.jobs j ON j.workspace_id = m.workspace_id AND j.id = m.backfill_job_id
 WHERE m.workspace_id = :workspace_id ORDER BY m.created_at, m.model_version;
@@ -95,6 +99,10 @@ FROM unnest(:chunk_ids::uuid[], :embeddings::public.vector[]) AS i (chunk, embed
 JOIN datalane.chunks c ON c.workspace_id = :workspace_id AND c.chunk_id = i.chunk
 JOIN datalane.documents d ON d.workspace_id = :workspace_id AND d.document_id = c.document_id
 WHERE d.current_version_id = c.version_id ON CONFLICT (workspace_id, model_version, chunk_id) DO NOTHING;
+
+-- name: has_vectors(workspace_id, model_version)$
+-- Whether there are vectors of a model.
+SELECT EXISTS (SELECT FROM datalane.chunk_vectors WHERE workspace_id = :workspace_id AND model_version = :model_version);
 
 -- name: clear_vectors(workspace_id, model_version, most)!
 -- The next vectors of a model that nobody searches any more.

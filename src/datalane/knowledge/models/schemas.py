@@ -50,5 +50,13 @@ class EmbeddingModel(BaseModel):
     updated_at: datetime | None
 
 
+class ModelState(BaseModel):
+    """What a model has come to, and who registered it; the list of models says how far it is filled."""
+
+    model_version: str
+    status: ModelStatus
+    created_by_actor_id: UUID
+
+
 class ModelList(BaseModel):
     data: list[EmbeddingModel]

@@ -7,32 +7,34 @@ From the moment a model is registered, whatever is ingested gets a vector of it,
 through what was there before and through nothing else. A model that was active stays ready, and is kept up, until it
 is retired: going back is the same move. Search asks for one model by name and never sees two.
 
-Who registers or retires waits for those who write vectors, and holds off others, until the end of the transaction.
+Who registers or retires waits for those who write vectors, and holds off others, until the end of the transaction;
+nothing that takes long is done meanwhile.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
+
+from pydantic import Field
 
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
-from datalane.engine.jobs import enqueue
 from datalane.errors import Conflict, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
-from datalane.knowledge.models.backfill import CLEAR, begin_backfill, is_alive
+from datalane.knowledge.models.backfill import begin_backfill, begin_clearing
 from datalane.knowledge.models.in_use import active_model
-from datalane.knowledge.models.schemas import Backfill, EmbeddingModel, ModelList, ModelTarget
+from datalane.knowledge.models.schemas import Backfill, EmbeddingModel, ModelList, ModelState, ModelTarget
 from datalane.knowledge.models.states import MODEL
 from datalane.knowledge.permissions import MANAGE_MODELS, READ_MODELS
 from datalane.knowledge.providers import Provider, Providers, version_of
 
 MOST_MODELS = 4
 """Models of a workspace that are not retired: everything that is ingested is embedded by each."""
-UNTIL_CLEARED = timedelta(minutes=10)
-"""A query that began before its model was retired has ended by then."""
+_RUNNING = {"queued", "processing", "retrying"}
+"""States of a job that comes to its end by itself."""
 
 _queries = load_queries(__file__)
 
@@ -45,115 +47,117 @@ async def list_models(tx: Transaction, providers: Providers) -> ModelList:
 
 async def register_model(
     tx: Transaction, providers: Providers, target: ModelTarget, now: datetime | None = None
-) -> EmbeddingModel:
+) -> ModelState:
     """Make vectors by this model too, of what is ingested from now on and, by jobs, of what is there.
 
-    A model that is being filled goes on if its jobs came to an end; one that is ready or active stays as it is, unless
-    it lacks vectors. Raises `NotFound` for a model that this lane does not have, `LimitExceeded` for one too many.
+    A model that lacks vectors, whatever its state, gets them if its jobs came to an end. Raises `NotFound` for a model
+    that this lane does not have, `LimitExceeded` for one too many.
     """
-    at, statuses = await _begin(tx, now)
-    provider, before = _served(providers, target), statuses.get(target.model_version)
-    if not statuses:
-        before = await _put_implicit(tx, providers, target, at)
-    if before in {"ready", "active"} and not await _is_missing(tx, target):
-        return await _told(tx, providers, target)
-    if before == "active":
-        raise Conflict("the model is searched and lacks vectors; activate another one, then register it again")
-    if before != "filling":
-        in_use = sum(1 for status in statuses.values() if status != "retired")
-        if before != "ready" and in_use >= MOST_MODELS:
+    at, models = await _begin(tx, now)
+    provider = _served(providers, target)
+    if not models:
+        await _put_implicit(tx, providers, at)
+        models = await _read(tx)
+    known = models.get(target.model_version)
+    before = None if known is None else known.status
+    if known is not None and before in {"ready", "active"} and not await _is_missing(tx, target):
+        return known
+    if before in {None, "retired"}:
+        in_use = sum(1 for model in models.values() if model.status != "retired")
+        if in_use >= MOST_MODELS:
             raise LimitExceeded(f"{in_use} models are in use, the limit is {MOST_MODELS}; retire one first")
-        await _put(tx, provider, "filling", at)
-    if before != "filling" or not await is_alive(tx, target.model_version):
+        await _queries.lock_models(tx.connection, workspace_id=tx.workspace_id)
+        await _put(tx, provider.provider, target.model_version, provider.dimensions, "filling", at)
+    if known is None or before == "retired" or known.job_status not in _RUNNING:
         await begin_backfill(tx, target.model_version)
-    return await _recorded(tx, providers, "registered", target, before)
+    return await _recorded(tx, "registered", target, before)
 
 
 async def activate_model(
     tx: Transaction, providers: Providers, target: ModelTarget, now: datetime | None = None
-) -> EmbeddingModel:
+) -> ModelState:
     """Search by this model from the commit on; the one before stays ready.
 
     Raises `NotFound`, `IllegalTransition` for a model that is not filled, `Conflict` when a chunk lacks its vector.
     """
-    at, statuses = await _begin(tx, now)
-    before = _registered(statuses, target)
-    if before == "active":
-        return await _told(tx, providers, target)
-    MODEL.check(before, "active")
+    at, models = await _begin(tx, now)
+    before = _registered(models, target)
+    if before.status == "active":
+        return before
+    MODEL.check(before.status, "active")
     _served(providers, target)
     if await _is_missing(tx, target):
         raise Conflict("chunks lack a vector of the model; register it again to have them made")
     await _queries.demote_active(tx.connection, workspace_id=tx.workspace_id, now=at)
     await _move(tx, target, "active", at)
-    return await _recorded(tx, providers, "activated", target, before)
+    return await _recorded(tx, "activated", target, before.status)
 
 
-async def retire_model(
-    tx: Transaction, providers: Providers, target: ModelTarget, now: datetime | None = None
-) -> EmbeddingModel:
+async def retire_model(tx: Transaction, target: ModelTarget, now: datetime | None = None) -> ModelState:
     """Make no more vectors by this model; those that are there go by jobs, a while later.
 
     Raises `NotFound`, `IllegalTransition` for the active one.
     """
-    at, statuses = await _begin(tx, now)
-    before = _registered(statuses, target)
-    if before == "retired":
-        return await _told(tx, providers, target)
-    MODEL.check(before, "retired")
+    at, models = await _begin(tx, now)
+    before = _registered(models, target)
+    if before.status != "retired":
+        MODEL.check(before.status, "retired")
+        await _queries.lock_models(tx.connection, workspace_id=tx.workspace_id)
+    elif not await _queries.has_vectors(
+        tx.connection, workspace_id=tx.workspace_id, model_version=target.model_version
+    ):
+        return before
     await _move(tx, target, "retired", at)
-    await enqueue(
-        tx, CLEAR, {"model_version": target.model_version}, subject_id=target.model_version, delay=UNTIL_CLEARED
-    )
-    return await _recorded(tx, providers, "retired", target, before)
+    await begin_clearing(tx, target.model_version, at)
+    return await _recorded(tx, "retired", target, before.status)
 
 
-async def _begin(tx: Transaction, now: datetime | None) -> tuple[datetime, dict[str, str]]:
-    """The moment, and the states of the registered models, which nobody else changes until the transaction ends."""
+class _Known(ModelState):
+    """`job_status` is that of the job that fills the model, if it has not completed."""
+
+    job_status: str | None = Field(exclude=True)
+
+
+Registered = Mapping[str, _Known]
+"""By model."""
+
+
+async def _begin(tx: Transaction, now: datetime | None) -> tuple[datetime, Registered]:
+    """The moment, and the registered models, which nobody else changes until the transaction ends."""
     MANAGE_MODELS.check(tx.context)
-    await _queries.lock_models(tx.connection, workspace_id=tx.workspace_id)
+    await _queries.lock_changes(tx.connection, workspace_id=tx.workspace_id)
+    return now or utc_now(), await _read(tx)
+
+
+async def _read(tx: Transaction) -> Registered:
     rows = await _queries.list_models(tx.connection, workspace_id=tx.workspace_id)
-    return now or utc_now(), {row["model_version"]: row["status"] for row in rows}
+    return {row["model_version"]: _Known(**{name: row[name] for name in _Known.model_fields}) for row in rows}
 
 
-async def _put_implicit(tx: Transaction, providers: Providers, target: ModelTarget, at: datetime) -> str | None:
-    """Name the model that a workspace without any searches by; "active" when that is the target."""
+async def _put_implicit(tx: Transaction, providers: Providers, at: datetime) -> None:
+    """Name the model that a workspace without any searches by."""
     active = await active_model(tx, providers.usual)
+    kind, dimensions = (
+        "builtin",
+        await _queries.get_dimensions(tx.connection, workspace_id=tx.workspace_id, model_version=active),
+    )
     if active in providers:
-        await _put(tx, providers.get(active), "active", at)
-    else:
-        await _put_unserved(tx, active, at)
-    return "active" if active == target.model_version else None
+        provider = providers.get(active)
+        kind, dimensions = provider.provider, provider.dimensions
+    await _put(tx, kind, active, dimensions, "active", at)
 
 
-async def _put(tx: Transaction, provider: Provider, status: str, at: datetime) -> None:
+async def _put(tx: Transaction, provider: str, model_version: str, dimensions: int, status: str, at: datetime) -> None:
+    name, _, version = model_version.rpartition("/")
     await _queries.put_model(
         tx.connection,
         workspace_id=tx.workspace_id,
-        model_version=version_of(provider),
-        provider=provider.provider,
-        name=provider.name,
-        version=provider.version,
-        dimensions=provider.dimensions,
-        status=status,
-        now=at,
-        actor_id=tx.context.actor_id,
-    )
-
-
-async def _put_unserved(tx: Transaction, model_version: str, at: datetime) -> None:
-    """The active model of vectors that an earlier release made."""
-    scope = {"workspace_id": tx.workspace_id, "model_version": model_version}
-    name, _, version = model_version.rpartition("/")
-    dimensions = await _queries.get_dimensions(tx.connection, **scope)
-    await _queries.put_model(
-        tx.connection,
-        **scope,
-        provider="builtin",
+        model_version=model_version,
+        provider=provider,
         name=name,
         version=version,
         dimensions=dimensions,
-        status="active",
+        status=status,
         now=at,
         actor_id=tx.context.actor_id,
     )
@@ -164,7 +168,7 @@ async def _move(tx: Transaction, target: ModelTarget, status: str, at: datetime)
         tx.connection,
         workspace_id=tx.workspace_id,
         model_version=target.model_version,
-        sources=MODEL.sources(status),
+        sources=[*MODEL.sources(status), *(("retired",) if status == "retired" else ())],
         target=status,
         now=at,
     )
@@ -186,17 +190,14 @@ def _served(providers: Providers, target: ModelTarget) -> Provider:
     return providers.get(target.model_version)
 
 
-def _registered(statuses: Mapping[str, str], target: ModelTarget) -> str:
-    status = statuses.get(target.model_version)
-    if status is None:
+def _registered(models: Registered, target: ModelTarget) -> _Known:
+    if target.model_version not in models:
         raise NotFound("no such embedding model in this workspace; register it first")
-    return status
+    return models[target.model_version]
 
 
-async def _recorded(
-    tx: Transaction, providers: Providers, what: str, target: ModelTarget, before: str | None
-) -> EmbeddingModel:
-    after = await _told(tx, providers, target)
+async def _recorded(tx: Transaction, what: str, target: ModelTarget, before: str | None) -> ModelState:
+    after = _registered(await _read(tx), target)
     await record(
         tx,
         f"embedding_model.{what}",
@@ -206,11 +207,6 @@ async def _recorded(
         after={"status": after.status},
     )
     return after
-
-
-async def _told(tx: Transaction, providers: Providers, target: ModelTarget) -> EmbeddingModel:
-    [found] = [one for one in await _list(tx, providers) if one.model_version == target.model_version]
-    return found
 
 
 async def _list(tx: Transaction, providers: Providers) -> list[EmbeddingModel]:

@@ -9,7 +9,7 @@ MODEL = Lifecycle(
     "filling",
     {
         "filling": frozenset({"ready", "retired"}),
-        "ready": frozenset({"active", "filling", "retired"}),
+        "ready": frozenset({"active", "retired"}),
         "active": frozenset({"ready"}),
         "retired": frozenset({"filling"}),
     },

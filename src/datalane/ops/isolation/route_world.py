@@ -62,7 +62,7 @@ class Space:
     cursors: dict[str, str] = field(default_factory=dict)
     ids: frozenset[str] = frozenset()
     model: str = ""
-    """An embedding model that only this workspace has ever had."""
+    """An embedding model that this workspace has retired."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
         await maker.page(space)
-    world.usual_model = await maker.models((home, other))
+    world.usual_model = await maker.models(home, other)
     for actor in world.roles():
         world.views[actor.name] = await maker.own_view(f"A view of {HOME} for {actor.name}", actor.headers)
     world.invites = await maker.invite(people)
@@ -291,17 +291,16 @@ class _Maker:
         headers = space.owner.headers(space.workspace_id)
         space.things["own_view_id"] = await self.own_view(f"A view of {space.word} for its maker", headers)
 
-    async def models(self, spaces: Sequence[Space]) -> str:
-        """What the spaces search by; each has retired a model of its own besides."""
-        usual = ""
-        for space in spaces:
-            listed = await self.make(space, "GET /embeddings/models/list", Call())
-            for model in (listed or {}).get("data", ()):
-                usual = model["model_version"] if model["status"] == "active" else usual
-            if usual:
-                space.model = f"owls-of-{space.word}/1"
-                for version, status in ((usual, "active"), (space.model, "retired")):
+    async def models(self, home: Space, other: Space) -> str:
+        """What both workspaces search by. Both have retired a model of one name, and the other one a second."""
+        listed = await self.make(home, "GET /embeddings/models/list", Call())
+        usual = next((model["model_version"] for model in (listed or {}).get("data", ()) if model["served"]), "")
+        home.model, other.model = "owls/1", f"owls-of-{OTHER}/1"
+        if usual:
+            for space in (home, other):
+                for version, status in ((usual, "active"), (home.model, "retired")):
                     await self._model(space, version, status)
+            await self._model(other, other.model, "retired")
         return usual
 
     async def _model(self, space: Space, model_version: str, status: str) -> None:

@@ -20,9 +20,18 @@ CREATE TABLE datalane.embedding_models (
 CREATE UNIQUE INDEX one_active_embedding_model ON datalane.embedding_models (workspace_id) WHERE status = 'active';
 SELECT app.protect('datalane.embedding_models', 'managed');
 
+-- The model of a workspace that registered none: `usual`, unless its vectors are of another one.
+CREATE FUNCTION datalane.implicit_embedding_model(usual text) RETURNS text LANGUAGE sql STABLE AS $$
+    SELECT CASE WHEN EXISTS (SELECT FROM datalane.chunk_vectors v
+                             WHERE v.workspace_id = app.workspace_id() AND v.model_version = usual) THEN usual
+        ELSE coalesce((SELECT min(v.model_version) FROM datalane.chunk_vectors v
+                       WHERE v.workspace_id = app.workspace_id()), usual) END
+$$;
+REVOKE ALL ON FUNCTION datalane.implicit_embedding_model(text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION datalane.implicit_embedding_model(text) TO datalane_app;
+
 -- The models that vectors are made by, as they are and stay until the transaction ends: whoever registers or retires one
--- waits for an exclusive lock on the same key. The second statement sees what whoever held the lock has changed. Where
--- nothing is registered it is the model of the vectors that are there, else `usual`.
+-- waits for an exclusive lock on the same key. The second statement sees what whoever held the lock has changed.
 CREATE FUNCTION datalane.hold_embedding_models(usual text)
 RETURNS TABLE (model_version text, status text) LANGUAGE plpgsql AS $$
 BEGIN
@@ -30,8 +39,7 @@ BEGIN
     RETURN QUERY SELECT m.model_version, m.status FROM datalane.embedding_models m
                  WHERE m.workspace_id = app.workspace_id() AND m.status <> 'retired';
     IF NOT FOUND THEN
-        RETURN QUERY SELECT coalesce((SELECT v.model_version FROM datalane.chunk_vectors v
-                                      WHERE v.workspace_id = app.workspace_id() LIMIT 1), usual), 'active';
+        RETURN QUERY SELECT datalane.implicit_embedding_model(usual), 'active';
     END IF;
 END $$;
 REVOKE ALL ON FUNCTION datalane.hold_embedding_models(text) FROM PUBLIC;
