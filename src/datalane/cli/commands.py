@@ -29,6 +29,7 @@ HOMES = {
     "seed": "datalane.cli.seed",
     "eval": "datalane.cli.evaluate:evaluate",
     "explain": "datalane.cli.explain",
+    "trace": "datalane.cli.trace",
     "audit": "datalane.cli.audit",
     "guard": "datalane.cli.guard",
     "contracts": "datalane.cli.contracts",

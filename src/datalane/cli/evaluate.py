@@ -18,6 +18,7 @@ from datalane.settings import load_settings
 
 if TYPE_CHECKING:
     from datalane.demo.evaluating import Asked, Dataset, Evaluated, Evaluation
+    from datalane.knowledge.feedback.schemas import Judgement
     from datalane.knowledge.retrieval.schemas import Method
     from datalane.settings import Settings
 
@@ -87,6 +88,35 @@ def retrieval(
         print_report(found, faults)
     if faults:
         sys.exit(_BELOW)
+
+
+@evaluate.command()
+def judgements(
+    workspace: Annotated[UUID, typer.Option(help="The id of the workspace whose feedback is taken.")],
+    out: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")],
+    as_json: AsJson = False,
+) -> None:
+    """Write what people thought of chunks and citations as a dataset: queries.jsonl and qrels.tsv.
+
+    `datalane eval retrieval --dataset OUT --workspace ID` asks it.
+    """
+    from datalane.cli.office import Office
+    from datalane.contracts.context import Context
+    from datalane.demo.judgements import write_judgements
+    from datalane.knowledge.feedback import service
+
+    async def read() -> list[Judgement]:
+        async with (
+            Office(load_settings()).database() as database,
+            database.transaction(Context.system(workspace)) as tx,
+        ):
+            return await service.judgements(tx)
+
+    written = write_judgements(asyncio.run(read()), out)
+    if as_json:
+        print_json(written)
+    else:
+        typer.echo(f"{written['queries']} queries with {written['judgements']} judgements are in {out}")
 
 
 def _run(settings: Settings, dataset: Dataset, asked: Asked) -> Evaluation:

@@ -45,4 +45,6 @@ CITE = MATRIX.allow(
     "citation.create",
     needs=["datalane.responses:insert", "datalane.response_segments:insert", "datalane.citations:insert"],
 )
+GIVE_FEEDBACK = MATRIX.allow(Role.MEMBER, "feedback.give", needs=["datalane.feedback:insert"])
+READ_FEEDBACK = MATRIX.allow(Role.VIEWER, "feedback.read", needs=["datalane.feedback:select"])
 READ_CITATIONS = MATRIX.allow(Role.VIEWER, "citation.read", needs=["datalane.citations:select"])

@@ -22,16 +22,22 @@ from datalane.knowledge.documents.schemas import (
     read_metadata,
 )
 from datalane.knowledge.evaluation import routes as evaluation_routes
+from datalane.knowledge.evidence import service as evidence
+from datalane.knowledge.evidence.schemas import Trace
+from datalane.knowledge.feedback import service as feedback
+from datalane.knowledge.feedback.schemas import Feedback, FeedbackList, NewFeedback, Rating
 from datalane.knowledge.models import routes as model_routes
 from datalane.knowledge.models.in_use import hold_models
 from datalane.knowledge.permissions import (
     ADD_DOCUMENTS,
     CITE,
     DELETE_DOCUMENTS,
+    GIVE_FEEDBACK,
     INDEX_CHUNKS,
     QUERY,
     READ_CITATIONS,
     READ_DOCUMENTS,
+    READ_FEEDBACK,
 )
 from datalane.knowledge.responses import service as responses
 from datalane.knowledge.responses.schemas import CitationList, NewResponse, Response
@@ -45,8 +51,31 @@ def router(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = APIRouter()
     routes.include_router(_document_routes(door, knowledge))
     routes.include_router(_retrieval_routes(door, knowledge))
+    routes.include_router(_feedback_routes(door))
     routes.include_router(evaluation_routes.router(door))
     routes.include_router(model_routes.router(door, knowledge))
+    return routes
+
+
+def _feedback_routes(door: Door) -> APIRouter:
+    routes, limits = door.router(prefix="/feedback", tags=["feedback"]), door.settings.limits
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
+
+    @routes.post("/give", status_code=201)
+    async def give(body: NewFeedback, tx: Transaction = door.writer(GIVE_FEEDBACK)) -> Feedback:
+        """Say what you think of a response, a citation or a chunk. It moves no ranking."""
+        return await feedback.give_feedback(tx, body)
+
+    @routes.get("/list")
+    async def list_feedback(
+        rating: Rating | None = None,
+        page_size: int = size,
+        cursor: str | None = None,
+        tx: Transaction = door.reader(READ_FEEDBACK),
+    ) -> FeedbackList:
+        """Feedback, the newest first. `cursor` is the `next_cursor` of the page before."""
+        return await feedback.list_feedback(tx, rating, cursor, page_size)
+
     return routes
 
 
@@ -133,5 +162,10 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     ) -> CitationList:
         """Citations of a response, or one citation, each checked against the stored text now."""
         return CitationList(data=await responses.list_citations(tx, response_id, citation_id))
+
+    @routes.get("/trace/{traced_id}")
+    async def trace(traced_id: UUID, tx: Transaction = door.reader(READ_CITATIONS)) -> Trace:
+        """Why an answer says what it says: from a response, a citation or feedback to the cited bytes and versions."""
+        return await evidence.trace(tx, traced_id)
 
     return routes

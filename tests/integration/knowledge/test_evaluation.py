@@ -40,7 +40,7 @@ async def test_runs_come_in_pages_the_newest_first(database: Database, context: 
     async with database.transaction(context) as tx:
         first = await list_runs(tx, page_size=2)
         rest = await list_runs(tx, first.next_cursor, page_size=2)
-    assert [run.run_id for run in (*first.data, *rest.data)] == [run.run_id for run in reversed(runs)]
+    assert [*first.data, *rest.data] == sorted(runs, key=lambda run: run.run_id, reverse=True)
     assert rest.next_cursor is None
 
 

@@ -235,6 +235,9 @@ async def fill(site: Site) -> dict[str, str]:
         await site.post("/api-keys/create", json={"name": f"key {number}"})
         async with site.library.lane.transaction(site.library.acting(workspace_id=site.workspace_id)) as tx:
             await record_run(tx, a_run({"q": 0.5}))
+        cited = await site.post("/retrieval/citations", json={"segments": [{"text": "Nobody knows."}]})
+        opinion = {"response_id": cited.json()["response_id"], "rating": "down"}
+        assert (await site.post("/feedback/give", json=opinion)).status_code == 201
     await site.post("/workspaces/invites/create", json={"email": "late@example.com", "role": "viewer"})
     return {
         "/documents/list": "document_id",
@@ -242,6 +245,7 @@ async def fill(site: Site) -> dict[str, str]:
         "/workspaces/invites/list": "invite_id",
         "/api-keys/list": "key_id",
         "/evaluations/list": "run_id",
+        "/feedback/list": "feedback_id",
     }
 
 

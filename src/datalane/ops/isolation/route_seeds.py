@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from datalane.contracts.context import Role
@@ -40,6 +41,10 @@ def _accept(world: World, actor: Actor) -> Call:
 def _cite(world: World, actor: Actor) -> Call:
     citation = {"chunk_id": world.home.things["chunk_id"], "confidence_score": 0.9}
     return Call(body={"segments": [{"text": f"Herons of {HOME}.", "citations": [citation]}]})
+
+
+def _feedback(on: str, world: World, actor: Actor) -> Call:
+    return Call(body={on: world.home.things[on], "rating": "up"})
 
 
 def _usual_model(world: World, actor: Actor) -> Call:
@@ -185,6 +190,11 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     ],
     "POST /documents/upload": [Seed(lambda world, actor: Call(form={"title": HOME}, file=SHARED_FILE))],
     "POST /retrieval/citations": [Seed(_cite)],
+    "POST /feedback/give": [
+        Seed(partial(_feedback, "response_id"), "on a response"),
+        Seed(partial(_feedback, "citation_id"), "on a citation"),
+        Seed(partial(_feedback, "chunk_id"), "on a chunk"),
+    ],
     "GET /retrieval/citations": [
         Seed(lambda world, actor: Call(query={"response_id": world.home.things["response_id"]}), "of a response"),
         Seed(lambda world, actor: Call(query={"citation_id": world.home.things["citation_id"]}), "one"),

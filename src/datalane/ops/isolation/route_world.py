@@ -389,6 +389,9 @@ class _Maker:
         segment = {"text": f"Herons of {space.word}.", "citations": [citation]}
         made = await self.make(space, "POST /retrieval/citations", Call(body={"segments": [segment]}))
         space.things.update(_ids(made and made["citations"][0]))
+        said = {"citation_id": space.things["citation_id"], "rating": "down", "comment": f"Not of {space.word}."}
+        space.things.update(_ids(await self.make(space, "POST /feedback/give", Call(body=said))))
+        space.things["traced_id"] = space.things["citation_id"]
 
     async def _keys(self, space: Space) -> None:
         """One of each role, one that is revoked and one that has expired."""

@@ -1,0 +1,107 @@
+"""`datalane trace`: from an answer, a citation or a thumbs-down to the cited bytes and every version involved."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from datalane.cli.output import AsJson, print_json
+from datalane.settings import load_settings
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from rich.tree import Tree
+
+    from datalane.knowledge.evidence.schemas import Trace, TracedCitation
+
+_NOT_VERIFIED = 1
+
+
+def trace(
+    traced: Annotated[str, typer.Argument(help="The id of a response, a citation or feedback on either.")],
+    workspace: Annotated[str, typer.Option("--workspace", "-w", help="The id of its workspace.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show why an answer says what it says. Exit status 1: a quote is not what was cited any more."""
+    from rich.console import Console
+
+    from datalane.cli.office import parse_id
+
+    found = asyncio.run(
+        _trace(parse_id(workspace, "a workspace"), parse_id(traced, "a response, citation or feedback"))
+    )
+    if as_json:
+        print_json(found.model_dump(mode="json"))
+    else:
+        Console().print(_tree(found), highlight=False)
+    if not found.verified:
+        sys.exit(_NOT_VERIFIED)
+
+
+async def _trace(workspace_id: UUID, traced_id: UUID) -> Trace:
+    from datalane.cli.office import Office
+    from datalane.contracts.context import Context
+    from datalane.knowledge.evidence import service
+
+    context = Context.system(workspace_id)
+    async with Office(load_settings()).database() as database, database.transaction(context) as tx:
+        return await service.trace(tx, traced_id)
+
+
+def _tree(found: Trace) -> Tree:
+    from rich.markup import escape
+    from rich.tree import Tree
+
+    told = [f"response {found.response_id}", f"{found.created_at:%Y-%m-%d %H:%M:%S}", f"by {found.actor_id}"]
+    tree = Tree(", ".join(told))
+    if found.question:
+        tree.add(f"asked: {escape(found.question)}")
+    for given in found.feedback:
+        on = f"citation {given.citation_id}" if given.citation_id else "the response"
+        tree.add(
+            f"thumbs {given.rating} on {on} by {given.actor_id}"
+            + (f": {escape(given.comment)}" if given.comment else "")
+        )
+    for segment in found.segments:
+        branch = tree.add(escape(segment.text))
+        for traced in segment.citations:
+            _add_citation(branch, traced)
+        if not segment.citations:
+            branch.add("[bold red]no evidence[/]")
+    involved = tree.add(f"correlation id {found.correlation_id}; versions involved")
+    for part, versions in found.versions.model_dump(mode="json").items():
+        involved.add(f"{part.replace('_', ' ')}: {', '.join(versions) or '-'}")
+    return tree
+
+
+def _add_citation(branch: Tree, traced: TracedCitation) -> None:
+    from rich.markup import escape
+
+    citation, version = traced.citation, traced.document_version
+    verdict = "verified" if citation.verified else f"[bold red]{citation.fault}[/]"
+    leaf = branch.add(
+        f"citation {citation.citation_id}: {verdict}, {citation.evidence_type}, {citation.confidence_band} "
+        f"({citation.confidence_score:.2f})"
+    )
+    if citation.quote is not None:
+        leaf.add(f"\u201c{escape(citation.quote)}\u201d")
+    page = f", page {traced.page}" if traced.page is not None else ""
+    leaf.add(
+        f"characters {citation.quote_start_offset} to {citation.quote_end_offset}, bytes {traced.quote_start_byte} to "
+        f"{traced.quote_end_byte}{page}; sha256 {traced.quote_sha256}"
+    )
+    if version is None:
+        leaf.add("[bold red]the document is gone[/]")
+        return
+    current = "current" if version.is_current else "not current"
+    title = escape(citation.source_title or citation.source_uri or str(version.document_id))
+    leaf.add(f"{title}: document {version.document_id}, version {version.version} ({current}), {version.version_id}")
+    leaf.add(f"original: {version.size_bytes} bytes of {version.media_type}, sha256 {version.content_sha256}")
+    leaf.add(
+        f"made by parser {version.parser_version}, chunker {version.chunker_version}; found by "
+        f"{citation.embedding_model_version}; job {version.ingestion_job_id}"
+    )

@@ -1,0 +1,78 @@
+"""What a trace tells."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from uuid import UUID
+
+from pydantic import BaseModel
+
+from datalane.knowledge.feedback.schemas import Feedback
+from datalane.knowledge.responses.schemas import Citation
+
+
+class TracedVersion(BaseModel):
+    """The version of a document that a citation pins, and what made it. `content_sha256` (hexadecimal) is that of the
+    original's bytes; `embedding_model_version` was searched when it was ingested."""
+
+    version_id: UUID
+    document_id: UUID
+    version: int
+    is_current: bool
+    filename: str | None
+    media_type: str | None
+    size_bytes: int
+    content_sha256: str
+    parser_version: str | None
+    chunker_version: str | None
+    embedding_model_version: str | None
+    search_language: str | None
+    indexed_at: datetime | None
+    ingestion_job_id: UUID | None
+
+
+class TracedCitation(BaseModel):
+    """The quote is bytes `quote_start_byte` to `quote_end_byte` of the version's canonical text in UTF-8, whose SHA-256
+    was `quote_sha256` (hexadecimal) when it was cited. `document_version` is None when the document is gone."""
+
+    citation: Citation
+    page: int | None
+    quote_start_byte: int | None
+    quote_end_byte: int | None
+    quote_sha256: str
+    document_version: TracedVersion | None
+
+
+class TracedSegment(BaseModel):
+    response_segment_id: UUID
+    start_offset: int
+    end_offset: int
+    text: str
+    citations: list[TracedCitation]
+
+
+class VersionsInvolved(BaseModel):
+    """Everything of which another version might have answered otherwise."""
+
+    documents: list[UUID]
+    parsers: list[str]
+    chunkers: list[str]
+    embedding_models: list[str]
+    answer_models: list[str]
+
+
+class Trace(BaseModel):
+    """`verified` says that every quote still is what was cited, recomputed now from the stored text."""
+
+    response_id: UUID
+    question: str | None
+    fallback: str | None
+    answer_model_version: str | None
+    agent_run_id: UUID | None
+    created_at: datetime
+    actor_id: UUID
+    correlation_id: str
+    verified: bool
+    segments: list[TracedSegment]
+    feedback: list[Feedback]
+    versions: VersionsInvolved

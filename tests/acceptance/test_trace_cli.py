@@ -1,0 +1,115 @@
+"""`datalane trace` and `datalane eval judgements` as a user runs them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from tests.conftest import a_context
+
+from datalane.contracts.context import Context, Role
+from datalane.db.access import Prepared
+from datalane.kit.ids import uuid7
+from datalane.knowledge.feedback.schemas import NewFeedback
+from datalane.knowledge.feedback.service import give_feedback
+from datalane.knowledge.indexing import IndexChunks, index_chunks, prepare
+from datalane.knowledge.responses.schemas import NewCitation, NewResponse, NewSegment
+from datalane.knowledge.responses.service import create_response
+from datalane.knowledge.runtime import open_knowledge
+from datalane.lane import Lane
+from datalane.settings import Settings
+
+
+@dataclass(frozen=True)
+class Answered:
+    context: Context
+    feedback_id: UUID
+
+
+@pytest.fixture
+def run(
+    urls: Prepared, home: Path, datalane: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Any]:
+    """`run("trace", …)` on this test's lane."""
+    monkeypatch.setenv("DATALANE_HOME", str(home))
+    for name, value in urls.as_environment().items():
+        monkeypatch.setenv(name, value)
+    return lambda *arguments: datalane(*map(str, arguments))
+
+
+@pytest.fixture
+def answered(urls: Prepared, home: Path) -> Answered:
+    """An answer with a citation that somebody dislikes."""
+    return asyncio.run(_answer(Settings(home=home), urls.database_url, a_context(role=Role.OWNER)))
+
+
+async def _answer(settings: Settings, url: str, context: Context) -> Answered:
+    lane = Lane()
+    async with open_knowledge(settings) as knowledge, lane.open(settings, url):
+        text = IndexChunks(text="The heron [grey] stands.", source_uri="demo:heron", source_title="Herons")
+        usual = frozenset({knowledge.providers.usual})
+        prepared = await prepare(knowledge, context.workspace_id, text, settings.limits, usual)
+        async with lane.transaction(context) as tx:
+            await index_chunks(tx, prepared)
+            chunk_id = await tx.fetchval("SELECT chunk_id FROM datalane.chunks")
+            cited = NewCitation(chunk_id=chunk_id, confidence_score=0.9)
+            segment = NewSegment(text="It stands.", citations=[cited])
+            response = await create_response(tx, NewResponse(question="What does it do?", segments=[segment]))
+            down = NewFeedback(citation_id=response.citations[0].citation_id, rating="down", comment="It [flies] now.")
+            return Answered(context, (await give_feedback(tx, down)).feedback_id)
+
+
+def test_a_thumbs_down_leads_to_the_bytes(run: Callable[..., Any], answered: Answered) -> None:
+    workspace = ("--workspace", answered.context.workspace_id)
+    said = run("trace", answered.feedback_id, *workspace)
+    assert said.status == 0, said.err
+    for part in (
+        "What does it do?",
+        "thumbs down",
+        "It [flies] now.",
+        "The heron [grey] stands.",
+        "verified",
+        "Herons",
+    ):
+        assert part in said.out
+    as_json = run("trace", answered.feedback_id, *workspace, "--json").json
+    [citation] = as_json["segments"][0]["citations"]
+    assert (citation["quote_start_byte"], citation["quote_end_byte"]) == (0, 24)
+    assert as_json["verified"] is True
+
+
+def test_what_cannot_be_traced_is_said(run: Callable[..., Any], answered: Answered) -> None:
+    workspace = ("--workspace", answered.context.workspace_id)
+    for traced, where, says in [
+        (uuid7(), workspace, "no such response, citation or feedback"),
+        (answered.feedback_id, ("--workspace", uuid7()), "no such response, citation or feedback"),
+        ("x", workspace, "is not a response, citation or feedback id"),
+    ]:
+        done = run("trace", traced, *where)
+        assert (done.status, says in done.err) == (2, True), done.err
+
+
+def test_thumbs_become_a_dataset_that_can_be_asked(run: Callable[..., Any], answered: Answered, tmp_path: Path) -> None:
+    workspace, out = ("--workspace", answered.context.workspace_id), tmp_path / "judged"
+    written = run("eval", "judgements", *workspace, "--out", out, "--json")
+    assert written.status == 0, written.err
+    assert written.json == {"queries": 1, "judgements": 1}
+    assert json.loads((out / "queries.jsonl").read_text())["text"] == "What does it do?"
+    assert (out / "qrels.tsv").read_text() == "feedback-1\tdemo:heron\t0\n"
+    again = run("eval", "judgements", *workspace, "--out", out)
+    assert (again.status, "is not empty" in again.err) == (2, True)
+    asked = run("eval", "retrieval", "--dataset", out, *workspace, "--method", "keyword", "--json")
+    assert asked.status == 0, asked.err
+    assert asked.json["runs"][0]["run"]["queries"] == 1
+
+
+def test_without_feedback_there_is_nothing_to_write(run: Callable[..., Any], tmp_path: Path) -> None:
+    done = run("eval", "judgements", "--workspace", uuid7(), "--out", tmp_path / "none")
+    assert (done.status, (tmp_path / "none").exists()) == (2, False)
+    assert "no feedback on chunks or citations" in done.err
