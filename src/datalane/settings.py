@@ -95,6 +95,7 @@ class Retention(BaseModel):
     events: Duration = timedelta(days=90)
     job_history: Duration = timedelta(days=30)
     ingestion_log: Duration = timedelta(days=30)
+    retrieval_log: Duration = timedelta(days=30)
     orphaned_originals: LongDuration = timedelta(days=1)
 
 

@@ -20,6 +20,7 @@ from typer.main import get_command
 import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
+import datalane.knowledge.retrieval.asked
 from datalane.api.app import create_app
 from datalane.api.openapi import access_by_operation
 from datalane.cli.lanes import open_lane
@@ -214,7 +215,13 @@ def test_every_rule_of_the_guard_is_in_the_reference_with_its_story() -> None:
 
 def test_every_metric_is_in_the_reference_with_its_labels() -> None:
     known = {}
-    for module in (datalane.api.metrics, datalane.engine.metrics, datalane.identity.metrics):
+    modules = (
+        datalane.api.metrics,
+        datalane.engine.metrics,
+        datalane.identity.metrics,
+        datalane.knowledge.retrieval.asked,
+    )
+    for module in modules:
         for metric in vars(module).values():
             if isinstance(metric, MetricWrapperBase):
                 (family,) = metric.describe()

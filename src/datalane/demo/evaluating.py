@@ -184,7 +184,9 @@ async def _evaluate(
     for number, query in enumerate(dataset.queries, 1):
         said = Query(query=query.text, method=method, limit=DEPTH, keyword_weight=asked.keyword_weight)
         began = time.perf_counter()
-        answered = await answer(lambda: lane.transaction(context), knowledge.providers, said, lane.settings.limits)
+        answered = await answer(
+            lambda: lane.transaction(context), knowledge.providers, said, lane.settings.limits, logged=False
+        )
         seconds.append(time.perf_counter() - began)
         best = ranking.setdefault(query.id, {})
         for result in answered.data:

@@ -55,6 +55,7 @@ async def run_once(
     kept: Mapping[str, timedelta] = {
         "datalane.events": retention.events,
         "datalane.event_ingestion": retention.ingestion_log,
+        "datalane.retrieval_log": retention.retrieval_log,
         "datalane.job_history": retention.job_history,
         "datalane.job_transitions": retention.job_history,
     }

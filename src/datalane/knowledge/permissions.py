@@ -28,7 +28,12 @@ MANAGE_MODELS = MATRIX.allow(
     needs=["datalane.embedding_models:insert", "datalane.embedding_models:update"],
 )
 QUERY = MATRIX.allow(
-    Role.VIEWER, "retrieval.query", needs=[f"datalane.{table}:select" for table in (*_INDEX, "embedding_models")]
+    Role.VIEWER,
+    "retrieval.query",
+    needs=[
+        "datalane.log_retrieval",
+        *(f"datalane.{table}:select" for table in (*_INDEX, "embedding_models", "retrieval_log")),
+    ],
 )
 RECORD_EVALUATIONS = MATRIX.allow(
     Role.MEMBER,

@@ -41,8 +41,9 @@ from datalane.knowledge.permissions import (
 )
 from datalane.knowledge.responses import service as responses
 from datalane.knowledge.responses.schemas import CitationList, NewResponse, Response
+from datalane.knowledge.retrieval import asked
 from datalane.knowledge.retrieval import service as retrieval
-from datalane.knowledge.retrieval.schemas import Answer
+from datalane.knowledge.retrieval.schemas import Answer, AskedQueries
 from datalane.knowledge.retrieval.schemas import Query as RetrievalQuery
 from datalane.knowledge.runtime import Knowledge
 
@@ -131,7 +132,8 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
 
 
 def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
-    routes = door.router(prefix="/retrieval", tags=["retrieval"])
+    routes, limits = door.router(prefix="/retrieval", tags=["retrieval"]), door.settings.limits
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
 
     @routes.post("/index-chunks", status_code=201)
     async def index_chunks(
@@ -150,6 +152,16 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         """The best chunks for a question: keyword (BM25), semantic (cosine) or hybrid."""
         limits = door.settings.limits
         return await retrieval.answer(lambda: door.transaction(context), knowledge.providers, body, limits)
+
+    @routes.get("/queries/list")
+    async def list_asked(
+        missed: bool | None = None,
+        page_size: int = size,
+        cursor: str | None = None,
+        tx: Transaction = door.reader(QUERY),
+    ) -> AskedQueries:
+        """What was asked and how that went, the newest first; `missed` narrows it to what found nothing, or did."""
+        return await asked.list_asked(tx, missed, cursor, page_size)
 
     @routes.post("/citations", status_code=201)
     async def create_citations(body: NewResponse, tx: Transaction = door.writer(CITE)) -> Response:

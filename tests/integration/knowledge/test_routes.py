@@ -235,6 +235,7 @@ async def fill(site: Site) -> dict[str, str]:
         await site.post("/api-keys/create", json={"name": f"key {number}"})
         async with site.library.lane.transaction(site.library.acting(workspace_id=site.workspace_id)) as tx:
             await record_run(tx, a_run({"q": 0.5}))
+        await site.post("/retrieval/query", json={"query": f"page {number}"})
         cited = await site.post("/retrieval/citations", json={"segments": [{"text": "Nobody knows."}]})
         opinion = {"response_id": cited.json()["response_id"], "rating": "down"}
         assert (await site.post("/feedback/give", json=opinion)).status_code == 201
@@ -246,6 +247,7 @@ async def fill(site: Site) -> dict[str, str]:
         "/api-keys/list": "key_id",
         "/evaluations/list": "run_id",
         "/feedback/list": "feedback_id",
+        "/retrieval/queries/list": "query_id",
     }
 
 

@@ -143,3 +143,26 @@ class Answer(BaseModel):
     method: Method
     keyword_terms_found: bool | None
     correlation_id: str
+
+
+class AskedQuery(BaseModel):
+    """What was asked through the service. `missed`: nothing was found, or none of the words by a method that looks for
+    them. `milliseconds` are the service's, without the network."""
+
+    query_id: UUID
+    question: str
+    method: Method
+    filtered: bool
+    found: int
+    best_score: float | None
+    missed: bool
+    embedding_model_version: str | None
+    milliseconds: float
+    asked_at: datetime
+    correlation_id: str
+
+
+class AskedQueries(BaseModel):
+    data: list[AskedQuery]
+    page_size: int
+    next_cursor: str | None

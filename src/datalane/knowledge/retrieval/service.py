@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from datalane.kit.logs import get_logger
 from datalane.knowledge.models.in_use import active_model
 from datalane.knowledge.permissions import QUERY
 from datalane.knowledge.providers import Providers, QueryVectors, VectorNeeded
+from datalane.knowledge.retrieval.asked import log_retrieval
 from datalane.knowledge.retrieval.explaining import Explanations, explain
 from datalane.knowledge.retrieval.fusion import fuse
 from datalane.knowledge.retrieval.schemas import (
@@ -46,19 +48,27 @@ _DEFAULTS = Limits()
 log = get_logger(__name__)
 
 
-async def answer(begin: Begin, providers: Providers, query: Query, limits: Limits = _DEFAULTS) -> Answer:
-    """`retrieve` in a transaction that `begin` opens; while an endpoint is asked for a vector none is open.
+async def answer(
+    begin: Begin, providers: Providers, query: Query, limits: Limits = _DEFAULTS, *, logged: bool = True
+) -> Answer:
+    """`retrieve` in a transaction that `begin` opens, and a line in the log of what was asked, if it is `logged`; while
+    an endpoint is asked for a vector no transaction is open.
 
-    Raises as `retrieve`, but for `VectorNeeded`, and `RateLimited` and `EmbeddingFailed` of an endpoint.
+    Raises as `retrieve`, but for `VectorNeeded`, and as `Provider.embed`.
     """
-    vectors = QueryVectors(providers, check_query(query.query, limits))
+    began, text = time.perf_counter(), check_query(query.query, limits)
+    vectors = QueryVectors(providers, text)
     while True:
         async with begin() as tx:
             workspace_id = tx.workspace_id
             try:
-                return await retrieve(tx, vectors, query, limits)
+                found = await retrieve(tx, vectors, query, limits)
             except VectorNeeded as needed:
                 model_version = needed.model_version
+            else:
+                if logged:
+                    await log_retrieval(tx, query, text, found, time.perf_counter() - began)
+                return found
         await vectors.fetch(workspace_id, model_version)
 
 

@@ -1,0 +1,2 @@
+DROP FUNCTION datalane.log_retrieval;
+DROP TABLE datalane.retrieval_log;

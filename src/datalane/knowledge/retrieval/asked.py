@@ -1,0 +1,71 @@
+"""The log of what was asked: a row and two metrics for each retrieval through the service."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from prometheus_client import Counter, Histogram
+
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.knowledge.permissions import QUERY
+from datalane.knowledge.retrieval.schemas import Answer, AskedQueries, AskedQuery, Method, Query
+
+RETRIEVALS = Counter(
+    "datalane_retrievals_total",
+    "Retrievals through the service, by method and outcome: found or missed",
+    ["method", "outcome"],
+)
+RETRIEVAL_SECONDS = Histogram(
+    "datalane_retrieval_seconds",
+    "Time a retrieval took, with the vector of an endpoint if one was asked",
+    ["method"],
+    buckets=(0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
+)
+
+_queries = load_queries(__file__)
+
+
+def is_miss(answer: Answer) -> bool:
+    """Whether nothing was found, or none of the words by a method that looks for them."""
+    return not answer.data or answer.keyword_terms_found is False
+
+
+async def log_retrieval(tx: Transaction, query: Query, text: str, answer: Answer, seconds: float) -> None:
+    """Keep what was asked in `tx`, whose commit then does not wait for the disk: what a crash forgets is a line of a
+    log, so it must write nothing else."""
+    missed = is_miss(answer)
+    await _queries.log_retrieval(
+        tx.connection,
+        question=text,
+        method=query.method.value,
+        filtered=query.filters is not None,
+        results=len(answer.data),
+        best_score=answer.data[0].retrieval_score if answer.data else None,
+        missed=missed,
+        model=answer.data[0].embedding_model_version if answer.data and query.method is not Method.KEYWORD else None,
+        milliseconds=round(seconds * 1000, 3),
+    )
+
+    tx.close_with("SET LOCAL synchronous_commit = off")
+
+    def count() -> None:
+        RETRIEVALS.labels(query.method.value, "missed" if missed else "found").inc()
+        RETRIEVAL_SECONDS.labels(query.method.value).observe(seconds)
+
+    tx.after_commit(count)
+
+
+async def list_asked(
+    tx: Transaction, missed: bool | None = None, cursor: str | None = None, page_size: int = 25
+) -> AskedQueries:
+    """What was asked, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
+    QUERY.check(tx.context)
+    listing = f"asked:{missed}"
+    before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
+    rows = await _queries.list_log(
+        tx.connection, workspace_id=tx.workspace_id, missed=missed, before=before, page_size=page_size + 1
+    )
+    page = [AskedQuery(**row) for row in rows[:page_size]]
+    following = tx.make_cursor(listing, str(page[-1].query_id)) if len(rows) > page_size else None
+    return AskedQueries(data=page, page_size=page_size, next_cursor=following)
