@@ -62,12 +62,12 @@ def test_below_a_threshold_it_fails_and_says_what_is_below(evaluate: Eval, datas
     said = evaluate("--dataset", dataset, "--method", "keyword", "--at-least", "keyword:nDCG@10=0.1")
     assert said.status == 1
     assert "keyword nDCG@10 is 0.0000, below 0.1" in said.out
-    assert evaluate("--dataset", dataset, "--method", "keyword", "--at-least", "hybrid:nDCG@10=0.1").status == 0
 
 
 def test_a_workspace_that_is_named_is_asked_as_it_is(evaluate: Eval, dataset: Path) -> None:
     first = evaluate("--dataset", dataset, "--method", "keyword", "--json")
     (dataset / "corpus.jsonl").unlink()
+    (dataset / "qrels.tsv").write_text("".join(f"q-{animal}\tdemo:{animal}\t1\n" for animal in ANIMALS))
     named = evaluate("--dataset", dataset, "--method", "keyword", "--workspace", first.json["workspace_id"], "--json")
     assert named.status == 0, named.err
     assert named.json["runs"][0]["run"]["measures"] == first.json["runs"][0]["run"]["measures"]
@@ -81,6 +81,8 @@ def test_a_workspace_that_is_named_is_asked_as_it_is(evaluate: Eval, dataset: Pa
         (["--at-least", "hybrid:MAP=0.4"], "measures are nDCG@10"),
         (["--method", "guess"], "none of semantic, keyword, hybrid"),
         (["--against", "01a22747-54a7-773d-9a3f-1e734a9de106"], "no such run"),
+        (["--workspace", "01a22747-54a7-773d-9a3f-1e734a9de106"], "has no documents, or is none of this lane"),
+        (["--method", "keyword", "--at-least", "hybrid:nDCG@10=0.1"], "of a method that is not asked"),
     ],
 )
 def test_what_cannot_be_asked_is_said(evaluate: Eval, dataset: Path, said: list[str], says: str) -> None:
@@ -90,7 +92,28 @@ def test_what_cannot_be_asked_is_said(evaluate: Eval, dataset: Path, said: list[
 
 
 def test_a_dataset_without_judged_queries_is_refused(evaluate: Eval, dataset: Path) -> None:
-    (dataset / "qrels.tsv").write_text("somebody\towl\t1\n")
+    for line in ("somebody\towl\t1", "q-owl\towl\t0"):
+        (dataset / "qrels.tsv").write_text(f"{line}\n")
+        done = evaluate("--dataset", dataset)
+        assert done.status == 2
+        assert "judges no document as relevant" in done.err
+
+
+def test_a_query_without_a_relevant_document_is_left_out(evaluate: Eval, dataset: Path) -> None:
+    (dataset / "qrels.tsv").write_text("q-owl\towl\t1\nq-fox\tfox\t0\n")
+    done = evaluate("--dataset", dataset, "--method", "keyword", "--json")
+    assert (done.json["queries_left_out"], done.json["runs"][0]["run"]["queries"]) == (1, 1)
+
+
+def test_a_query_that_cannot_be_asked_is_named(evaluate: Eval, dataset: Path) -> None:
+    queries = [{"_id": "q-owl", "text": " "}, {"_id": "q-fox", "text": "fox"}]
+    (dataset / "queries.jsonl").write_text("".join(f"{json.dumps(query)}\n" for query in queries))
     done = evaluate("--dataset", dataset)
-    assert done.status == 2
-    assert "judges none of its queries" in done.err
+    assert (done.status, "the query 'q-owl' cannot be asked" in done.err) == (2, True)
+
+
+def test_a_run_is_compared_with_one_of_its_own_method_only(evaluate: Eval, dataset: Path) -> None:
+    run = evaluate("--dataset", dataset, "--method", "keyword", "--json").json["runs"][0]["run"]["run_id"]
+    done = evaluate("--dataset", dataset, "--against", run)
+    assert (done.status, "ask with --method keyword" in done.err) == (2, True)
+    assert evaluate("--dataset", dataset, "--against", run, "--method", "keyword").status == 0

@@ -61,7 +61,9 @@ async def _answer(settings: Settings, url: str, context: Context) -> Answered:
             cited = NewCitation(chunk_id=chunk_id, confidence_score=0.9)
             segment = NewSegment(text="It stands.", citations=[cited])
             response = await create_response(tx, NewResponse(question="What does it do?", segments=[segment]))
-            down = NewFeedback(citation_id=response.citations[0].citation_id, rating="down", comment="It [flies] now.")
+            down = NewFeedback(
+                citation_id=response.citations[0].citation_id, rating="down", comment="It [/flies] \x1b[31mnow."
+            )
             return Answered(context, (await give_feedback(tx, down)).feedback_id)
 
 
@@ -72,7 +74,7 @@ def test_a_thumbs_down_leads_to_the_bytes(run: Callable[..., Any], answered: Ans
     for part in (
         "What does it do?",
         "thumbs down",
-        "It [flies] now.",
+        "It [/flies] \ufffd[31mnow.",
         "The heron [grey] stands.",
         "verified",
         "Herons",
@@ -104,9 +106,11 @@ def test_thumbs_become_a_dataset_that_can_be_asked(run: Callable[..., Any], answ
     assert (out / "qrels.tsv").read_text() == "feedback-1\tdemo:heron\t0\n"
     again = run("eval", "judgements", *workspace, "--out", out)
     assert (again.status, "is not empty" in again.err) == (2, True)
-    asked = run("eval", "retrieval", "--dataset", out, *workspace, "--method", "keyword", "--json")
+    (out / "qrels.tsv").write_text("feedback-1\tdemo:heron\t1\n")
+    asked = run("eval", "retrieval", "--dataset", out, *workspace, "--method", "semantic", "--json")
     assert asked.status == 0, asked.err
-    assert asked.json["runs"][0]["run"]["queries"] == 1
+    measures = asked.json["runs"][0]["run"]["measures"]
+    assert measures["RR@10"]["value"] == 1, "documents go by their source_uri as it is"
 
 
 def test_without_feedback_there_is_nothing_to_write(run: Callable[..., Any], tmp_path: Path) -> None:

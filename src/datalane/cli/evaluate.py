@@ -74,14 +74,19 @@ def retrieval(
     settings, thresholds = load_settings(), [_threshold(text) for text in at_least or ()]
     weight = KEYWORD_WEIGHT if keyword_weight is None else keyword_weight
     asked = Asked(_methods(method, [*Method]), weight, workspace, against)
+    for wanted, measure, _ in thresholds:
+        if wanted is not None and wanted not in asked.methods:
+            raise InvalidInput(f"--at-least {wanted}:{measure} is of a method that is not asked")
     read = read_dataset(dataset, settings.limits.title_characters, with_corpus=workspace is None)
     configure_logging("ERROR")
     try:
         found = _run(settings, read, asked)
     except KeyboardInterrupt:
-        typer.echo("stopped: no run was kept; the documents that are ingested stay", err=True)
+        typer.echo("stopped: the runs of methods that were through are kept, and the ingested documents stay", err=True)
         raise SystemExit(_INTERRUPTED) from None
     faults = [*_below(found.methods, thresholds), *(_worse(found.methods) if fail_if_worse else ())]
+    if fail_if_worse and any(one.comparison is None for one in found.methods):
+        typer.echo("--fail-if-worse: a method has no run before to compare with, and passes", err=True)
     if as_json:
         print_json({**found.as_dict(), "faults": faults})
     else:

@@ -19,18 +19,21 @@ def print_report(evaluation: Evaluation, faults: Sequence[str]) -> None:
     console.print(
         f"  {first.queries:,} queries of {first.dataset} ({first.dataset_sha256[:12]}), 95 % intervals", highlight=False
     )
+    if evaluation.left_out:
+        console.print(f"  {evaluation.left_out} queries without a relevant document are left out", highlight=False)
     if evaluation.failures:
         failures = ", ".join(f"{one.document} {one.error_class}" for one in evaluation.failures[:5])
-        console.print(f"  {len(evaluation.failures)} documents failed: {failures}", highlight=False)
+        console.print(f"  {len(evaluation.failures)} documents failed: {failures}", highlight=False, markup=False)
     console.print(f"  kept in workspace {evaluation.workspace_id}", highlight=False)
     for one in found:
         console.print(f"  {one.run.method}: run {one.run.run_id}", highlight=False)
     compared = [one.comparison for one in found if one.comparison is not None]
     if compared:
         console.print(_changes(found))
-    for comparison in compared[:1]:
-        for part, (before, now) in comparison.changed_versions.items():
-            console.print(f"  {part}: {before} before, {now} now", highlight=False)
+    for one in found:
+        changed = one.comparison.changed_versions if one.comparison is not None else {}
+        for part, (before, now) in changed.items():
+            console.print(f"  {one.run.method}, {part}: {before} before, {now} now", highlight=False, markup=False)
     for fault in faults:
         console.print(f"  [bold red]{fault}[/]", highlight=False)
 

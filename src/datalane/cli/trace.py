@@ -26,7 +26,7 @@ def trace(
     workspace: Annotated[str, typer.Option("--workspace", "-w", help="The id of its workspace.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show why an answer says what it says. Exit status 1: a quote is not what was cited any more."""
+    """Show why an answer says what it says. Exit status 1: no quote, or one that is not what was cited."""
     from rich.console import Console
 
     from datalane.cli.office import parse_id
@@ -53,34 +53,40 @@ async def _trace(workspace_id: UUID, traced_id: UUID) -> Trace:
 
 
 def _tree(found: Trace) -> Tree:
-    from rich.markup import escape
     from rich.tree import Tree
 
     told = [f"response {found.response_id}", f"{found.created_at:%Y-%m-%d %H:%M:%S}", f"by {found.actor_id}"]
     tree = Tree(", ".join(told))
+    if found.fallback:
+        tree.add(f"[bold red]{found.fallback}[/]")
     if found.question:
-        tree.add(f"asked: {escape(found.question)}")
+        tree.add(f"asked: {_plain(found.question)}")
     for given in found.feedback:
         on = f"citation {given.citation_id}" if given.citation_id else "the response"
         tree.add(
             f"thumbs {given.rating} on {on} by {given.actor_id}"
-            + (f": {escape(given.comment)}" if given.comment else "")
+            + (f": {_plain(given.comment)}" if given.comment else "")
         )
     for segment in found.segments:
-        branch = tree.add(escape(segment.text))
+        branch = tree.add(_plain(segment.text))
         for traced in segment.citations:
             _add_citation(branch, traced)
         if not segment.citations:
             branch.add("[bold red]no evidence[/]")
     involved = tree.add(f"correlation id {found.correlation_id}; versions involved")
     for part, versions in found.versions.model_dump(mode="json").items():
-        involved.add(f"{part.replace('_', ' ')}: {', '.join(versions) or '-'}")
+        involved.add(f"{part.replace('_', ' ')}: {_plain(', '.join(versions) or '-')}")
     return tree
 
 
-def _add_citation(branch: Tree, traced: TracedCitation) -> None:
+def _plain(text: str | None) -> str:
+    """What somebody wrote, without marks or control characters that the terminal would obey."""
     from rich.markup import escape
 
+    return escape("".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text or "-"))
+
+
+def _add_citation(branch: Tree, traced: TracedCitation) -> None:
     citation, version = traced.citation, traced.document_version
     verdict = "verified" if citation.verified else f"[bold red]{citation.fault}[/]"
     leaf = branch.add(
@@ -88,7 +94,7 @@ def _add_citation(branch: Tree, traced: TracedCitation) -> None:
         f"({citation.confidence_score:.2f})"
     )
     if citation.quote is not None:
-        leaf.add(f"\u201c{escape(citation.quote)}\u201d")
+        leaf.add(f"\u201c{_plain(citation.quote)}\u201d")
     page = f", page {traced.page}" if traced.page is not None else ""
     leaf.add(
         f"characters {citation.quote_start_offset} to {citation.quote_end_offset}, bytes {traced.quote_start_byte} to "
@@ -98,10 +104,10 @@ def _add_citation(branch: Tree, traced: TracedCitation) -> None:
         leaf.add("[bold red]the document is gone[/]")
         return
     current = "current" if version.is_current else "not current"
-    title = escape(citation.source_title or citation.source_uri or str(version.document_id))
+    title = _plain(citation.source_title or citation.source_uri or str(version.document_id))
     leaf.add(f"{title}: document {version.document_id}, version {version.version} ({current}), {version.version_id}")
-    leaf.add(f"original: {version.size_bytes} bytes of {version.media_type}, sha256 {version.content_sha256}")
+    leaf.add(f"original: {version.size_bytes} bytes of {_plain(version.media_type)}, sha256 {version.content_sha256}")
     leaf.add(
-        f"made by parser {version.parser_version}, chunker {version.chunker_version}; found by "
-        f"{citation.embedding_model_version}; job {version.ingestion_job_id}"
+        f"made by parser {_plain(version.parser_version)}, chunker {_plain(version.chunker_version)}; found by "
+        f"{_plain(citation.embedding_model_version)}; job {version.ingestion_job_id}"
     )

@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from pydantic import ValidationError
+
 from datalane.contracts.context import Context
 from datalane.db.home import Home
 from datalane.demo.corpus import Corpus, identity_of, open_corpus
@@ -25,7 +27,7 @@ from datalane.demo.people import Person
 from datalane.demo.run import Step
 from datalane.demo.search import DEPTH, percentile_ms
 from datalane.domains import register_handlers
-from datalane.errors import InvalidInput
+from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.identity.accounts import sign_up
 from datalane.identity.queries import queries as identity
 from datalane.identity.schemas import NewAccount
@@ -34,10 +36,10 @@ from datalane.kit.ids import new_correlation_id
 from datalane.knowledge.beir import CORPUS, QUERIES, BeirQuery, find_qrels, read_qrels, read_queries
 from datalane.knowledge.evaluation.measuring import measure_queries
 from datalane.knowledge.evaluation.schemas import Comparison, EvaluationRun, NewRun, QueryResult
-from datalane.knowledge.evaluation.service import compare_runs, last_run, record_run, versions_of
+from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, record_run, versions_of
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
 from datalane.knowledge.retrieval.schemas import Method, Query
-from datalane.knowledge.retrieval.service import answer
+from datalane.knowledge.retrieval.service import answer, check_query
 from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
@@ -49,7 +51,8 @@ _FOUND = 10
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Judged queries. `corpus` is None where the documents are in a workspace already. `sha256` is that of the files'
+    """Queries with a relevant document; `left_out` counts those that have none, and can find none. `corpus` is None
+    where the documents are in a workspace already. `sha256` is that of the files'
     bytes, each with its name and length before it."""
 
     name: str
@@ -57,6 +60,7 @@ class Dataset:
     queries: list[BeirQuery]
     judgements: Mapping[str, Mapping[str, int]]
     corpus: Corpus | None
+    left_out: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +82,19 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The runs of a dataset in a workspace; `failures` are documents that could not be ingested."""
+    """The runs of a dataset in a workspace; `failures` are documents that could not be ingested, `left_out` counts
+    queries without a relevant document."""
 
     workspace_id: UUID
     methods: list[Evaluated]
     failures: list[Failed]
+    left_out: int
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         return {
             "workspace_id": str(self.workspace_id),
+            "queries_left_out": self.left_out,
             "documents_failed": [asdict(failure) for failure in self.failures],
             "runs": [
                 {
@@ -102,15 +109,21 @@ class Evaluation:
 def read_dataset(folder: Path, title_characters: int, *, with_corpus: bool) -> Dataset:
     """Raises `CorpusMissing` and `CorpusMalformed` naming file and line, `InvalidInput` where no query is judged."""
     judgements, queries = read_qrels(folder), list(read_queries(folder))
-    judged = [query for query in queries if query.id in judgements]
+    known = [query for query in queries if query.id in judgements]
+    judged = [query for query in known if any(grade > 0 for grade in judgements[query.id].values())]
     if not judged:
-        raise InvalidInput(f"{folder} judges none of its queries")
+        raise InvalidInput(f"{folder} judges no document as relevant to one of its queries")
+    for query in judged:
+        try:
+            Query(query=check_query(query.text))
+        except (InvalidInput, LimitExceeded, ValidationError) as error:
+            raise InvalidInput(f"{folder / QUERIES}: the query {query.id!r} cannot be asked: {error}") from error
     corpus = open_corpus(folder, title_characters) if with_corpus else None
     qrels = find_qrels(folder)
     assert qrels is not None
     files = [folder / QUERIES, qrels, *([folder / CORPUS] if with_corpus else [])]
     kept = {query.id: judgements[query.id] for query in judged}
-    return Dataset(folder.resolve().name, _digest(files), judged, kept, corpus)
+    return Dataset(folder.resolve().name, _digest(files), judged, kept, corpus, len(known) - len(judged))
 
 
 def _digest(files: Sequence[Path]) -> str:
@@ -129,24 +142,43 @@ async def evaluate(settings: Settings, database_url: str, dataset: Dataset, aske
     async with open_knowledge(settings) as knowledge, lane.open(settings, database_url):
         register_handlers(lane.handlers, lane.database, knowledge)
         context, ingested = await _place(lane, knowledge, dataset, asked, step)
+        await _check_baseline(lane, context, dataset, asked)
         found = []
         for method in asked.methods:
             with step(f"asking {len(dataset.queries)} queries, {method}") as progress:
                 found.append(await _evaluate(lane, knowledge, context, dataset, asked, method, progress))
-        return Evaluation(context.workspace_id, found, ingested.failures if ingested is not None else [])
+        return Evaluation(context.workspace_id, found, ingested.failures if ingested else [], dataset.left_out)
 
 
 async def _place(
     lane: Lane, knowledge: Knowledge, dataset: Dataset, asked: Asked, step: Step
 ) -> tuple[Context, Ingested | None]:
     if asked.workspace_id is not None:
-        return Context.system(asked.workspace_id), None
+        context = Context.system(asked.workspace_id)
+        async with lane.transaction(context) as tx:
+            if not any((await versions_of(tx)).values()):
+                raise NotFound("the workspace has no documents, or is none of this lane")
+        return context, None
     assert dataset.corpus is not None
     person = await _find_person(lane, dataset)
     async with working(lane):
         with step(f"documents of {dataset.name}") as progress:
             ingested = await ingest(lane, knowledge, person, dataset.corpus, progress)
     return person.context(), ingested
+
+
+async def _check_baseline(lane: Lane, context: Context, dataset: Dataset, asked: Asked) -> None:
+    """Before anything is asked: that the run to compare with is of this dataset, and of the one method."""
+    if asked.baseline is None:
+        return
+    async with lane.transaction(context) as tx:
+        baseline = (await get_run(tx, asked.baseline)).run
+    if baseline.dataset_sha256 != dataset.sha256:
+        raise InvalidInput(f"run {asked.baseline} is of another dataset, {baseline.dataset}")
+    if list(asked.methods) != [baseline.method]:
+        raise InvalidInput(
+            f"run {asked.baseline} is of the method {baseline.method}; ask with --method {baseline.method}"
+        )
 
 
 async def _find_person(lane: Lane, dataset: Dataset) -> Person:
@@ -181,6 +213,7 @@ async def _evaluate(
 ) -> Evaluated:
     seconds: list[float] = []
     ranking: dict[str, dict[str, float]] = {}
+    models: set[str] = set()
     for number, query in enumerate(dataset.queries, 1):
         said = Query(query=query.text, method=method, limit=DEPTH, keyword_weight=asked.keyword_weight)
         began = time.perf_counter()
@@ -190,7 +223,9 @@ async def _evaluate(
         seconds.append(time.perf_counter() - began)
         best = ranking.setdefault(query.id, {})
         for result in answered.data:
-            best.setdefault(identity_of(result.source_uri), result.retrieval_score)
+            models.add(result.embedding_model_version)
+            known = result.source_uri or str(result.document_id)
+            best.setdefault(known if dataset.corpus is None else identity_of(known), result.retrieval_score)
         progress(number, len(dataset.queries))
     measures = measure_queries(dataset.judgements, ranking)
     weight = {"keyword_weight": str(asked.keyword_weight)} if method is Method.HYBRID else {}
@@ -204,7 +239,8 @@ async def _evaluate(
                 method=method,
                 keyword_weight=asked.keyword_weight if method is Method.HYBRID else None,
                 versions={
-                    **await versions_of(tx, knowledge.providers.usual),
+                    **await versions_of(tx),
+                    "embedding_model": ", ".join(sorted(models)),
                     "datalane": version("datalane"),
                     **weight,
                 },
@@ -217,5 +253,5 @@ async def _evaluate(
 
 
 def _result(query_id: str, measures: dict[str, float], found: Mapping[str, float]) -> QueryResult:
-    best = sorted(found, key=lambda document: (-found[document], document))
+    best = sorted(found, key=lambda document: (found[document], document), reverse=True)
     return QueryResult(query_id=query_id, measures=measures, found=best[:_FOUND])

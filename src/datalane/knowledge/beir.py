@@ -18,6 +18,7 @@ from datalane.knowledge.parsing import TITLE_CHARACTERS
 CORPUS = "corpus.jsonl"
 QUERIES = "queries.jsonl"
 QRELS = "qrels.tsv"
+_HIGHEST_GRADE = 1_000
 _LINE_BYTES = 64 * 1024 * 1024
 
 
@@ -101,6 +102,8 @@ def read_qrels(folder: Path, split: str = "test") -> dict[str, dict[str, int]]:
             grade = int(score)
         except ValueError:
             _refuse(path, number, f"the score {score[:40]!r} is not a whole number")
+        if abs(grade) > _HIGHEST_GRADE:
+            _refuse(path, number, f"the score is not between -{_HIGHEST_GRADE} and {_HIGHEST_GRADE}")
         if qrels.setdefault(query_id, {}).setdefault(document_id, grade) != grade:
             _refuse(path, number, f"query {query_id!r} and document {document_id!r} were judged before, differently")
     return qrels

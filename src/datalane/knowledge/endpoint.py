@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -37,7 +38,7 @@ _FINAL = {400, 413, 422}
 _AGAIN = 30.0
 """Seconds until an endpoint that failed is asked again."""
 _PATIENCE = 20.0
-"""Seconds that one call waits between its requests, all together."""
+"""Seconds that a call waits for one of its requests, when it has had an answer to another."""
 _MOST_PACES = 10_000
 
 
@@ -80,29 +81,38 @@ class Endpoint:
     async def embed(self, workspace_id: UUID, texts: Sequence[str]) -> Vectors:
         """One request for each batch of texts, which are cut to the settings' `text_characters`.
 
-        Who is told to wait between two batches does so, if not for long, that what is done is not done again. Raises
-        as `Provider.embed`.
+        Who is told to wait between two batches does so, if not for long. What is done when the call ends before its end
+        is kept for the workspace's next call, so that however few requests are allowed, all texts get their turn.
+        Raises as `Provider.embed`.
         """
         import numpy as np
 
-        pace, patience = self._pace(workspace_id), _PATIENCE
-        cut = [text[: self._settings.text_characters] for text in texts]
-        batches = list(_batches(cut, self._settings.batch, self._settings.batch_characters))
+        pace, cut = self._pace(workspace_id), [text[: self._settings.text_characters] for text in texts]
+        keys = [sha256(text.encode("utf-8", "surrogatepass")).digest() for text in cut]
+        missing = [place for place, key in enumerate(keys) if key not in pace.kept]
+        batches = list(_batches(missing, cut, self._settings.batch, self._settings.batch_characters))
         pace.take(len(batches), self._clock())
-        vectors, done = np.empty((len(texts), self.dimensions), dtype=np.float32), 0
         for batch in batches:
-            while True:
-                try:
-                    body = await self._ask(batch, pace)
-                    break
-                except RateLimited as told:
-                    if not done or told.retry_after > patience:
-                        raise
-                    patience -= told.retry_after
-                    await asyncio.sleep(told.retry_after)
-            vectors[done : done + len(batch)] = self._checked(body, len(batch))
-            done += len(batch)
+            body = await self._ask_patiently([cut[place] for place in batch], pace, begun=batch is not batches[0])
+            for place, row in zip(batch, self._checked(body, len(batch)), strict=True):
+                pace.kept[keys[place]] = row
+        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
+        for place, key in enumerate(keys):
+            vectors[place] = pace.kept[key]
+        for key in keys:
+            pace.kept.pop(key, None)
         return vectors
+
+    async def _ask_patiently(self, texts: Sequence[str], pace: _Pace, *, begun: bool) -> bytes:
+        patience = _PATIENCE if begun else 0.0
+        while True:
+            try:
+                return await self._ask(texts, pace)
+            except RateLimited as told:
+                if told.retry_after > patience:
+                    raise
+                patience -= told.retry_after
+                await asyncio.sleep(told.retry_after)
 
     def _pace(self, workspace_id: UUID) -> _Pace:
         if workspace_id not in self._paces:
@@ -129,7 +139,8 @@ class Endpoint:
         except (httpx.HTTPError, TimeoutError) as error:
             raise self._failed(f"it does not answer ({type(error).__name__})") from error
         finally:
-            self._connected().cookies.clear()
+            if self._client is not None:
+                self._client.cookies.clear()
 
     def _connected(self) -> httpx.AsyncClient:
         if self._client is None:
@@ -199,6 +210,8 @@ class _Pace:
         self._refusals = 0
         self._full_at = 0.0
         """When the whole burst is there again, if nothing is asked until then."""
+        self.kept: dict[bytes, Any] = {}
+        """Vectors of calls that ended early, by the digest of their text."""
 
     def check(self, now: float) -> None:
         """Raises `RateLimited` when it is too early to ask."""
@@ -219,7 +232,7 @@ class _Pace:
             self._full_at = max(self._full_at, now) + requests * self._rate.pause.total_seconds()
 
     def is_behind(self, now: float) -> bool:
-        return max(self._until, self._full_at) > now
+        return bool(self.kept) or max(self._until, self._full_at) > now
 
     def told_to_wait(self, seconds: float | None, now: float) -> float:
         """The time to wait: what was said, else twice as long each time."""
@@ -232,15 +245,16 @@ class _Pace:
         self._refusals = 0
 
 
-def _batches(texts: Sequence[str], most: int, characters: int) -> Iterator[Sequence[str]]:
-    begin, size = 0, 0
-    for place, text in enumerate(texts):
-        if place > begin and (size + len(text) > characters or place - begin == most):
-            yield texts[begin:place]
-            begin, size = place, 0
-        size += len(text)
-    if begin < len(texts):
-        yield texts[begin:]
+def _batches(places: Sequence[int], texts: Sequence[str], most: int, characters: int) -> Iterator[Sequence[int]]:
+    batch, size = list[int](), 0
+    for place in places:
+        if batch and (size + len(texts[place]) > characters or len(batch) == most):
+            yield batch
+            batch, size = [], 0
+        batch.append(place)
+        size += len(texts[place])
+    if batch:
+        yield batch
 
 
 async def _read(answer: httpx.Response, most: int) -> bytes:

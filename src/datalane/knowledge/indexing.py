@@ -22,7 +22,7 @@ from datalane.knowledge.documents.service import add_ready
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
 from datalane.knowledge.ingestion import Arrival, write
-from datalane.knowledge.models.in_use import embed_documents
+from datalane.knowledge.models.in_use import embed_documents, hold_models
 from datalane.knowledge.parsing.errors import TooManyChunks
 from datalane.knowledge.permissions import INDEX_CHUNKS
 from datalane.knowledge.runtime import Knowledge
@@ -152,6 +152,7 @@ async def index_chunks(tx: Transaction, prepared: Prepared) -> Indexed:
     Raises `ModelsChanged` when the workspace has come to use another embedding model since it was prepared.
     """
     INDEX_CHUNKS.check(tx.context)
+    await hold_models(tx, prepared.usual)  # before the document is locked, as ingestion does
     document_id, ordinal = await add_ready(tx, prepared.original)
     arrival = Arrival(prepared.original.version_id, document_id, ordinal, prepared.extracted, prepared.vectors)
     await write(tx, [arrival], prepared.usual)

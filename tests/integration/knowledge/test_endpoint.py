@@ -221,9 +221,23 @@ async def test_who_is_told_to_wait_between_two_requests_does_not_begin_anew(
     running.behave(times=2, after=1, status=429, retry_after=9)
     assert len(await endpoint.embed(HERE, TEXTS)) == len(TEXTS)
     assert (slept, len(running.seen()) - before) == ([9, 9], 5)
-    running.behave(times=1, after=1, status=429, retry_after=21)
-    with pytest.raises(RateLimited):
-        await endpoint.embed(THERE, TEXTS)
+
+
+async def test_what_was_done_when_a_call_had_to_end_is_not_asked_again(make: Any, running: RunningEndpoint) -> None:
+    clock = Clock()
+    endpoint = make(clock, batch=1)
+    whole = await make().embed(HERE, TEXTS)
+    for allowed in (1, 1, 0):
+        before = len(running.seen())
+        running.behave(times=1, after=allowed, status=429, retry_after=60)
+        with pytest.raises(RateLimited):
+            await endpoint.embed(HERE, TEXTS)
+        assert len(running.seen()) - before == allowed + 1
+        clock.now += 60
+    before = len(running.seen())
+    assert np.array_equal(await endpoint.embed(HERE, TEXTS), whole)
+    assert len(running.seen()) - before == 1, "two of three were there"
+    assert endpoint._pace(HERE).kept == {}
 
 
 async def test_a_call_that_needs_more_requests_than_the_rate_has_is_made_and_paid_for_afterwards(make: Any) -> None:

@@ -71,6 +71,15 @@ async def test_a_comparison_pairs_the_queries_and_names_what_changed(database: D
     assert "q000" not in found.most_changed
 
 
+async def test_a_total_loss_is_worse_and_few_queries_tell_nothing(database: Database, context: Context) -> None:
+    for queries, verdict in ((30, "worse"), (9, "too few queries")):
+        scores = {f"q{n}": 1.0 if n < 5 else 0.0 for n in range(queries)}
+        before = await keep(database, context, a_run(scores))
+        after = await keep(database, context, a_run(dict.fromkeys(scores, 0.0)))
+        change = (await compare(database, context, after.run_id, before.run_id)).measures["nDCG@10"]
+        assert change.verdict == verdict
+
+
 async def test_runs_of_two_datasets_are_not_compared(database: Database, context: Context) -> None:
     one = await keep(database, context, a_run({"q": 0.5}))
     others = [a_run({"q": 0.5}, dataset_sha256="cd" * 32), a_run({"p": 0.5})]

@@ -110,6 +110,24 @@ async def test_a_trace_stays_true_after_the_document_was_replaced_and_says_when_
     assert (cited.quote_start_byte, cited.quote_end_byte) == (None, None)
 
 
+async def test_an_answer_without_evidence_is_not_verified(library: Library) -> None:
+    async with library.lane.transaction(library.context) as tx:
+        response = await create_response(tx, NewResponse(segments=[NewSegment(text="Because.")]))
+    found = await traced(library, response.response_id)
+    assert (found.verified, found.fallback) == (False, "missing_provenance")
+
+
+async def test_a_chunk_that_was_moved_is_a_fault_and_no_error(library: Library) -> None:
+    _, response = await answered(library)
+    async with library.lane.transaction(library.acting(Role.SYSTEM)) as tx:
+        await tx.execute(
+            "UPDATE datalane.chunks SET start_offset = start_offset + 40, end_offset = end_offset + 40,"
+            " start_byte = start_byte + 40, end_byte = end_byte + 40"
+        )
+    found = await traced(library, response.response_id)
+    assert (found.verified, found.segments[0].citations[0].citation.fault) == (False, "offsets_disagree")
+
+
 async def test_what_is_not_there_and_what_is_another_workspace_s_are_the_same(
     library: Library, other_context: Context
 ) -> None:
@@ -159,6 +177,7 @@ async def test_feedback_becomes_judgements_and_moves_no_ranking(library: Library
     _, response = await answered(library, "demo:heron")
     await library.bring_in("A heron on a roof.", source_uri="demo:roof", filename="roof.txt")
     await library.bring_in("A heron in a file with blanks in its name.", source_uri="demo: blank", filename="b.txt")
+    await library.bring_in("A heron in a file with a tab in its name.", source_uri="demo\ttab", filename="t.txt")
     before = (await library.ask("heron", Method.HYBRID)).data
     chunks = {result.source_uri: result.chunk_id for result in before}
     await give(library, citation_id=response.citations[0].citation_id, rating="down")
@@ -166,11 +185,16 @@ async def test_feedback_becomes_judgements_and_moves_no_ranking(library: Library
     for actor in (library.acting(), library.acting(Role.MEMBER)):
         await give(library, actor, chunk_id=chunks["demo:roof"], question="heron", rating="down")
     await give(library, chunk_id=chunks["demo: blank"], question="heron", rating="up")
+    await give(library, chunk_id=chunks["demo\ttab"], question="heron", rating="up")
     await give(library, chunk_id=chunks["demo:roof"], rating="up", comment="of no question")
     await give(library, response_id=response.response_id, rating="down")
     async with library.lane.transaction(library.context) as tx:
         found = [(one.question, one.source_uri, one.grade) for one in await judgements(tx)]
-    assert found == [("Where does the heron stand?", "demo:heron", 1), ("heron", "demo:roof", 0)]
+    assert found == [
+        ("Where does the heron stand?", "demo:heron", 1),
+        ("heron", "demo: blank", 1),
+        ("heron", "demo:roof", 0),
+    ]
     after = (await library.ask("heron", Method.HYBRID)).data
     assert [(one.chunk_id, one.retrieval_score) for one in after] == [
         (one.chunk_id, one.retrieval_score) for one in before

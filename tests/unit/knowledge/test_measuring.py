@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalane.knowledge.evaluation.measuring import MEASURES, mean_of, measure_queries, ratio_of
+from datalane.knowledge.evaluation.measuring import MEASURES, difference_of, mean_of, measure_queries, ratio_of
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 
@@ -51,3 +51,11 @@ def test_an_interval_tells_a_plain_difference_and_no_chance_one() -> None:
 
 def test_there_is_no_ratio_to_nothing() -> None:
     assert ratio_of([0.5, 0.5], [0.0, 0.0]) is None
+
+
+def test_a_rise_from_nothing_is_told_by_the_difference() -> None:
+    rise = difference_of([0.5] * 20, [0.0] * 20)
+    assert (rise.value, rise.low, rise.high) == pytest.approx((0.5, 0.5, 0.5))
+    few = [1.0, *[0.0] * 29]
+    assert ratio_of(few, few) is None, "other queries might have had none"
+    assert difference_of(few, few).value == 0

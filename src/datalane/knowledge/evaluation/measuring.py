@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 MEASURES = ("nDCG@10", "R@100", "RR@10")
 RESAMPLES = 2_000
+FEWEST = 10
+"""Queries below which two runs are not told apart: resampling so few says little."""
 _SEED = 1
 _LOW, _HIGH = 2.5, 97.5
 
@@ -63,12 +65,28 @@ def ratio_of(ours: Sequence[float], theirs: Sequence[float]) -> Interval | None:
     """The ratio of the means of the same queries; None when the other mean is 0, also of a resample."""
     import numpy as np
 
-    chosen = _resampled(len(ours))
-    above, below = np.asarray(ours)[chosen].mean(axis=1), np.asarray(theirs)[chosen].mean(axis=1)
+    above, below = _paired(ours, theirs)
     if not below.all():
         return None
     low, high = np.percentile(above / below, (_LOW, _HIGH))
     return Interval(statistics.fmean(ours) / statistics.fmean(theirs), float(low), float(high))
+
+
+def difference_of(ours: Sequence[float], theirs: Sequence[float]) -> Interval:
+    """The difference of the means of the same queries."""
+    import numpy as np
+
+    above, below = _paired(ours, theirs)
+    low, high = np.percentile(above - below, (_LOW, _HIGH))
+    return Interval(statistics.fmean(ours) - statistics.fmean(theirs), float(low), float(high))
+
+
+def _paired(ours: Sequence[float], theirs: Sequence[float]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The means of both, of the same resampled queries."""
+    import numpy as np
+
+    chosen = _resampled(len(ours))
+    return np.asarray(ours)[chosen].mean(axis=1), np.asarray(theirs)[chosen].mean(axis=1)
 
 
 def _resampled(queries: int) -> NDArray[np.int32]:

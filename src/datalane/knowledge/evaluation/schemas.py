@@ -66,11 +66,13 @@ class RunDetails(BaseModel):
 
 
 class MeasureChange(BaseModel):
-    """`ratio` of the mean to that of the baseline; null when the baseline's is 0. `verdict` asks whether 1 lies in the
-    ratio's interval. The counts are queries that got better, worse, and neither."""
+    """`ratio` of the mean to that of the baseline; null when the baseline's is 0, or may be with other queries.
+    `verdict` asks whether 0 lies in the interval of `difference`: `better`, `worse`, `not told apart`, or
+    `too few queries`. The counts are queries that got better, worse, and neither."""
 
     baseline: float
     value: float
+    difference: Measured
     ratio: Measured | None
     verdict: str
     better: int

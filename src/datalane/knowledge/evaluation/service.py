@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
@@ -14,7 +15,7 @@ from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
-from datalane.knowledge.evaluation.measuring import MEASURES, Interval, mean_of, ratio_of
+from datalane.knowledge.evaluation.measuring import FEWEST, MEASURES, Interval, difference_of, mean_of, ratio_of
 from datalane.knowledge.evaluation.schemas import (
     Comparison,
     EvaluationRun,
@@ -25,7 +26,6 @@ from datalane.knowledge.evaluation.schemas import (
     RunDetails,
     RunList,
 )
-from datalane.knowledge.models.in_use import active_model
 from datalane.knowledge.permissions import READ_EVALUATIONS, RECORD_EVALUATIONS
 from datalane.knowledge.retrieval.schemas import Method
 
@@ -121,12 +121,7 @@ async def compare_runs(tx: Transaction, run_id: UUID, baseline_id: UUID) -> Comp
     if run.dataset_sha256 != baseline.dataset_sha256 or ours.keys() != theirs.keys():
         raise InvalidInput("the two runs are of different datasets, so that no query stands for itself")
     ids = sorted(ours)
-    changes = {
-        name: _change(
-            [ours[key].measures.get(name, 0.0) for key in ids], [theirs[key].measures.get(name, 0.0) for key in ids]
-        )
-        for name in MEASURES
-    }
+    changes = await asyncio.to_thread(_changes, ids, ours, theirs)
     return Comparison(
         run_id=run_id,
         baseline_id=baseline_id,
@@ -140,12 +135,11 @@ async def compare_runs(tx: Transaction, run_id: UUID, baseline_id: UUID) -> Comp
     )
 
 
-async def versions_of(tx: Transaction, usual: str) -> dict[str, str]:
-    """What answers queries now, by part."""
+async def versions_of(tx: Transaction) -> dict[str, str]:
+    """What made the chunks that are searched, by part."""
     rows = await _queries.list_chunkers(tx.connection, workspace_id=tx.workspace_id)
     parts = {"chunker": "chunker_version", "parser": "parser_version", "search_language": "search_language"}
-    found = {part: ", ".join(sorted({str(row[column]) for row in rows})) for part, column in parts.items()}
-    return {**found, "embedding_model": await active_model(tx, usual)}
+    return {part: ", ".join(sorted({str(row[column]) for row in rows})) for part, column in parts.items()}
 
 
 async def _read(tx: Transaction, run_id: UUID) -> tuple[EvaluationRun, dict[str, QueryResult]]:
@@ -156,15 +150,29 @@ async def _read(tx: Transaction, run_id: UUID) -> tuple[EvaluationRun, dict[str,
     return _run(row), {each["query_id"]: QueryResult(**each) for each in rows}
 
 
+def _changes(
+    ids: Sequence[str], ours: Mapping[str, QueryResult], theirs: Mapping[str, QueryResult]
+) -> dict[str, MeasureChange]:
+    return {
+        name: _change(
+            [ours[key].measures.get(name, 0.0) for key in ids], [theirs[key].measures.get(name, 0.0) for key in ids]
+        )
+        for name in MEASURES
+    }
+
+
 def _change(ours: Sequence[float], theirs: Sequence[float]) -> MeasureChange:
-    ratio = ratio_of(ours, theirs)
+    ratio, difference = ratio_of(ours, theirs), difference_of(ours, theirs)
     verdict = "not told apart"
-    if ratio is not None and (ratio.low > 1 or ratio.high < 1):
-        verdict = "better" if ratio.low > 1 else "worse"
+    if len(ours) < FEWEST:
+        verdict = "too few queries"
+    elif difference.low > 0 or difference.high < 0:
+        verdict = "better" if difference.low > 0 else "worse"
     pairs = list(zip(ours, theirs, strict=True))
     return MeasureChange(
         baseline=sum(theirs) / len(theirs),
         value=sum(ours) / len(ours),
+        difference=_measured(difference),
         ratio=None if ratio is None else _measured(ratio),
         verdict=verdict,
         better=sum(1 for mine, other in pairs if mine > other),

@@ -26,7 +26,7 @@ SELECT c.citation_id, c.quote_sha256, k.page, k.start_byte + q.before AS quote_s
 FROM datalane.citations c
 LEFT JOIN datalane.chunks k ON k.workspace_id = c.workspace_id AND k.chunk_id = c.chunk_id
 LEFT JOIN LATERAL (
-    SELECT octet_length(substr(k.text, 1, c.quote_start_offset - k.start_offset)) AS before,
+    SELECT octet_length(substr(k.text, 1, greatest(0, c.quote_start_offset - k.start_offset))) AS before,
            octet_length(substr(k.text, c.quote_start_offset - k.start_offset + 1,
                                c.quote_end_offset - c.quote_start_offset)) AS length) AS q ON true
 WHERE c.workspace_id = :workspace_id AND c.response_id = :response_id;

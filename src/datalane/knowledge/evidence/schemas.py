@@ -62,7 +62,8 @@ class VersionsInvolved(BaseModel):
 
 
 class Trace(BaseModel):
-    """`verified` says that every quote still is what was cited, recomputed now from the stored text."""
+    """`verified` says that there is a quote, and that each still is what was cited, recomputed now from the stored
+    text."""
 
     response_id: UUID
     question: str | None

@@ -35,7 +35,7 @@ async def trace(tx: Transaction, traced_id: UUID) -> Trace:
     traced = [_citation(one, places[one.citation_id], versions.get(one.version_id)) for one in citations]
     return Trace(
         **response,
-        verified=all(one.verified for one in citations),
+        verified=bool(citations) and all(one.verified for one in citations),
         segments=[
             TracedSegment(
                 **row,

@@ -40,4 +40,4 @@ WITH said AS (
     ORDER BY f.actor_id, f.citation_id, f.chunk_id, f.question, f.created_at DESC)
 SELECT s.question, d.source_uri, (sum(s.rating) > 0)::integer AS grade
 FROM said s JOIN datalane.documents d ON d.workspace_id = :workspace_id AND d.document_id = s.document_id
-WHERE s.question IS NOT NULL AND d.source_uri !~ '\s' GROUP BY s.question, d.source_uri ORDER BY 1, 2;
+WHERE s.question IS NOT NULL AND d.source_uri !~ '^\s|[\t\r\n]|\s$' GROUP BY s.question, d.source_uri ORDER BY 1, 2;
