@@ -16,6 +16,7 @@ import uvloop
 from bench.knowledge.ground import laid
 from bench.knowledge.quality import Compared, judge_methods
 from bench.knowledge.speed import Ingestion, Timed, time_alone, time_searches
+from bench.knowledge.swap import FLIPS, Swap, swap_models
 from bench.server import Server, run_server
 
 INGEST_TARGET = 0.3
@@ -25,21 +26,23 @@ def main() -> int:
     """Exit code 0 when everything was measured, whether a target is met or missed."""
     arguments = _parse_arguments()
     with run_server() as server:
-        compared, ingestion, timed = uvloop.run(_measure(server, arguments.corpus))
-    print("\n".join(_lines(compared, ingestion, timed)))
+        compared, ingestion, timed, swap = uvloop.run(_measure(server, arguments.corpus))
+    print("\n".join([*_lines(compared, ingestion, timed), *_swap_lines(swap)]))
     if arguments.json:
-        arguments.json.write_text(json.dumps(_as_json(compared, ingestion, timed), indent=2) + "\n")
+        arguments.json.write_text(json.dumps(_as_json(compared, ingestion, timed, swap), indent=2) + "\n")
     return 0
 
 
-async def _measure(server: Server, corpus: Path) -> tuple[list[Compared], Ingestion, list[Timed]]:
+async def _measure(server: Server, corpus: Path) -> tuple[list[Compared], Ingestion, list[Timed], Swap]:
     _say("ingesting")
     async with laid(server, corpus) as ground:
         ingestion = time_alone(ground)
         _say("quality")
         compared = await judge_methods(ground) if ground.corpus.judgements else []
         _say("searches")
-        return compared, ingestion, await time_searches(ground)
+        timed = await time_searches(ground)
+        _say("models")
+        return compared, ingestion, timed, await swap_models(ground)
 
 
 def _lines(compared: Sequence[Compared], ingestion: Ingestion, timed: Sequence[Timed]) -> list[str]:
@@ -63,15 +66,25 @@ def _lines(compared: Sequence[Compared], ingestion: Ingestion, timed: Sequence[T
     return lines
 
 
+def _swap_lines(swap: Swap) -> list[str]:
+    held = swap.failed == 0 and swap.mixed == 0 and swap.models == 2
+    return [
+        f"models swapped under load, {FLIPS + 1} times: {len(swap.meanwhile):,} queries by {swap.models} models, "
+        f"{swap.failed} failed, {swap.mixed} mixed  0 and 0  {_met(held)}",
+        f"  a query's 95th percentile meanwhile / before (beside the worker that fills)  {swap.slower:.2f}",
+    ]
+
+
 def _met(met: bool) -> str:
     return "MET" if met else "MISSED"
 
 
-def _as_json(compared: Sequence[Compared], ingestion: Ingestion, timed: Sequence[Timed]) -> dict[str, Any]:
+def _as_json(compared: Sequence[Compared], ingestion: Ingestion, timed: Sequence[Timed], swap: Swap) -> dict[str, Any]:
     return {
         "quality": [asdict(each) for each in compared],
         "ingestion": asdict(ingestion),
         "searches": [{**asdict(pair), "ratio": pair.ratio} for pair in timed],
+        "swap": {"queries": len(swap.meanwhile), "failed": swap.failed, "mixed": swap.mixed, "slower": swap.slower},
     }
 
 

@@ -7,12 +7,13 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import asyncpg
 from pydantic import SecretStr
 
+from bench.knowledge.shortened import Shortened
 from bench.server import Server
 from datalane.db.access import Access
 from datalane.db.provision import prepare
@@ -20,7 +21,8 @@ from datalane.demo.corpus import Corpus, open_corpus, other_corpus
 from datalane.demo.ingest import ingest, working
 from datalane.demo.people import Person, make_person
 from datalane.domains import register_handlers
-from datalane.knowledge.runtime import Knowledge, open_knowledge
+from datalane.knowledge.providers import Providers
+from datalane.knowledge.runtime import Knowledge, make_knowledge, open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
 
@@ -51,7 +53,10 @@ async def laid(server: Server, folder: Path) -> AsyncIterator[Ground]:
     with tempfile.TemporaryDirectory(prefix="dlk", dir="/tmp") as home:
         settings = Settings(home=Path(home), cursor_key=SecretStr("bench"))
         lane = Lane()
-        async with open_knowledge(settings) as knowledge, lane.open(settings, url):
+        made = make_knowledge(settings)
+        second = Shortened(made.embedder)
+        made = replace(made, providers=Providers(made.providers.builtin, [second]))
+        async with open_knowledge(settings, made) as knowledge, lane.open(settings, url):
             register_handlers(lane.handlers, lane.database, knowledge)
             await knowledge.pool.start()
             knowledge.embedder.embed(["loaded before the clock runs"])
