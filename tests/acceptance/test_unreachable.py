@@ -34,6 +34,9 @@ ID = "0198c5b4-7d1e-7c32-9f5a-0d6b7c1f2a90"
 
 FAULTS = ("wrong password", "refused port", "unknown host", "unknown database", "closing", "http", "unreadable", "bare")
 
+DATASET = Path(__file__).with_name("judged")
+"""One query with a judgement; its documents are in the workspace that is named."""
+
 ASK_NO_DATABASE = {
     "version": "prints what is installed",
     "authz matrix": "prints the matrix of the code",
@@ -64,9 +67,11 @@ COMMANDS = dict(leaves(get_command(app)))
 
 def arguments(command: Any) -> list[str]:
     """What it needs to be called at all, and what keeps it from asking a person or taking a known port."""
-    given = {"job_id": [ID], "ids": [ID], "revision": ["0001"]}
+    given = {"job_id": [ID], "ids": [ID], "traced": [ID], "revision": ["0001"]}
     options = {
         "workspace": ["--workspace", ID],
+        "dataset": ["--dataset", str(DATASET)],
+        "out": ["--out", "judged"],
         "kind": ["--kind", "work"],
         "yes": ["--yes"],
         "port": ["--port", "0"],

@@ -30,9 +30,11 @@ from schemathesis.specs.openapi.checks import (
 from tests.integration.api.conftest import PASSWORD, OpenLane
 
 from datalane.api.app import create_app
+from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.domains import domain_routers
+from datalane.engine.registration import register
 from datalane.knowledge.runtime import open_knowledge
 from datalane.settings import AttemptSettings, Rate, Settings
 
@@ -79,6 +81,7 @@ def running(urls: Prepared, tmp_path: Path) -> Iterator[RunningApp]:
     async def open_app(stack: AsyncExitStack) -> RunningApp:
         database = await Database.connect(urls.database_url)
         stack.push_async_callback(database.close)
+        await register(database, {}, [], list(EVENTS))
         knowledge = await stack.enter_async_context(open_knowledge(chosen))
         app = create_app(OpenLane(database, chosen), domain_routers(knowledge))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -97,10 +100,22 @@ def running(urls: Prepared, tmp_path: Path) -> Iterator[RunningApp]:
 
 def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
     """Ids of things that are there, by the name under which routes take them."""
-    document = {"text": "Herons stand in the reeds."}
-    made = running.run(running.client.post("/retrieval/index-chunks", json=document, headers=headers)).json()
-    found = running.run(running.client.post("/retrieval/query", json={"query": "herons"}, headers=headers)).json()
-    return {"document_id": made["document_id"], "chunk_id": found["data"][0]["chunk_id"]}
+
+    def post(path: str, **said: Any) -> Any:
+        answer = running.run(running.client.post(path, json=said, headers=headers))
+        assert answer.is_success, answer.text
+        return answer.json()
+
+    made = post("/retrieval/index-chunks", text="Herons stand in the reeds.")
+    found = post("/retrieval/query", query="herons")
+    project_id = post("/projects/create", title="Herons")["project_id"]
+    return {
+        "document_id": made["document_id"],
+        "chunk_id": found["data"][0]["chunk_id"],
+        "traced_id": post("/retrieval/citations", segments=[{"text": "In the reeds."}])["response_id"],
+        "item_id": post("/items/create", title="Look for herons", project_id=project_id)["item_id"],
+        "project_id": project_id,
+    }
 
 
 def visit(running: RunningApp, operation: Any, headers: dict[str, str], ids: dict[str, str], examples: int) -> set[int]:
