@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from hashlib import sha256
@@ -40,6 +40,7 @@ _AGAIN = 30.0
 _PATIENCE = 20.0
 """Seconds that a call waits for one of its requests, when it has had an answer to another."""
 _MOST_PACES = 10_000
+_MOST_KEPT = 50_000
 
 
 class Endpoint:
@@ -89,19 +90,18 @@ class Endpoint:
 
         pace, cut = self._pace(workspace_id), [text[: self._settings.text_characters] for text in texts]
         keys = [sha256(text.encode("utf-8", "surrogatepass")).digest() for text in cut]
-        missing = [place for place, key in enumerate(keys) if key not in pace.kept]
-        batches = list(_batches(missing, cut, self._settings.batch, self._settings.batch_characters))
-        pace.take(len(batches), self._clock())
-        for batch in batches:
-            body = await self._ask_patiently([cut[place] for place in batch], pace, begun=batch is not batches[0])
-            for place, row in zip(batch, self._checked(body, len(batch)), strict=True):
-                pace.kept[keys[place]] = row
-        vectors = np.empty((len(texts), self.dimensions), dtype=np.float32)
-        for place, key in enumerate(keys):
-            vectors[place] = pace.kept[key]
-        for key in keys:
-            pace.kept.pop(key, None)
-        return vectors
+        rows = pace.take_kept(keys)
+        missing = {key: place for place, key in enumerate(keys) if key not in rows}
+        batches = list(_batches(list(missing.values()), cut, self._settings.batch, self._settings.batch_characters))
+        try:
+            pace.take(len(batches), self._clock())
+            for batch in batches:
+                body = await self._ask_patiently([cut[place] for place in batch], pace, begun=batch is not batches[0])
+                rows |= zip((keys[place] for place in batch), self._checked(body, len(batch)), strict=True)
+        except BaseException:
+            pace.keep(rows)
+            raise
+        return np.stack([rows[key] for key in keys]) if keys else np.empty((0, self.dimensions), dtype=np.float32)
 
     async def _ask_patiently(self, texts: Sequence[str], pace: _Pace, *, begun: bool) -> bytes:
         patience = _PATIENCE if begun else 0.0
@@ -210,7 +210,7 @@ class _Pace:
         self._refusals = 0
         self._full_at = 0.0
         """When the whole burst is there again, if nothing is asked until then."""
-        self.kept: dict[bytes, Any] = {}
+        self._kept: dict[bytes, Any] = {}
         """Vectors of calls that ended early, by the digest of their text."""
 
     def check(self, now: float) -> None:
@@ -231,8 +231,18 @@ class _Pace:
         if self._rate is not None:
             self._full_at = max(self._full_at, now) + requests * self._rate.pause.total_seconds()
 
+    def take_kept(self, keys: Sequence[bytes]) -> dict[bytes, Any]:
+        """Those of these texts' vectors that are kept, which are the caller's from now on."""
+        return {key: self._kept.pop(key) for key in dict.fromkeys(keys) if key in self._kept}
+
+    def keep(self, rows: Mapping[bytes, Any]) -> None:
+        """Vectors for a later call. What no call came back for goes when there is too much of it."""
+        if len(self._kept) + len(rows) > _MOST_KEPT:
+            self._kept.clear()
+        self._kept.update(rows)
+
     def is_behind(self, now: float) -> bool:
-        return bool(self.kept) or max(self._until, self._full_at) > now
+        return bool(self._kept) or max(self._until, self._full_at) > now
 
     def told_to_wait(self, seconds: float | None, now: float) -> float:
         """The time to wait: what was said, else twice as long each time."""

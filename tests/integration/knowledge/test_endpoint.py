@@ -237,7 +237,30 @@ async def test_what_was_done_when_a_call_had_to_end_is_not_asked_again(make: Any
     before = len(running.seen())
     assert np.array_equal(await endpoint.embed(HERE, TEXTS), whole)
     assert len(running.seen()) - before == 1, "two of three were there"
-    assert endpoint._pace(HERE).kept == {}
+    before = len(running.seen())
+    await endpoint.embed(HERE, TEXTS)
+    assert len(running.seen()) - before == 3, "what was used is not kept"
+
+
+async def test_calls_at_once_that_share_texts_do_not_take_them_from_each_other(
+    make: Any, running: RunningEndpoint
+) -> None:
+    endpoint = make(batch=1)
+    expected = await make().embed(HERE, TEXTS)
+    running.behave(times=1, after=1, status=429, retry_after=60)
+    with pytest.raises(RateLimited):
+        await endpoint.embed(THERE, TEXTS)
+    orders = [[0, 1, 2], [2, 1, 0], [1, 0, 2, 1], [0], []]
+    found = await asyncio.gather(*(endpoint.embed(HERE, [TEXTS[place] for place in order]) for order in orders))
+    for order, vectors in zip(orders, found, strict=True):
+        assert vectors.shape == (len(order), DIMENSIONS)
+        assert np.array_equal(vectors, expected[order])
+
+
+async def test_a_text_that_stands_twice_in_a_call_is_asked_once(make: Any, running: RunningEndpoint) -> None:
+    vectors = await make().embed(HERE, [TEXTS[0], TEXTS[1], TEXTS[0]])
+    assert running.seen()[-1]["texts"] == 2
+    assert np.array_equal(vectors[0], vectors[2])
 
 
 async def test_a_call_that_needs_more_requests_than_the_rate_has_is_made_and_paid_for_afterwards(make: Any) -> None:
