@@ -16,10 +16,10 @@ from datalane.ops.isolation.cells import Cell
 from datalane.ops.isolation.ledger import Ledger
 from datalane.ops.isolation.report import RouteReport, Uncovered
 from datalane.ops.isolation.route_cells import UNBOUND, Examiner, Layer, RouteCell
+from datalane.ops.isolation.route_making import make_world
 from datalane.ops.isolation.route_mutants import Face, Mutant, mutants_of, without
 from datalane.ops.isolation.route_seeds import seeds_of
 from datalane.ops.isolation.route_table import Route
-from datalane.ops.isolation.route_world import make_world
 from datalane.ops.isolation.wire import Wire
 from datalane.settings import Settings
 

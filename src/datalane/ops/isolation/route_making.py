@@ -1,0 +1,347 @@
+"""Making the world of the route proof through the application itself, and what no route makes beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID, uuid4
+
+from datalane.contracts.context import Role
+from datalane.db.database import Database
+from datalane.errors import ConfigurationError, DatalaneError
+from datalane.identity.accounts import sign_up
+from datalane.identity.schemas import NewAccount
+from datalane.kit.ids import new_correlation_id, uuid7
+from datalane.ops.isolation.asking import Answer, Asker
+from datalane.ops.isolation.route_table import Access, Call, Route, minimal
+from datalane.ops.isolation.route_world import (
+    HOME,
+    MEMBER_ROLES,
+    NEEDED,
+    OTHER,
+    SHARED_FILE,
+    UNENDING,
+    Person,
+    Space,
+    World,
+    texts_of,
+)
+from datalane.settings import Settings
+
+_MADE = frozenset(
+    {"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys", "/items/views", "/items/views/shared"}
+)
+"""What can be created and is made by a method of its own, or needs no making."""
+
+
+async def make_world(asker: Asker, routes: Sequence[Route], database: Database, settings: Settings) -> World:
+    """Make it through the application itself, and keep the moment. Raises `DatalaneError` when that fails."""
+    people = await _people(database, settings)
+    home = Space(people["owner"].workspace_id, people["owner"], HOME)
+    other = Space(people["stranger"].workspace_id, people["stranger"], OTHER)
+    maker = _Maker(asker, {route.name: route for route in routes})
+    world = World(home, other, people, await maker.expired_session(home), database.roles.app)
+    await maker.join(home, people)
+    await maker.join(other, {"member": people["neighbour"]})
+    home.things["user_id"] = str(people["target"].user_id)
+    other.things["user_id"] = str(people["neighbour"].user_id)
+    for space in (home, other):
+        await maker.fill(space, with_shared_file=space is other)
+        await maker.page(space)
+    world.usual_model = await maker.models(home, other)
+    for actor in world.roles():
+        world.views[actor.name] = await maker.own_view(f"A view of {HOME} for {actor.name}", actor.headers)
+    world.invites = await maker.invite(people)
+    for space in (home, other):
+        space.ids = await maker.ids(space) | set(space.things.values())
+    # After the ids: whom these views belong to is nobody of the workspace that they are in.
+    await maker.view_of_outsider(other, home.owner, other.things.get("view_id", ""))
+    world.views["owner of another workspace"] = await maker.view_of_outsider(home, other.owner, str(uuid4()))
+    world.relations = await asker.ledger.relations()
+    await asker.ledger.keep()
+    return world
+
+
+async def _people(database: Database, settings: Settings) -> dict[str, Person]:
+    """Everybody gets an account with a workspace of their own, the two owners last.
+
+    So the row of a member's own workspace comes before the one of the workspace they belong to, by age as by key: a
+    query that asks for a member and does not say where finds the wrong one first, always.
+    """
+
+    async def make(name: str) -> Person:
+        word = OTHER if name in {"stranger", "neighbour"} else HOME
+        account = NewAccount(
+            email=f"{name}.{word}@example.com", password=secrets.token_urlsafe(24), name=f"{name} of {word}"
+        )
+        made = await sign_up(database, account, sessions=settings.sessions, correlation_id=new_correlation_id())
+        assert made.workspace_id is not None
+        return Person(
+            made.user_id,
+            account.email,
+            account.password,
+            made.token,
+            made.refresh_token,
+            str(made.session_id),
+            made.workspace_id,
+        )
+
+    members = [*map(str, MEMBER_ROLES), "suspended", "removed", "target", "spare", "neighbour"]
+    owners = ["owner", "stranger"]
+    made = [*await asyncio.gather(*map(make, members)), *await asyncio.gather(*map(make, owners))]
+    return dict(zip([*members, *owners], made, strict=True))
+
+
+@dataclass
+class _Maker:
+    asker: Asker
+    routes: Mapping[str, Route]
+
+    async def make(self, space: Space, route: str, call: Call) -> Any:
+        if route not in self.routes:
+            return None
+        answer = await self.asker.send(self.routes[route], call, space.owner.headers(space.workspace_id))
+        return _made(route, answer)
+
+    async def join(self, space: Space, people: Mapping[str, Person]) -> None:
+        """Memberships, written as they would stand after somebody was invited, suspended or removed."""
+        standings = {
+            "suspended": ("member", "suspended"),
+            "removed": ("member", "removed"),
+            "target": ("viewer", "active"),
+        }
+        for name, person in people.items():
+            role, status = standings.get(name, (name, "active"))
+            if role in set(MEMBER_ROLES):
+                await self.asker.ledger.connection.execute(
+                    "INSERT INTO datalane.memberships (workspace_id, user_id, role, status, created_at, updated_at) "
+                    "VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp())",
+                    *(space.workspace_id, person.user_id, role, status),
+                )
+
+    async def fill(self, space: Space, *, with_shared_file: bool) -> None:
+        things = space.things
+        things["workspace_id"] = str(space.workspace_id)
+        things["session_id"] = (await self.sign_in(space))["session_id"]
+        texts = [f"Herons of {space.word} stand in the reeds.", f"Lighthouses of {space.word} shine far."]
+        for text in texts:
+            call = Call(body={"text": text, "source_title": f"About {space.word}"})
+            things.update(_ids(await self.make(space, "POST /retrieval/index-chunks", call)))
+        files = [f"A file of {space.word}.".encode(), *([SHARED_FILE] if with_shared_file else [])]
+        for data in files:
+            title = {"title": f"Upload of {space.word}"}
+            uploaded = await self.make(space, "POST /documents/upload", Call(form=title, file=data))
+            things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
+        offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
+        things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
+        await self._work(space)
+        await self._views(space)
+        if space.word == OTHER:
+            await self._require_field(space)
+        await self._others(space)
+        await self._evaluation(space)
+        await self._cite(space)
+        await self._keys(space)
+
+    async def _work(self, space: Space) -> None:
+        """A field; projects and items, two of each, and one that is deleted. Those that stand in `things` are in their
+        first version."""
+        field = {"key": f"{space.word}_size", "type": "text", "indexed": True}
+        space.things.update(_ids(await self.make(space, "POST /items/fields/define", Call(body=field))))
+        for name in ("project", "item"):
+            fields = {"title": f"A {name} of {space.word}"}
+            gone, _, made = [_ids(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(3)]
+            if gone:
+                target = {f"{name}_id": gone[f"{name}_id"], "version": 1}
+                await self.make(space, f"POST /{name}s/delete", Call(body=target))
+                space.things.update({f"deleted_{key}": value for key, value in gone.items()})
+            space.things.update(made)
+
+    async def _views(self, space: Space) -> None:
+        """One that is shared, as `view_id`, and one of the owner's own; the one of the other workspace is `NEEDED`."""
+        name = NEEDED if space.word == OTHER else f"A view of {space.word}"
+        shared = await self.make(space, "POST /items/views/shared/create", Call(body={"name": name, "query": {}}))
+        space.things.update(_ids(shared))
+        headers = space.owner.headers(space.workspace_id)
+        space.things["own_view_id"] = await self.own_view(f"A view of {space.word} for its maker", headers)
+
+    async def models(self, home: Space, other: Space) -> str:
+        """What both workspaces search by. Both have retired a model of one name, and the other one a second."""
+        listed = await self.make(home, "GET /embeddings/models/list", Call())
+        usual = next((model["model_version"] for model in (listed or {}).get("data", ()) if model["served"]), "")
+        home.model, other.model = "owls/1", f"owls-of-{OTHER}/1"
+        if usual:
+            for space in (home, other):
+                for version, status in ((usual, "active"), (home.model, "retired")):
+                    await self._model(space, version, status)
+            await self._model(other, other.model, "retired")
+        return usual
+
+    async def _model(self, space: Space, model_version: str, status: str) -> None:
+        name, _, version = model_version.rpartition("/")
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.embedding_models (workspace_id, model_version, provider, name, version, dimensions, "
+            "status, created_at, updated_at, created_by_actor_id) "
+            "VALUES ($1, $2, 'builtin', $3, $4, 8, $5, clock_timestamp(), clock_timestamp(), $6)",
+            *(space.workspace_id, model_version, name, version, status, space.owner.user_id),
+        )
+
+    async def _evaluation(self, space: Space) -> None:
+        """Two runs of judged queries, one of them a baseline for the other."""
+        if "GET /evaluations/list" not in self.routes:
+            return
+        for name in ("baseline_id", "run_id"):
+            space.things[name] = str(uuid7())
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.evaluation_runs (workspace_id, run_id, dataset, dataset_sha256, method, "
+                "versions, queries, measures, p95_ms, created_at, actor_id) "
+                "VALUES ($1, $2, $3, sha256('judged'), 'keyword', '{}', 1, '{}', 1, clock_timestamp(), $4)",
+                *(space.workspace_id, UUID(space.things[name]), f"owls of {space.word}", space.owner.user_id),
+            )
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.evaluation_results (workspace_id, run_id, query_id, measures, found) "
+                "VALUES ($1, $2, $3, '{}', '{}')",
+                *(space.workspace_id, UUID(space.things[name]), f"owls of {space.word}"),
+            )
+
+    async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
+        """The id of a view that only one sees; none where there are no views."""
+        route = self.routes.get("POST /items/views/create")
+        if route is None:
+            return ""
+        call = Call(body={"name": name, "query": {}})
+        return str(_made(route.name, await self.asker.send(route, call, headers))["view_id"])
+
+    async def view_of_outsider(self, space: Space, person: Person, view_id: str) -> str:
+        """A view that somebody who is in another workspace has of their own in this one: who sees their own in all
+        workspaces finds it, and who is let in by mistake."""
+        if view_id and "view_id" in space.things:
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.personal_views (workspace_id, view_id, actor_id, name, query, created_at, "
+                "updated_at) VALUES ($1, $2, $3, $4, '{}', clock_timestamp(), clock_timestamp())",
+                *(space.workspace_id, UUID(view_id), person.user_id, NEEDED),
+            )
+        return view_id
+
+    async def _others(self, space: Space) -> None:
+        """One of everything else that can be created with ids and texts under known names."""
+        for route in self.routes.values():
+            noun = route.path.removesuffix("/create")
+            if route.method != "POST" or noun == route.path or noun in _MADE or route.body is None:
+                continue
+            with suppress(ConfigurationError):  # its seed says what to send, and its cells that nothing is there yet
+                call = Call(body=minimal(route.body, {**texts_of(space.word), **space.things}))
+                space.things.update(_ids(await self.make(space, route.name, call)))
+
+    async def _require_field(self, space: Space) -> None:
+        """Here, and nowhere else, items need a field: whoever sees this definition in another workspace makes none."""
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.field_definitions (workspace_id, field_id, key, type, required, created_at, "
+            "updated_at, created_by_actor_id, updated_by_actor_id) VALUES "
+            "($1, gen_random_uuid(), $3, 'text', true, clock_timestamp(), clock_timestamp(), $2, $2)",
+            *(space.workspace_id, space.owner.user_id, NEEDED),
+        )
+
+    async def invite(self, people: Mapping[str, Person]) -> dict[str, str]:
+        """Invites of everybody to the workspace of somebody who is in neither of the two."""
+        host, tokens = people["spare"], dict[str, str]()
+        third = Space(host.workspace_id, host, HOME)
+        for person in people.values():
+            if person is not host:
+                offer = Call(body={"email": person.email, "role": "viewer"})
+                made = await self.make(third, "POST /workspaces/invites/create", offer)
+                tokens[person.email] = made["token"] if made else ""
+        return tokens
+
+    async def _cite(self, space: Space) -> None:
+        asked = Call(body={"query": f"herons of {space.word}"})
+        found = await self.make(space, "POST /retrieval/query", asked)
+        if not found:
+            return
+        space.things["chunk_id"] = found["data"][0]["chunk_id"]
+        citation = {"chunk_id": space.things["chunk_id"], "confidence_score": 0.9}
+        segment = {"text": f"Herons of {space.word}.", "citations": [citation]}
+        made = await self.make(space, "POST /retrieval/citations", Call(body={"segments": [segment]}))
+        space.things.update(_ids(made and made["citations"][0]))
+        said = {"citation_id": space.things["citation_id"], "rating": "down", "comment": f"Not of {space.word}."}
+        space.things.update(_ids(await self.make(space, "POST /feedback/give", Call(body=said))))
+        space.things["traced_id"] = space.things["citation_id"]
+
+    async def _keys(self, space: Space) -> None:
+        """One of each role, one that is revoked and one that has expired."""
+        for name in (*map(str, MEMBER_ROLES), "owner", "revoked", "expired", "spare"):
+            role = name if name in set(Role) else "admin"
+            made = await self.make(
+                space, "POST /api-keys/create", Call(body={"name": f"{name} {space.word}", "role": role})
+            )
+            space.keys[name], space.things["key_id"] = made["key"], made["key_id"]
+            if name == "revoked":
+                await self.make(space, "POST /api-keys/revoke", Call(body={"key_id": made["key_id"]}))
+            if name == "expired":
+                await self._age("api_keys", "key_id", made["key_id"])
+        await self.asker.ledger.connection.execute(
+            # Fresh enough that using a key writes nothing for as long as the proof runs.
+            "UPDATE datalane.api_keys SET last_used_at = clock_timestamp() + interval '1 day'"
+        )
+
+    async def page(self, space: Space) -> None:
+        """The cursor after the first row of every list, and where every stream has come."""
+        for route in self.routes.values():
+            if route.access is not Access.PUBLIC and any(place.is_cursor for place in route.places()):
+                within = {name: space.things[name] for name in route.in_path}
+                asked = Call(path=within, query={"page_size": "1", **UNENDING.get(route.name, {})})
+                answer = await self.asker.send(route, asked, space.owner.headers(space.workspace_id))
+                found = _following(route.name, answer)
+                if found is not None:
+                    space.cursors[route.name] = found
+
+    async def expired_session(self, space: Space) -> str:
+        """A token of a session of the owner's that has expired."""
+        made = await self.sign_in(space)
+        await self._age("sessions", "session_id", made["session_id"])
+        return str(made["token"])
+
+    async def sign_in(self, space: Space) -> Any:
+        """One more session of the owner's."""
+        credentials = {"email": space.owner.email, "password": space.owner.password}
+        return await self.make(space, "POST /auth/sign-in", Call(body=credentials))
+
+    async def _age(self, table: str, column: str, key: str) -> None:
+        past = "clock_timestamp() - interval"
+        await self.asker.ledger.connection.execute(
+            f"UPDATE datalane.{table} SET created_at = {past} '2 days', expires_at = {past} '1 day' "
+            f"WHERE {column} = $1",
+            UUID(key),
+        )
+
+    async def ids(self, space: Space) -> frozenset[str]:
+        ledger = self.asker.ledger
+        if not ledger.tables:
+            await ledger.keep()
+        return await ledger.ids_of(space.workspace_id)
+
+
+def _ids(made: Mapping[str, Any] | None) -> dict[str, str]:
+    """The ids in an answer, by name."""
+    return {name: value for name, value in (made or {}).items() if name.endswith("_id") and isinstance(value, str)}
+
+
+def _following(route: str, answer: Answer) -> str | None:
+    """The cursor of a page, or the id of a stream's last event."""
+    if route not in UNENDING:
+        found: str | None = _made(route, answer).get("next_cursor")
+        return found
+    if not answer.worked:
+        _made(route, answer)
+    return answer.text.rpartition("\nid: ")[2].partition("\n")[0]
+
+
+def _made(route: str, answer: Answer) -> Any:
+    if not answer.worked:
+        raise DatalaneError(f"the isolation proof could not make its world: {route} answered {answer}")
+    return json.loads(answer.text)
