@@ -93,6 +93,23 @@ async def at_rest(library: Library) -> None:
     assert await eventually(resting, PATIENCE)
 
 
+async def until_done(library: Library, jobs: int) -> None:
+    """Until so many more jobs have completed, or none is open: somewhere in the middle of the work."""
+
+    async def counted() -> tuple[int, int]:
+        done = await library.fetch("SELECT count(*) FROM datalane.job_history")
+        left = await library.fetch("SELECT count(*) FROM datalane.jobs")
+        return int(done[0][0]), int(left[0][0])
+
+    wanted = (await counted())[0] + jobs
+
+    async def reached() -> bool:
+        done, left = await counted()
+        return done >= wanted or not left
+
+    assert await eventually(reached, PATIENCE)
+
+
 @pytest.mark.parametrize("seed", seeds(1, 8))
 async def test_killed_workers_leave_no_orphan_and_no_gap(urls: Prepared, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
@@ -112,7 +129,7 @@ async def test_killed_workers_leave_no_orphan_and_no_gap(urls: Prepared, tmp_pat
                 async with lane.transaction(library.context) as tx:
                     await service.register_model(tx, knowledge.providers, ModelTarget(model_version=NEAR))
                 for death in range(DEATHS):
-                    await asyncio.sleep(draw.random() / 2)  # the moment of the kill, not a wait for anything
+                    await until_done(library, draw.randint(1, 12))
                     victim = processes.pop(draw.randrange(len(processes)))
                     victim.send_signal(signal.SIGKILL)
                     await victim.wait()

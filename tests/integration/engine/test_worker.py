@@ -185,7 +185,8 @@ async def test_a_staged_handler_that_answers_too_few_results_fails_its_jobs(lab:
 
     ids = await put(lab.database, context, "work", {}, {})
     async with working(lab.database, handlers):
-        await ended(lab.database, context, ids, "dead_letter")
+        jobs = await ended(lab.database, context, ids, "dead_letter")
+    assert [(job.attempt_count, job.last_error_class) for job in jobs] == [(3, "unexpected_internal")] * 2
 
 
 async def test_external_handlers_run_beside_one_another_async_or_in_threads(lab: Lab, context: Context) -> None:
@@ -323,7 +324,8 @@ async def test_a_handler_that_cancels_itself_fails(lab: Lab, context: Context, m
 
     ids = await put(lab.database, context, "work", max_attempts=1)
     async with working(lab.database, handlers):
-        await ended(lab.database, context, ids, "dead_letter")
+        [job] = await ended(lab.database, context, ids, "dead_letter")
+    assert "cancelled from inside" in (job.last_error_message or "")
 
 
 async def test_the_failure_hook_commits_with_the_failure(lab: Lab, context: Context) -> None:
@@ -455,6 +457,7 @@ async def test_a_bounded_kind_does_not_wait_for_the_next_poll(lab: Lab, context:
     ids = await put(lab.database, context, "work", *({"n": n} for n in range(10)))
     async with working(lab.database, counting(Handlers(), max_running=1), quick(poll=60, lease=600)):
         await ended(lab.database, context, ids)
+    assert await effects(lab, context) == list(range(10))
 
 
 async def test_a_commit_wakes_an_idle_worker(lab: Lab, context: Context) -> None:
@@ -462,6 +465,7 @@ async def test_a_commit_wakes_an_idle_worker(lab: Lab, context: Context) -> None
         for number in range(3):
             ids = await put(lab.database, context, "work", {"n": number})
             await ended(lab.database, context, ids)
+            assert await effects(lab, context) == list(range(number + 1))
 
 
 async def test_kinds_without_a_handler_and_paused_ones_stay(lab: Lab, context: Context) -> None:
@@ -489,6 +493,9 @@ async def test_the_worker_goes_on_after_its_connections_were_cut(lab: Lab, conte
             await cut_all_connections(lab.database)
             number = await eventually(lambda: put_through(lab.database, context))
             await ended(lab.database, context, number or [])
+    done = await effects(lab, context)
+    assert done[:5] == list(range(5)), "each once"
+    assert len(done) >= 5 + 3, "and one at least after each cut"
 
 
 async def cut_all_connections(database: Database) -> None:
@@ -526,7 +533,7 @@ async def test_a_handler_may_enqueue_more_in_its_own_transaction(lab: Lab, conte
         async def all_done() -> bool:
             return await effects(lab, context) == list(range(6))
 
-        await eventually(all_done)
+        assert await eventually(all_done)
 
 
 def test_two_handlers_of_one_kind_and_plain_transactional_functions_are_refused() -> None:
