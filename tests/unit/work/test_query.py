@@ -261,10 +261,9 @@ def statements() -> list[Composed]:
     found = []
     for shape in all_shapes():
         probe = compose_probe(shape.query, FIELDS, SOMEBODY)
-        single = compose_single(shape.query, FIELDS, SOMEBODY, Limits())
         found += [compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), known=known) for known in Known]
         found += [Composed(*probe)] if probe else []
-        found += [single] if single else []
+        found += compose_single(shape.query, FIELDS, SOMEBODY, Limits())
     return found
 
 

@@ -44,6 +44,7 @@ COLUMNS = (
     "created_by_actor_id",
     "updated_by_actor_id",
 )
+_OF_ITEMS, _OF_PAGE = (", ".join(f"{table}.{column}" for column in COLUMNS) for table in ("i", "page"))
 _PLAIN = {
     "status": ("status", "text"),
     "project_id": ("project_id", "uuid"),
@@ -120,31 +121,33 @@ def compose(
 
 def compose_single(
     query: ItemQuery, fields: Fields, workspace_id: UUID, limits: Limits, after: Position | None = None
-) -> Composed | None:
+) -> Iterator[Composed]:
     """As `compose`, where one tag or one field is asked for, beside what columns of the items are filtered by.
 
-    Its rows say by `is_answered` whether items are few, or at the beginning of the list. When that is false there is
-    one row, without an item, and `compose` has the statement, of items that are `Known.FAR` if `is_far` says so. None
+    Two statements, to be tried in turn: the first has the answer if the items are few, the second if they are at the
+    beginning of the list. Their rows say by `is_answered` whether that is so. When it is false there is one row, not of
+    an item; after the second `compose` has the statement, of items that are `Known.FAR` if `is_far` says so. Nothing
     for more tags or fields, for none, and for text. Raises as `compose`.
     """
     if query.filters.text is not None or (query.filters.tags is None and query.filters.metadata is None):
-        return None
+        return
     values, order = Parameters(), Order.of(query.sort)
     workspace = values.add(workspace_id, "uuid")
     conditions = _conditions(query.filters, order, fields, workspace, values)
     if len(conditions.narrow) != 1:
-        return None
+        return
     everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
     page = _page(query, conditions, workspace, order, values, after)
     told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
-    return Composed(page.read_or_walked(told, limits.exact_count + 1), tuple(values.values), everything, filtered)
+    yield Composed(page.read_if_few(told), tuple(values.values), everything, filtered)
+    yield Composed(page.walked_if_near(told, limits.exact_count + 1), tuple(values.values), everything, filtered)
 
 
 def _page(
     query: ItemQuery, conditions: Conditions, workspace: str, order: Order, values: Parameters, after: Position | None
 ) -> Page:
     further = f" AND {order.after('i', values, after)}" if after is not None else ""
-    return Page(conditions, workspace, order, further, values.add(query.page_size + 1, "bigint"), _listed("i"))
+    return Page(conditions, workspace, order, further, values.add(query.page_size + 1, "bigint"), _OF_ITEMS)
 
 
 def plans_of(query: ItemQuery) -> Plans:
@@ -194,13 +197,9 @@ def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple
 def _framed(tables: str, told: str, order: Order) -> str:
     """What is told beside the table `page`; of that there is a row for an empty page as well."""
     return (
-        f"WITH {tables}\nSELECT told.*, {_listed('page')}\nFROM (SELECT {told}) AS told\n"
+        f"WITH {tables}\nSELECT told.*, {_OF_PAGE}\nFROM (SELECT {told}) AS told\n"
         f"LEFT JOIN page ON true {order.by('page')}"
     )
-
-
-def _listed(table: str) -> str:
-    return ", ".join(f"{table}.{column}" for column in COLUMNS)
 
 
 def _conditions(filters: ItemFilters, order: Order, fields: Fields, workspace: str, values: Parameters) -> Conditions:

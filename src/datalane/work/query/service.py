@@ -95,12 +95,12 @@ async def fetch_page(
 
     Parameters as `compose`.
     """
-    known = Known.NOTHING
-    single = compose_single(query, fields, tx.workspace_id, tx.limits, after)
-    if single is not None:
+    known, rows = Known.NOTHING, []
+    for single in compose_single(query, fields, tx.workspace_id, tx.limits, after):
         rows = await tx.fetch(single.sql, *single.args)
         if rows[0]["is_answered"]:
             return single, rows
+    if rows:
         await tx.state_plans(Plans.OWN)
         known = Known.FAR if rows[0]["is_far"] else Known.NOTHING
     elif probe := compose_probe(query, fields, tx.workspace_id):

@@ -176,34 +176,44 @@ class Page:
             f"FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         )
 
-    def read_or_walked(self, told: str, bound: int) -> str:
-        """As `read`, where a single narrow table is asked and few of its rows are meant; where many are, the page that
-        a walk fills, and up to `bound` items counted. `is_answered` is false, in a row without an item, when the walk
-        fills no page (`is_far`), or fewer than `bound` are counted.
+    def read_if_few(self, told: str) -> str:
+        """As `read`, where a single narrow table is asked and fewer than `FEW` of its rows are meant. When more are,
+        `is_answered` is false, in a row without an item.
 
         Where no column is filtered by, its plan is given by how it is written.
         """
         [narrow] = self.conditions.narrow
-        most, plain = max(FEW, bound), " AND ".join(self.conditions.plain)
-        is_few, is_full = "(SELECT is_few FROM few)", f"(SELECT count(*) FROM walked) = {self.rows}"
-        is_counted = f"(SELECT items FROM counted) = {bound}"
-        found = f"{narrow.item_ids} LIMIT {most}"
-        ids = f"SELECT DISTINCT item_id FROM ({found}) AS f" if narrow.repeats else found
+        plain = " AND ".join(self.conditions.plain)
         first = f"SELECT {self.columns} FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         return (
             f"WITH few AS MATERIALIZED (\n"
-            f"  SELECT count(*) = 0 AS is_few FROM ({narrow.rows} OFFSET {most - 1} LIMIT 1) AS last),\n"
+            f"  SELECT count(*) = 0 AS is_few FROM ({narrow.rows} OFFSET {FEW - 1} LIMIT 1) AS last),\n"
             f"hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i\n"
-            f"  WHERE {is_few} AND {plain} AND i.item_id IN ({found})),\n"
-            f"walked AS MATERIALIZED ({self._walk(self._most_steps, f'NOT {is_few}')}),\n"
+            f"  WHERE (SELECT is_few FROM few) AND {plain} AND i.item_id IN ({narrow.item_ids} LIMIT {FEW}))\n"
+            f"SELECT few.is_few AS is_answered, (SELECT count(*) FROM hits) AS total_count, {told}, {self.columns}\n"
+            f"FROM few LEFT JOIN ({first}) AS i ON true {self.order.by('i')}"
+        )
+
+    def walked_if_near(self, told: str, bound: int) -> str:
+        """The page that a walk fills where many rows of a single narrow table are meant; up to `bound` items counted.
+        `is_answered` is false, in a row without an item, when it fills none (`is_far`), or fewer are counted.
+
+        Its plan is given as that of `read_if_few`.
+        """
+        [narrow] = self.conditions.narrow
+        plain = " AND ".join(self.conditions.plain)
+        is_full = f"(SELECT count(*) FROM walked) = {self.rows}"
+        found = f"{narrow.item_ids} LIMIT {max(FEW, bound)}"
+        ids = f"SELECT DISTINCT item_id FROM ({found}) AS f" if narrow.repeats else found
+        return (
+            f"WITH walked AS MATERIALIZED ({self._walk(self._most_steps)}),\n"
             f"counted AS MATERIALIZED (SELECT count(*) AS items FROM (SELECT FROM ({ids}) AS f\n"
             f"  JOIN datalane.items i ON i.item_id = f.item_id AND {plain} WHERE {is_full} LIMIT {bound}) AS c),\n"
-            f"page AS MATERIALIZED (({first}) UNION ALL SELECT {self.columns} FROM walked\n"
+            f"page AS MATERIALIZED (SELECT {self.columns} FROM walked\n"
             f"  JOIN datalane.items i ON i.workspace_id = {self.workspace} AND i.item_id = walked.item_id\n"
-            f"  WHERE {is_counted})\n"
-            f"SELECT {is_few} OR {is_counted} AS is_answered, NOT {is_full} AS is_far,\n"
-            f"  CASE WHEN {is_few} THEN (SELECT count(*) FROM hits) ELSE (SELECT items FROM counted) END\n"
-            f"  AS total_count, {told}, {self.columns}\nFROM few LEFT JOIN page AS i ON true {self.order.by('i')}"
+            f"  WHERE (SELECT items FROM counted) = {bound})\n"
+            f"SELECT counted.items = {bound} AS is_answered, NOT {is_full} AS is_far, counted.items AS total_count,\n"
+            f"  {told}, {self.columns}\nFROM counted LEFT JOIN page AS i ON true {self.order.by('i')}"
         )
 
     @property
