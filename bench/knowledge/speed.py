@@ -16,6 +16,7 @@ from datalane.contracts.context import Context
 from datalane.kit.ids import uuid7
 from datalane.knowledge.chunking import chunk_text
 from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.models.in_use import Searched
 from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import DocumentFilters, Method, Query, TagsWanted
 from datalane.knowledge.retrieval.service import retrieve, search_semantic
@@ -136,7 +137,7 @@ async def _time_exact(
 
         async def ours() -> None:
             vector = to_wire(embedder.embed([text]))[0]
-            answers.append(list(await search_semantic(tx, ground.knowledge.providers.usual, vector, _FOUND)))
+            answers.append(list(await search_semantic(tx, Searched(ground.knowledge.providers.usual), vector, _FOUND)))
 
         async def theirs() -> None:
             rows = await admin.fetch(_NEAREST, to_wire(embedder.embed([text]))[0])

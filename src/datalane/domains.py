@@ -14,12 +14,14 @@ from datalane.engine import permissions as engine_permissions
 from datalane.engine.handlers import Handlers
 from datalane.identity import permissions as identity_permissions
 from datalane.knowledge import permissions as knowledge_permissions
-from datalane.knowledge.runtime import Knowledge
 from datalane.work import permissions as work_permissions
 from datalane.work.fields import handlers as field_handlers
 
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter
+    from datalane.engine.maintenance import Duty
+    from datalane.knowledge.runtime import Knowledge
+    from datalane.settings import Settings
 
 PERMISSIONS = (engine_permissions, identity_permissions, work_permissions, knowledge_permissions)
 """The modules that state the lines of the role matrix; importing them has stated them."""
@@ -37,3 +39,11 @@ def register_handlers(handlers: Handlers, database: Database, knowledge: Knowled
     """The handlers of the lane's own jobs."""
     knowledge.register(handlers, database)
     field_handlers.register(handlers)
+
+
+def maintenance_duties(settings: Settings) -> list[Duty]:
+    """What the maintenance process does for the domains."""
+    from datalane.db.roles import Roles
+    from datalane.knowledge.own_indexes.promotion import Promotion
+
+    return [Promotion(settings.search, Roles(settings.role_prefix)).duty]

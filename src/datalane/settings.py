@@ -268,6 +268,16 @@ class ParsingSettings(BaseModel):
     memory: Bytes = 2048 * MIB
 
 
+class SearchSettings(BaseModel):
+    """A workspace with more than `exact_chunks` chunks gets an index of its own for each model that it searches by;
+    `own_indexes` of the lane, at most. `build_memory` is what the server may take while it builds one; an index that
+    does not fit is built much more slowly."""
+
+    exact_chunks: Count = 10_000
+    own_indexes: Count = 100
+    build_memory: Bytes = 512 * MIB
+
+
 class TelemetrySettings(BaseModel):
     """`metrics_port` is for a worker or a maintenance process that runs on its own; the API has the route."""
 
@@ -312,6 +322,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    search: SearchSettings = SearchSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("log_level")

@@ -20,6 +20,7 @@ from typer.main import get_command
 import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
+import datalane.knowledge.own_indexes.metrics
 import datalane.knowledge.retrieval.asked
 from datalane.api.app import create_app
 from datalane.api.openapi import access_by_operation
@@ -219,6 +220,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
         datalane.api.metrics,
         datalane.engine.metrics,
         datalane.identity.metrics,
+        datalane.knowledge.own_indexes.metrics,
         datalane.knowledge.retrieval.asked,
     )
     for module in modules:

@@ -74,7 +74,11 @@ def worker(app: App = None) -> None:
 
 
 def maintenance() -> None:
-    """Keep partitions ahead, apply retention, seal the audit log. Runs as the maintenance login, once per lane."""
+    """Keep partitions ahead, apply retention, seal the audit log, index large workspaces.
+
+    Runs as the maintenance login, once per lane.
+    """
+    from datalane.domains import maintenance_duties
     from datalane.engine.maintenance import run_maintenance
 
     settings = load_settings(serving=True)
@@ -83,7 +87,7 @@ def maintenance() -> None:
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
         async with serving_metrics(settings):
-            await _announcing(ready, run_maintenance(settings, stop, ready))
+            await _announcing(ready, run_maintenance(settings, stop, ready, maintenance_duties(settings)))
 
     _run(work, settings, "maintenance")
 

@@ -7,9 +7,10 @@ Retention drops whole months: rows are kept at least as long as the settings say
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import asyncpg
 
@@ -31,6 +32,19 @@ _RETRY = timedelta(seconds=5)
 _BITE = 10_000
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Duty:
+    """What is done again and again with a connection of the maintenance login, `period` after it was done.
+
+    One that takes minutes is `breakable`: it is cancelled, not waited for, when the process is to stop.
+    """
+
+    name: str
+    period: timedelta
+    do: Callable[[asyncpg.Connection], Awaitable[None]]
+    breakable: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +95,11 @@ async def run_once(
     return Maintained(added, dropped, forgotten, sessions, attempts)
 
 
-async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
-    """Maintain every ten minutes, seal the audit log every minute, count the jobs every quarter of one; until `stop`.
+async def run_maintenance(
+    settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None, duties: Sequence[Duty] = ()
+) -> None:
+    """Maintain every ten minutes, seal the audit log every minute, count the jobs every quarter of one, and do the
+    `duties` of the domains; until `stop`.
 
     `ready` is set after the first maintenance. While the database does not answer, a first run is tried for the
     settings' `start_patience`, later ones for ever. Raises `ConfigurationError` without DATALANE_MAINTENANCE_URL, and
@@ -103,36 +120,32 @@ async def run_maintenance(settings: Settings, stop: asyncio.Event, ready: asynci
         if done.seals:
             log.info("audit_sealed", **asdict(done))
 
-    gauges = QueueGauges()
+    own = (
+        Duty("maintenance", PERIOD, maintain),
+        Duty("sealing", SEALING_PERIOD, seal),
+        Duty("counting", COUNTING_PERIOD, QueueGauges().set),
+    )
     try:
-        async with asyncio.TaskGroup() as duties:
-            duties.create_task(_repeat(maintain, "maintenance", url, PERIOD, settings.start_patience, stop))
-            duties.create_task(_repeat(seal, "sealing", url, SEALING_PERIOD, settings.start_patience, stop))
-            duties.create_task(_repeat(gauges.set, "counting", url, COUNTING_PERIOD, settings.start_patience, stop))
+        async with asyncio.TaskGroup() as tasks:
+            for duty in (*own, *duties):
+                tasks.create_task(_repeat(duty, url, settings.start_patience, stop))
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed
 
 
-async def _repeat(
-    duty: Callable[[asyncpg.Connection], Awaitable[None]],
-    name: str,
-    url: str,
-    period: timedelta,
-    patience: timedelta,
-    stop: asyncio.Event,
-) -> None:
-    """Do `duty` on a connection of its own, and again after `period`, or sooner when it failed."""
+async def _repeat(duty: Duty, url: str, patience: timedelta, stop: asyncio.Event) -> None:
+    """Do `duty` on a connection of its own, and again after its period, or sooner when it failed."""
     loop, ran = asyncio.get_running_loop(), False
     deadline = loop.time() + patience.total_seconds()
     while not stop.is_set():
-        pause = period
+        pause = duty.period
         try:
-            await _connect_and_do(duty, name, url)
+            await _unless_stopped(_connect_and_do(duty, url), stop if duty.breakable else None)
             ran = True
         except (DatalaneError, asyncpg.PostgresError) as error:
             if not ran and _is_hopeless(error, loop.time() >= deadline):
                 raise
-            log.warning(f"{name}_failed", error=str(error))
+            log.warning(f"{duty.name}_failed", error=str(error))
             pause = _RETRY if ran else min(_RETRY, timedelta(seconds=max(0.1, deadline - loop.time())))
         try:
             async with asyncio.timeout(pause.total_seconds()):
@@ -141,18 +154,36 @@ async def _repeat(
             continue
 
 
+async def _unless_stopped(work: Coroutine[Any, Any, None], stop: asyncio.Event | None) -> None:
+    """Await `work`; when `stop` comes first, cancel it."""
+    if stop is None:
+        return await work
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait((doing, stopping), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        stopping.cancel()
+        if not doing.done():
+            doing.cancel()
+        try:
+            await doing
+        except asyncio.CancelledError:
+            if not stop.is_set():
+                raise
+
+
 def _is_hopeless(error: Exception, late: bool) -> bool:
     """Whether a first run will not come to be, or not in time."""
     return isinstance(error, ConfigurationError | DatabaseRefused) or (late and isinstance(error, DatabaseUnavailable))
 
 
-async def _connect_and_do(duty: Callable[[asyncpg.Connection], Awaitable[None]], name: str, url: str) -> None:
+async def _connect_and_do(duty: Duty, url: str) -> None:
     with reaching(url, MAINTENANCE_URL):
         connection = await asyncpg.connect(
-            url, timeout=CONNECT_SECONDS, server_settings={"application_name": f"datalane {name}"}
+            url, timeout=CONNECT_SECONDS, server_settings={"application_name": f"datalane {duty.name}"}
         )
     try:
         await require_prepared(connection, MAINTENANCE_URL)
-        await duty(connection)
+        await duty.do(connection)
     finally:
         await connection.close()

@@ -21,7 +21,11 @@ INDEX_CHUNKS = MATRIX.allow(
         *(f"datalane.{table}:delete" for table in ("chunk_vectors", "search_postings", "search_entries")),
     ],
 )
-READ_MODELS = MATRIX.allow(Role.VIEWER, "embedding_model.read", needs=["datalane.embedding_models:select"])
+READ_MODELS = MATRIX.allow(
+    Role.VIEWER,
+    "embedding_model.read",
+    needs=[f"datalane.{table}:select" for table in ("embedding_models", "vector_indexes")],
+)
 MANAGE_MODELS = MATRIX.allow(
     Role.ADMIN,
     "embedding_model.change",
@@ -32,7 +36,7 @@ QUERY = MATRIX.allow(
     "retrieval.query",
     needs=[
         "datalane.log_retrieval",
-        *(f"datalane.{table}:select" for table in (*_INDEX, "embedding_models", "retrieval_log")),
+        *(f"datalane.{table}:select" for table in (*_INDEX, "embedding_models", "vector_indexes", "retrieval_log")),
     ],
 )
 RECORD_EVALUATIONS = MATRIX.allow(

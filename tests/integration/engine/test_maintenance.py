@@ -15,7 +15,7 @@ from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.engine.audit import record
 from datalane.engine.events import publish
-from datalane.engine.maintenance import run_maintenance, run_once
+from datalane.engine.maintenance import Duty, run_maintenance, run_once
 from datalane.kit.clock import utc_now
 from datalane.settings import Limits, Retention, Settings
 
@@ -106,3 +106,44 @@ async def test_the_process_seals_the_audit_log_until_it_is_stopped(
     await ready.wait()
     stop.set()
     await process
+
+
+async def test_a_duty_that_takes_long_does_not_hold_up_the_end(urls: Prepared) -> None:
+    stop, begun = asyncio.Event(), asyncio.Event()
+
+    async def dawdle(connection: asyncpg.Connection) -> None:
+        begun.set()
+        await connection.execute("SELECT pg_sleep(600)")
+
+    settings = Settings(maintenance_url=SecretStr(urls.maintenance_url))
+    duty = Duty("dawdling", timedelta(hours=1), dawdle, breakable=True)
+    process = asyncio.create_task(run_maintenance(settings, stop, duties=[duty]))
+    await begun.wait()
+    stop.set()
+    await asyncio.wait_for(process, 30)
+    watcher = await asyncpg.connect(urls.maintenance_url)
+
+    async def gone() -> bool:
+        left = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'datalane dawdling'"
+        return not await watcher.fetchval(left)
+
+    assert await eventually(gone)
+    await watcher.close()
+
+
+async def test_a_duty_that_fails_is_done_again(urls: Prepared) -> None:
+    stop, again = asyncio.Event(), asyncio.Event()
+    tried: list[int] = []
+
+    async def stumble(connection: asyncpg.Connection) -> None:
+        tried.append(await connection.fetchval("SELECT pg_backend_pid()"))
+        if len(tried) == 1:
+            await connection.execute("SELECT 1 / 0")
+        again.set()
+
+    settings = Settings(maintenance_url=SecretStr(urls.maintenance_url))
+    process = asyncio.create_task(run_maintenance(settings, stop, duties=[Duty("stumbling", timedelta(0), stumble)]))
+    await asyncio.wait_for(again.wait(), 30)
+    stop.set()
+    await process
+    assert len(tried) >= 2

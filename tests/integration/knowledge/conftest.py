@@ -6,9 +6,11 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 from tests.conftest import a_context
 from tests.integration.knowledge.library import Library
+from tests.integration.knowledge.shelf import Shelf
 from tests.unit.knowledge.conftest import (
     image_only_pdf,
     make_docx,
@@ -53,3 +55,10 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture
+async def shelf(idle_library: Library, urls: Prepared) -> AsyncIterator[Shelf]:
+    connection = await asyncpg.connect(urls.maintenance_url)
+    yield Shelf(idle_library, connection)
+    await connection.close()

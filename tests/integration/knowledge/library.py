@@ -89,10 +89,10 @@ class Library:
             await discard_original(files, original)
             raise
 
-    async def prepare(self, request: IndexChunks) -> Prepared:
+    async def prepare(self, request: IndexChunks, context: Context | None = None) -> Prepared:
         """Chunks and vectors of the lane's own model, and the original in the store."""
-        usual = frozenset({self.knowledge.providers.usual})
-        return await prepare(self.knowledge, self.context.workspace_id, request, self.lane.settings.limits, usual)
+        workspace_id, usual = (context or self.context).workspace_id, frozenset({self.knowledge.providers.usual})
+        return await prepare(self.knowledge, workspace_id, request, self.lane.settings.limits, usual)
 
     async def through(self, count: int = 1) -> list[tuple[str, str]]:
         """The next outcomes."""

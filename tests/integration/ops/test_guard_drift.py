@@ -123,6 +123,11 @@ def test_new_months_are_no_drift(expected: Description, owner: psycopg.Connectio
     assert compare(expected, owner) == []
 
 
+def test_an_index_of_a_large_workspace_is_no_drift(expected: Description, owner: psycopg.Connection[object]) -> None:
+    owner.execute("CREATE INDEX chunk_vectors_own_0123456789abcdef ON datalane.chunk_vectors (chunk_id)")
+    assert compare(expected, owner) == []
+
+
 @pytest.mark.parametrize(
     ("down", "said"),
     [

@@ -35,10 +35,20 @@ async def hold_models(tx: Transaction, usual: str) -> InUse:
     return InUse(active, frozenset(row["model_version"] for row in rows))
 
 
-async def active_model(tx: Transaction, usual: str) -> str:
-    """The `model_version` that is searched now."""
-    found: str = await _queries.get_active(tx.connection, workspace_id=tx.workspace_id, usual=usual)
-    return found
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """The model that is searched. With `index_dimensions` the workspace has an index of its vectors that is ready; it
+    is asked with `index_effort` (`hnsw.ef_search`)."""
+
+    model_version: str
+    index_dimensions: int | None = None
+    index_effort: int | None = None
+
+
+async def searched_model(tx: Transaction, usual: str) -> Searched:
+    """The model that is searched now, and how. `usual` is what a workspace has that chose none."""
+    row = await _queries.get_searched(tx.connection, workspace_id=tx.workspace_id, usual=usual)
+    return Searched(row["model_version"], row["dimensions"], row["ef_search"])
 
 
 def check_models(providers: Providers, workspace_id: UUID, models: frozenset[str]) -> None:

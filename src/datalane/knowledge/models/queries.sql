@@ -10,11 +10,14 @@ SELECT pg_advisory_xact_lock(hashtextextended((:workspace_id::uuid)::text, 4));
 -- The models that vectors are made by, unchanged until the transaction ends.
 SELECT model_version, status FROM datalane.hold_embedding_models(:usual);
 
--- name: get_active(workspace_id, usual)$
--- The model that is searched.
-SELECT coalesce(
+-- name: get_searched(workspace_id, usual)^
+-- The model that is searched, with what its index of this workspace needs if one is ready.
+SELECT a.model_version, x.dimensions, x.ef_search
+FROM (SELECT coalesce(
     (SELECT model_version FROM datalane.embedding_models WHERE workspace_id = :workspace_id AND status = 'active'),
-    datalane.implicit_embedding_model(:usual));
+    datalane.implicit_embedding_model(:usual)) AS model_version) AS a
+LEFT JOIN datalane.vector_indexes x
+    ON x.workspace_id = :workspace_id AND x.model_version = a.model_version AND x.status = 'ready';
 
 -- name: get_model(workspace_id, model_version)^
 -- One model.
@@ -33,6 +36,10 @@ WHERE m.workspace_id = :workspace_id ORDER BY m.created_at, m.model_version;
 -- Vectors of each model.
 SELECT model_version, count(*) AS chunks FROM datalane.chunk_vectors
 WHERE workspace_id = :workspace_id GROUP BY model_version;
+
+-- name: list_indexes(workspace_id)
+-- The workspace's own indexes.
+SELECT model_version, status, recall, measured_at FROM datalane.vector_indexes WHERE workspace_id = :workspace_id;
 
 -- name: count_current(workspace_id)$
 -- Chunks of current versions.

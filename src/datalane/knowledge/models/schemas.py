@@ -31,9 +31,19 @@ class Backfill(BaseModel):
     next_retry_at: datetime | None
 
 
+class VectorIndex(BaseModel):
+    """The workspace's own index of the vectors. Search asks it while it is `ready`; until then, and when it was found
+    `unfit`, every vector is looked at. `recall` is the part of the best ten that it found when it was measured."""
+
+    status: Literal["building", "ready", "unfit", "leaving"]
+    recall: float | None
+    measured_at: datetime | None
+
+
 class EmbeddingModel(BaseModel):
     """`chunks` of the workspace's `chunks_in_all` current ones have a vector of the model. `served` is false when this
-    lane cannot make its vectors; `distance` is that of the vectors, which all have length 1."""
+    lane cannot make its vectors; `distance` is that of the vectors, which all have length 1. A workspace that is not
+    large has no `index`."""
 
     model_version: str
     provider: str
@@ -46,6 +56,7 @@ class EmbeddingModel(BaseModel):
     chunks: int
     chunks_in_all: int
     backfill: Backfill | None
+    index: VectorIndex | None
     created_at: datetime | None
     updated_at: datetime | None
 

@@ -14,6 +14,7 @@ nothing that takes long is done meanwhile.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -25,8 +26,8 @@ from datalane.engine.audit import record
 from datalane.errors import Conflict, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
 from datalane.knowledge.models.backfill import begin_backfill, begin_clearing
-from datalane.knowledge.models.in_use import active_model
-from datalane.knowledge.models.schemas import Backfill, EmbeddingModel, ModelList, ModelState, ModelTarget
+from datalane.knowledge.models.in_use import searched_model
+from datalane.knowledge.models.schemas import Backfill, EmbeddingModel, ModelList, ModelState, ModelTarget, VectorIndex
 from datalane.knowledge.models.states import MODEL
 from datalane.knowledge.permissions import MANAGE_MODELS, READ_MODELS
 from datalane.knowledge.providers import Provider, Providers, version_of
@@ -136,7 +137,7 @@ async def _read(tx: Transaction) -> Registered:
 
 async def _put_implicit(tx: Transaction, providers: Providers, at: datetime) -> None:
     """Name the model that a workspace without any searches by."""
-    active = await active_model(tx, providers.usual)
+    active = (await searched_model(tx, providers.usual)).model_version
     kind, dimensions = (
         "builtin",
         await _queries.get_dimensions(tx.connection, workspace_id=tx.workspace_id, model_version=active),
@@ -209,21 +210,48 @@ async def _recorded(tx: Transaction, what: str, target: ModelTarget, before: str
     return after
 
 
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What the workspace has of each model."""
+
+    vectors: Mapping[str, int]
+    current: int
+    indexes: Mapping[str, VectorIndex]
+
+    def of(self, model_version: str) -> dict[str, Any]:
+        return {
+            "chunks": self.vectors.get(model_version, 0),
+            "chunks_in_all": self.current,
+            "index": self.indexes.get(model_version),
+        }
+
+
 async def _list(tx: Transaction, providers: Providers) -> list[EmbeddingModel]:
     rows = await _queries.list_models(tx.connection, workspace_id=tx.workspace_id)
-    counts = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id)
-    chunks = {row["model_version"]: row["chunks"] for row in counts}
-    current = await _queries.count_current(tx.connection, workspace_id=tx.workspace_id)
-    registered = [_model(row, row["model_version"] in providers, chunks, current) for row in rows]
-    active = None if registered else await active_model(tx, providers.usual)
+    stored = await _read_stored(tx)
+    registered = [_model(row, row["model_version"] in providers, stored) for row in rows]
+    active = None if registered else (await searched_model(tx, providers.usual)).model_version
     known = {model.model_version for model in registered}
     for provider in providers:
         if version_of(provider) not in known:
-            registered.append(_available(provider, active, chunks, current))
+            registered.append(_available(provider, active, stored))
     return registered
 
 
-def _model(row: Any, served: bool, chunks: Mapping[str, int], current: int) -> EmbeddingModel:
+async def _read_stored(tx: Transaction) -> _Stored:
+    counts = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id)
+    indexes = await _queries.list_indexes(tx.connection, workspace_id=tx.workspace_id)
+    return _Stored(
+        vectors={row["model_version"]: row["chunks"] for row in counts},
+        current=await _queries.count_current(tx.connection, workspace_id=tx.workspace_id),
+        indexes={
+            row["model_version"]: VectorIndex(**{name: row[name] for name in VectorIndex.model_fields})
+            for row in indexes
+        },
+    )
+
+
+def _model(row: Any, served: bool, stored: _Stored) -> EmbeddingModel:
     backfill = None
     if row["job_id"] is not None:
         backfill = Backfill(
@@ -237,15 +265,14 @@ def _model(row: Any, served: bool, chunks: Mapping[str, int], current: int) -> E
     said = ("model_version", "provider", "name", "version", "dimensions", "distance", "status", "created_at")
     return EmbeddingModel(
         **{name: row[name] for name in said},
+        **stored.of(row["model_version"]),
         updated_at=row["updated_at"],
         served=served,
-        chunks=chunks.get(row["model_version"], 0),
-        chunks_in_all=current,
         backfill=backfill,
     )
 
 
-def _available(provider: Provider, active: str | None, chunks: Mapping[str, int], current: int) -> EmbeddingModel:
+def _available(provider: Provider, active: str | None, stored: _Stored) -> EmbeddingModel:
     """A model that is not registered; that of a workspace which registered none is active all the same."""
     version = version_of(provider)
     return EmbeddingModel(
@@ -257,8 +284,7 @@ def _available(provider: Provider, active: str | None, chunks: Mapping[str, int]
         distance="cosine",
         status="active" if version == active else "available",
         served=True,
-        chunks=chunks.get(version, 0),
-        chunks_in_all=current,
+        **stored.of(version),
         backfill=None,
         created_at=None,
         updated_at=None,

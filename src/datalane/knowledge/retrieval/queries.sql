@@ -5,6 +5,11 @@ FROM datalane.chunk_vectors
 WHERE workspace_id = :workspace_id AND model_version = :model_version
 ORDER BY embedding OPERATOR(public.<#>) :embedding::public.vector, chunk_id LIMIT :most;
 
+-- name: search_own_index(workspace_id, model_version, dimensions, effort, embedding, most)
+-- The nearest vectors by an index that has this workspace's alone, as of this model.
+SELECT chunk_id, score
+FROM datalane.nearest_chunks(:workspace_id, :model_version, :dimensions, :effort, :embedding::public.vector, :most);
+
 -- name: read_chunks(workspace_id, chunk_ids)
 -- Chunks with where they come from. Only current versions are shown. OFFSET 0 fixes the plan: by primary key.
 SELECT c.workspace_id, c.document_id, c.version_id, c.chunk_id, d.source_uri, coalesce(v.title, d.title) AS source_title,

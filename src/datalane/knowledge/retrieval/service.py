@@ -19,7 +19,7 @@ from datalane.engine.search.language import search_language
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
-from datalane.knowledge.models.in_use import active_model
+from datalane.knowledge.models.in_use import Searched, searched_model
 from datalane.knowledge.permissions import QUERY
 from datalane.knowledge.providers import Providers, QueryVectors, VectorNeeded
 from datalane.knowledge.retrieval.asked import log_retrieval
@@ -112,8 +112,8 @@ async def _search(
 ) -> _Found:
     model, embedding = None, b""
     if query.method is not Method.KEYWORD:
-        model = await active_model(tx, vectors.usual)
-        embedding = vectors.at_hand(model)
+        model = await searched_model(tx, vectors.usual)
+        embedding = vectors.at_hand(model.model_version)
     keyword: dict[UUID, float] = {}
     semantic: dict[UUID, float] = {}
     among = None if query.filters is None else await _admitted(tx, query.filters, limits)
@@ -128,7 +128,7 @@ async def _search(
         for key, score in list(scores.items())[: query.limit]
         if query.minimum_score is None or score >= query.minimum_score
     }
-    return _Found(chosen, keyword, semantic, model)
+    return _Found(chosen, keyword, semantic, None if model is None else model.model_version)
 
 
 async def _admitted(tx: Transaction, filters: DocumentFilters, limits: Limits) -> list[UUID]:
@@ -165,19 +165,25 @@ def check_query(text: str, limits: Limits = _DEFAULTS) -> str:
 
 
 async def search_semantic(
-    tx: Transaction, model_version: str, embedding: bytes, most: int, among: Sequence[UUID] | None = None
+    tx: Transaction, model: Searched, embedding: bytes, most: int, among: Sequence[UUID] | None = None
 ) -> dict[UUID, float]:
-    """Chunks by cosine to a vector of the model, best first; with `among` of those only."""
+    """Chunks by cosine to a vector of the model, best first; with `among` of those only.
+
+    By the workspace's own index where there is one; among some, every vector is looked at, so that none is missed.
+    """
     wanted: dict[str, Any] = {
         "workspace_id": tx.workspace_id,
-        "model_version": model_version,
+        "model_version": model.model_version,
         "embedding": embedding,
         "most": most,
     }
-    if among is None:
-        rows = await _queries.search_semantic(tx.connection, **wanted)
-    else:
+    if among is not None:
         rows = await _queries.search_semantic_among(tx.connection, among=among, **wanted)
+    elif model.index_dimensions is not None:
+        index = {"dimensions": model.index_dimensions, "effort": model.index_effort}
+        rows = await _queries.search_own_index(tx.connection, **index, **wanted)
+    else:
+        rows = await _queries.search_semantic(tx.connection, **wanted)
     return {row["chunk_id"]: row["score"] for row in rows}
 
 

@@ -40,11 +40,13 @@ WHERE n.nspname = ANY(:schemas::text[]) AND k.contype <> 'n'
 ORDER BY 1;
 
 -- name: list_indexes(schemas)
+-- Without those that the maintenance process makes for large workspaces.
 SELECT quote_ident(n.nspname) || '.' || quote_ident(x.relname) AS name,
        pg_get_indexdef(x.oid) || CASE WHEN i.indisvalid THEN '' ELSE ' INVALID' END AS definition
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = x.relnamespace
-WHERE n.nspname = ANY(:schemas::text[]) AND NOT (c.relispartition AND c.relname ~ '_[0-9]{6}$') ORDER BY 1;
+WHERE n.nspname = ANY(:schemas::text[]) AND NOT (c.relispartition AND c.relname ~ '_[0-9]{6}$')
+  AND x.relname !~ '^chunk_vectors_own_[0-9a-f]{16}$' ORDER BY 1;
 
 -- name: list_policies(schemas)
 SELECT quote_ident(n.nspname) || '.' || quote_ident(c.relname) || '.' || quote_ident(p.polname) AS name,
