@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from copy import deepcopy
 
 import trafilatura
 from lxml import etree, html  # type: ignore[import-untyped]
@@ -12,7 +13,7 @@ from datalane.knowledge.parsing.errors import EmptyText
 from datalane.knowledge.parsing.media import Extraction
 from datalane.knowledge.text import decode_text, repair_text
 
-PARSER_VERSION = f"html/1 trafilatura/{trafilatura.__version__}"
+PARSER_VERSION = f"html/2 trafilatura/{trafilatura.__version__}"
 
 _CHARSET = re.compile(rb"""<meta[^>]+charset\s*=\s*["']?\s*([a-zA-Z0-9_:.-]+)""", re.IGNORECASE)
 _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>", re.IGNORECASE)
@@ -33,12 +34,17 @@ def parse(data: bytes) -> Extraction:
     if not source.strip():
         raise EmptyText()
     try:
-        root = html.document_fromstring(source)
+        root = html.document_fromstring(source, parser=_parser())
     except etree.ParserError as error:
         raise EmptyText() from error
     title = _find_title(root)
-    content = trafilatura.extract(source, include_comments=False, include_tables=True)
+    content = trafilatura.extract(deepcopy(root), include_comments=False, include_tables=True)
     return Extraction(repair_text(content or _visible_text(root)), title=title)
+
+
+def _parser() -> html.HTMLParser:
+    """Reads on past a value of more than 10 MB, where lxml else stops; the child's memory is bounded anyway."""
+    return html.HTMLParser(huge_tree=True, remove_comments=True, remove_pis=True, collect_ids=False)
 
 
 def _declared_encoding(data: bytes) -> str:

@@ -27,7 +27,7 @@ CREATE POLICY verbs ON datalane.chunk_vectors TO datalane_definer USING (true) W
 CREATE FUNCTION datalane.nearest_chunks(
     workspace uuid, model text, dimensions integer, ef integer, nearest_to public.vector, most integer)
 RETURNS TABLE (chunk_id uuid, score double precision) LANGUAGE plpgsql
-SET search_path = '' SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_bitmapscan = off AS $$
+SET search_path = '' SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_sort = off AS $$
 BEGIN
     EXECUTE format('SET LOCAL hnsw.ef_search = %s', least(greatest(ef, most), 1000));
     SET LOCAL hnsw.iterative_scan = strict_order;

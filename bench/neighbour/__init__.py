@@ -1,0 +1,1 @@
+"""Small workspaces beside one of 200,000 chunks, and that one's own index."""
