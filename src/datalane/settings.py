@@ -269,13 +269,13 @@ class ParsingSettings(BaseModel):
 
 
 class SearchSettings(BaseModel):
-    """A workspace with more than `exact_chunks` chunks gets an index of its own for each model that it searches by;
-    `own_indexes` of the lane, at most. `build_memory` is what the server may take while it builds one; an index that
+    """A workspace of `exact_chunks` chunks gets an index of its own for each model that it searches by, while the lane
+    has fewer than `own_indexes`. `build_memory` is what the server may take while it builds one; an index that
     does not fit is built much more slowly."""
 
     exact_chunks: Count = 10_000
     own_indexes: Count = 100
-    build_memory: Bytes = 512 * MIB
+    build_memory: Annotated[int, Field(ge=MIB)] = 512 * MIB
 
 
 class TelemetrySettings(BaseModel):

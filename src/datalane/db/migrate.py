@@ -49,13 +49,17 @@ def downgrade(url: str, roles: Roles | None = None, revision: str = "base", migr
     _run(lambda config: command.downgrade(config, revision), url, roles, migrations)
 
 
+_HELD = (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected)
+"""A lock that was waited for too long, or in a ring: a build of an index waits for transactions that wait for it."""
+
+
 def _run(action: Callable[[Config], None], url: str, roles: Roles | None, migrations: Path) -> None:
     try:
         action(configuration(url, roles or Roles(), migrations))
-    except psycopg.errors.LockNotAvailable as error:
+    except _HELD as error:
         raise _lock_is_held() from error
     except sqlalchemy.exc.OperationalError as error:
-        if isinstance(error.orig, psycopg.errors.LockNotAvailable):
+        if isinstance(error.orig, _HELD):
             raise _lock_is_held() from error
         raise unreachable(error.orig or error, url, MAINTENANCE_URL) from error
     except sqlalchemy.exc.ProgrammingError as error:
@@ -66,8 +70,8 @@ def _run(action: Callable[[Config], None], url: str, roles: Roles | None, migrat
 
 def _lock_is_held() -> DatabaseUnavailable:
     return DatabaseUnavailable(
-        f"the migration waited {LOCK_TIMEOUT} for a lock that another transaction holds, and gave up so that others "
-        "need not wait behind it; nothing of this revision was done, run it again"
+        f"the migration waited up to {LOCK_TIMEOUT} for a lock that another transaction holds, and gave up so that "
+        "others need not wait behind it; nothing of this revision was done, run it again"
     )
 
 

@@ -107,8 +107,16 @@ class Shelf:
         )
         return [row["indisvalid"] for row in rows]
 
-    async def scans(self) -> int:
-        """How often the indexes were asked."""
+    async def as_owner(self, statement: str) -> None:
+        await self.maintenance.execute(f"SET ROLE {Roles().owner}")
+        await self.maintenance.execute(statement)
+        await self.maintenance.execute("RESET ROLE")
+
+    async def scans(self, workspace_id: str = "") -> int:
+        """How often the indexes were asked, or that of one workspace."""
         await self.maintenance.execute("SELECT pg_stat_clear_snapshot()")
-        asked = "SELECT coalesce(sum(idx_scan), 0) FROM pg_stat_user_indexes WHERE starts_with(indexrelname, $1)"
-        return int(await self.maintenance.fetchval(asked, "chunk_vectors_own_"))
+        asked = (
+            "SELECT coalesce(sum(idx_scan), 0) FROM pg_stat_user_indexes WHERE starts_with(indexrelname, "
+            "'chunk_vectors_own_') AND pg_get_indexdef(indexrelid) LIKE '%' || $1 || '%'"
+        )
+        return int(await self.maintenance.fetchval(asked, workspace_id))

@@ -63,6 +63,53 @@ async def test_a_search_asks_the_index(shelf: Shelf) -> None:
     await eventually(counted)
 
 
+async def test_an_index_is_measured_by_itself_also_when_the_planner_does_not_know_the_workspace(shelf: Shelf) -> None:
+    """It would take every vector for few, and find all of the best ten without the index."""
+    await shelf.fill(BOUND * 3, a_context(role=Role.OWNER))
+    await shelf.as_owner("ALTER TABLE datalane.chunk_vectors SET (autovacuum_enabled = false)")
+    await shelf.as_owner("ANALYZE datalane.chunk_vectors")
+    await shelf.fill(BOUND)
+    await shelf.keep(settings=SearchSettings(exact_chunks=BOUND, own_indexes=1))
+    await shelf.keep()
+
+    async def both() -> bool:
+        return await shelf.scans(str(shelf.library.context.workspace_id)) > 0
+
+    assert await eventually(both)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "INSERT INTO datalane.search_totals (workspace_id, collection, part, entries, length) "
+        "SELECT app.workspace_id(), 1, 1000 + n, 9223372036854775807, 0 FROM generate_series(1, 2) n",
+        "UPDATE datalane.chunk_vectors SET model_version = 'a/1', "
+        "embedding = array_fill(1, ARRAY[2005])::real[]::public.vector WHERE workspace_id = app.workspace_id()",
+    ],
+)
+async def test_what_a_workspace_writes_into_its_own_rows_keeps_no_other_from_its_index(
+    shelf: Shelf, written: str
+) -> None:
+    vandal = a_context(role=Role.MEMBER)
+    await shelf.fill(BOUND)
+    await shelf.fill(BOUND, vandal)
+    async with shelf.library.lane.transaction(vandal) as tx:
+        await tx.execute(written)
+    await shelf.keep()
+    assert await shelf.statuses() == ["ready"]
+
+
+async def test_an_index_that_was_not_built_is_not_measured(shelf: Shelf) -> None:
+    await shelf.fill(BOUND)
+    plan = await shelf.maintenance.fetch("SELECT model_version FROM datalane.plan_vector_indexes($1, 100)", BOUND)
+    with pytest.raises(asyncpg.PostgresError, match="the index is not there"):
+        await shelf.maintenance.fetch(
+            "SELECT effort FROM datalane.measure_vector_index($1, $2, 0.99, 10)",
+            shelf.library.context.workspace_id,
+            plan[0]["model_version"],
+        )
+
+
 async def test_a_small_workspace_has_none_and_is_searched_exactly(shelf: Shelf) -> None:
     small = a_context(role=Role.OWNER)
     await shelf.fill(BOUND)
@@ -148,12 +195,17 @@ async def test_the_largest_workspaces_come_first_when_there_are_too_many(shelf: 
     assert (await shelf.statuses(), await shelf.statuses(larger)) == ([], ["ready"])
 
 
+async def test_an_unfit_index_takes_nobody_s_place(shelf: Shelf) -> None:
+    one, smaller = SearchSettings(exact_chunks=BOUND, own_indexes=1), a_context(role=Role.OWNER)
+    await shelf.fill(BOUND + 1)
+    await shelf.fill(BOUND, smaller)
+    await shelf.keep(settings=one, recall=1.5)
+    await shelf.keep(settings=one)
+    assert (await shelf.statuses(), await shelf.statuses(smaller)) == (["unfit"], ["ready"])
+
+
 async def test_an_index_of_no_workspace_is_dropped(shelf: Shelf) -> None:
-    await shelf.maintenance.execute(f"SET ROLE {Roles().owner}")
-    await shelf.maintenance.execute(
-        "CREATE INDEX chunk_vectors_own_0000 ON datalane.chunk_vectors (chunk_id) WHERE model_version = 'x/1'"
-    )
-    await shelf.maintenance.execute("RESET ROLE")
+    await shelf.as_owner("CREATE INDEX chunk_vectors_own_0000 ON datalane.chunk_vectors (chunk_id)")
     await shelf.keep()
     assert await shelf.built() == []
 
@@ -164,12 +216,11 @@ async def test_a_build_that_fails_leaves_the_others_and_is_not_tried_again_at_on
     await shelf.fill(BOUND + 1, larger)
     plan = await shelf.maintenance.fetch("SELECT index_name, chunks FROM datalane.plan_vector_indexes($1, 100)", BOUND)
     [smaller] = [row["index_name"] for row in plan if row["chunks"] == BOUND]
-    await shelf.maintenance.execute(f"SET ROLE {Roles().owner}; CREATE TABLE datalane.{smaller} (taken integer)")
+    await shelf.as_owner(f"CREATE TABLE datalane.{smaller} (taken integer)")
     promotion = Promotion(SETTINGS, Roles())
-    await shelf.maintenance.execute("RESET ROLE")
     await promotion.keep(shelf.maintenance)
     assert (await shelf.statuses(), await shelf.statuses(larger)) == (["building"], ["ready"])
-    await shelf.maintenance.execute(f"SET ROLE {Roles().owner}; DROP TABLE datalane.{smaller}; RESET ROLE")
+    await shelf.as_owner(f"DROP TABLE datalane.{smaller}")
     await promotion.keep(shelf.maintenance)
     assert await shelf.statuses() == ["building"]
     await shelf.keep()

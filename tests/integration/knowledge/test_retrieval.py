@@ -174,6 +174,22 @@ async def test_another_workspace_s_documents_move_no_score(library: Library, oth
         assert {r.workspace_id for r in answer.data} == {library.context.workspace_id}
 
 
+@pytest.mark.soak
+async def test_ten_thousand_documents_of_another_workspace_move_no_score(
+    library: Library, other_context: Context
+) -> None:
+    await bring_in_all(library)
+    before = {text: (await library.ask(text, Method.KEYWORD, limit=100)).data for text in QUESTIONS}
+    for number in range(10_000):
+        words = " ".join(QUESTIONS[number % len(QUESTIONS) :])
+        await library.upload(f"{words} {number}".encode(), other_context, filename="note.txt")
+    outcomes = await library.through(10_000)
+    assert {kind for kind, _ in outcomes} == {"document.ingested"}
+    for text, expected in before.items():
+        found = (await library.ask(text, Method.KEYWORD, limit=100)).data
+        assert [(r.chunk_id, r.retrieval_score) for r in found] == [(r.chunk_id, r.retrieval_score) for r in expected]
+
+
 async def test_a_minimum_score_leaves_the_rest_out(library: Library) -> None:
     await bring_in_all(library)
     best = (await library.ask("owl", Method.KEYWORD)).data[0]

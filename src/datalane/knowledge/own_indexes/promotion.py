@@ -10,7 +10,7 @@ it was left. Search uses an index only while it is ready; until then, and after,
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,7 +33,7 @@ RECALL = 0.99
 QUESTIONS = 100
 """By which recall is measured."""
 _PATIENCE = timedelta(hours=1)
-"""After a build failed, until it is tried again."""
+"""After a step failed, until it is tried again."""
 
 _queries = load_queries(__file__)
 log = get_logger(__name__)
@@ -59,27 +59,30 @@ class Promotion:
         """
         if not await _queries.take_turn(connection):
             return
-        rows = await self._plan(connection, now)
+        bound, most = self._search.exact_chunks, self._search.own_indexes
+        rows = await _queries.plan(connection, bound=bound, most=most, now=now)
+        set_gauges(rows)
         built = {row["index_name"]: row["is_valid"] for row in await _queries.list_built(connection)}
         for row in rows:
-            name = row["index_name"]
-            if time.monotonic() < self._failed.get(name, 0):
-                continue
-            try:
-                await self._step(connection, row, built.get(name), now)
-            except (DatalaneError, asyncpg.PostgresError) as error:
-                if connection.is_closed():
-                    raise
-                self._failed[name] = time.monotonic() + _PATIENCE.total_seconds()
-                log.warning("indexing_failed", index=name, workspace_id=str(row["workspace_id"]), error=str(error))
+            await self._try(
+                connection, row["index_name"], self._step(connection, row, built.get(row["index_name"]), now)
+            )
         for name in built.keys() - {row["index_name"] for row in rows}:
-            await self._drop(connection, name)
-        set_gauges(await self._plan(connection, now))
+            await self._try(connection, name, self._drop(connection, name))
 
-    async def _plan(self, connection: asyncpg.Connection, now: datetime | None) -> list[asyncpg.Record]:
-        bound, most = self._search.exact_chunks, self._search.own_indexes
-        rows: list[asyncpg.Record] = await _queries.plan(connection, bound=bound, most=most, now=now)
-        return rows
+    async def _try(self, connection: asyncpg.Connection, name: str, step: Coroutine[Any, Any, None]) -> None:
+        """Take a step that, when it fails, neither holds up others nor is taken again at once."""
+        if time.monotonic() < self._failed.get(name, 0):
+            step.close()
+            return
+        try:
+            await step
+        except (DatalaneError, asyncpg.PostgresError) as error:
+            if connection.is_closed():
+                raise
+            log.warning("indexing_failed", index=name, error=str(error))
+            if not isinstance(error.__cause__, asyncpg.DeadlockDetectedError):  # with a migration, which won
+                self._failed[name] = time.monotonic() + _PATIENCE.total_seconds()
 
     async def _step(
         self, connection: asyncpg.Connection, row: Mapping[str, Any], is_valid: bool | None, now: datetime | None

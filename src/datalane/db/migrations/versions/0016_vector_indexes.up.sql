@@ -22,12 +22,13 @@ CREATE POLICY verbs ON datalane.search_totals TO datalane_definer USING (true) W
 CREATE POLICY verbs ON datalane.embedding_models TO datalane_definer USING (true) WITH CHECK (true);
 CREATE POLICY verbs ON datalane.chunk_vectors TO datalane_definer USING (true) WITH CHECK (true);
 
--- The vectors of a workspace and a model that are nearest to one, by that workspace's index. It is planned for its values
--- each time, since only then the planner knows that the index has all their rows. Where the index is gone, every vector is looked at.
+-- The vectors of a workspace and a model that are nearest to one, by that workspace's index. It is planned for its values each
+-- time, since only then the planner knows that the index has all their rows; and without a sort where that can be, since it may
+-- not have heard yet how many they are. Where the index is gone, every vector is looked at.
 CREATE FUNCTION datalane.nearest_chunks(
     workspace uuid, model text, dimensions integer, ef integer, nearest_to public.vector, most integer)
 RETURNS TABLE (chunk_id uuid, score double precision) LANGUAGE plpgsql
-SET search_path = '' SET plan_cache_mode = force_custom_plan SET enable_seqscan = off SET enable_sort = off AS $$
+SET search_path = '' SET enable_sort = off AS $$
 BEGIN
     EXECUTE format('SET LOCAL hnsw.ef_search = %s', least(greatest(ef, most), 1000));
     SET LOCAL hnsw.iterative_scan = strict_order;
@@ -45,11 +46,12 @@ GRANT EXECUTE ON FUNCTION datalane.nearest_chunks(uuid, text, integer, integer, 
 
 SET LOCAL ROLE datalane_definer;
 
--- The models that workspaces of so many chunks search by, or may from one moment to the next.
+-- The models that workspaces of so many chunks search by, or may from one moment to the next. What a workspace may have written
+-- into its own rows by hand keeps no other one from its index.
 CREATE FUNCTION datalane.searched_models(bound bigint)
 RETURNS TABLE (workspace_id uuid, model_version text, dimensions integer, chunks bigint) LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT s.workspace_id, u.model_version, u.dimensions, s.chunks
-    FROM (SELECT t.workspace_id, sum(t.entries)::bigint AS chunks FROM datalane.search_totals t
+    FROM (SELECT t.workspace_id, least(sum(t.entries), 1e15)::bigint AS chunks FROM datalane.search_totals t
           WHERE t.collection = 1::smallint GROUP BY t.workspace_id HAVING sum(t.entries) >= greatest(bound, 1)) AS s
     CROSS JOIN LATERAL (
         SELECT m.model_version, m.dimensions FROM datalane.embedding_models m
@@ -59,10 +61,11 @@ RETURNS TABLE (workspace_id uuid, model_version text, dimensions integer, chunks
          WHERE v.workspace_id = s.workspace_id
            AND NOT EXISTS (SELECT FROM datalane.embedding_models m WHERE m.workspace_id = s.workspace_id)
          ORDER BY v.model_version LIMIT 1)) AS u
+    WHERE u.dimensions BETWEEN 1 AND 2000
 $$;
 
 -- Bring the list of indexes up to date and answer it. A workspace of `bound` chunks gets one for each model that is filled,
--- the largest first, `most` in all; it leaves when the workspace has half as many, or the model is used no more. One that was
+-- the largest first, while there are not `most` of them; it leaves when the workspace has half as many, or the model is used no more. One that was
 -- unfit is tried again after a week, or when there are half as many chunks again. `stale` is a ready one that was measured
 -- a day ago, or when there were a fifth fewer chunks.
 CREATE FUNCTION datalane.plan_vector_indexes(bound bigint, most integer, now timestamptz DEFAULT NULL)
@@ -83,7 +86,7 @@ BEGIN
     WHERE NOT EXISTS (SELECT FROM datalane.vector_indexes x
                       WHERE x.workspace_id = s.workspace_id AND x.model_version = s.model_version)
     ORDER BY s.chunks DESC, s.workspace_id, s.model_version
-    LIMIT greatest(most - (SELECT count(*) FROM datalane.vector_indexes), 0)
+    LIMIT greatest(most - (SELECT count(*) FROM datalane.vector_indexes x WHERE x.status <> 'unfit'), 0)
     ON CONFLICT DO NOTHING;
     UPDATE datalane.vector_indexes x SET status = 'building'
     FROM datalane.searched_models(bound) s
@@ -94,39 +97,47 @@ BEGIN
                x.status = 'ready' AND (x.measured_at < at - interval '1 day' OR s.chunks >= x.chunks * 1.2)
         FROM datalane.vector_indexes x
         LEFT JOIN datalane.searched_models(0) s ON s.workspace_id = x.workspace_id AND s.model_version = x.model_version
-        ORDER BY s.chunks, x.workspace_id, x.model_version;
+        ORDER BY x.status <> 'leaving', s.chunks, x.workspace_id, x.model_version;
 END $$;
 
--- Ask an index for the neighbours of `questions` points, each between two chunks, and compare with looking at every vector: keep
--- the least effort that finds `wanted` of the best ten. The index is ready from then on, or unfit when none does. Of equal
--- neighbours any counts.
+-- Ask an index for the neighbours of `questions` points and compare with looking at every vector: keep the least effort that
+-- finds `wanted` of the best ten. The index is ready from then on, or unfit when none does. A point lies amid four chunks, which
+-- is as hard to search from as questions are; from a chunk it is easier. Of equal neighbours any counts.
 CREATE FUNCTION datalane.measure_vector_index(
     workspace uuid, model text, wanted double precision, questions integer, now timestamptz DEFAULT NULL)
 RETURNS TABLE (effort integer, recall double precision) LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    efforts constant integer[] := '{100,200,400,800}';
-    size integer; vectors public.vector[]; asked public.vector;
-    scores double precision[]; sought bigint := 0; hits bigint[] := '{0,0,0,0}'; chosen integer;
+    own datalane.vector_indexes; vectors public.vector[]; points public.vector[]; asked public.vector;
+    tenth double precision[]; scores double precision[]; sought bigint := 0; hits bigint;
 BEGIN
-    size := (SELECT x.dimensions FROM datalane.vector_indexes x WHERE x.workspace_id = workspace AND x.model_version = model);
+    SELECT x.dimensions, x.index_name INTO own.dimensions, own.index_name FROM datalane.vector_indexes x
+    WHERE x.workspace_id = workspace AND x.model_version = model;
+    IF NOT EXISTS (SELECT FROM pg_catalog.pg_index i WHERE i.indisvalid
+                   AND i.indexrelid = to_regclass(format('datalane.%I', own.index_name))) THEN
+        RAISE EXCEPTION 'the index is not there, or was not built to the end' USING ERRCODE = 'DL409';
+    END IF;
     vectors := ARRAY(SELECT v.embedding FROM datalane.chunk_vectors v
-                     WHERE v.workspace_id = workspace AND v.model_version = model ORDER BY random() LIMIT 2 * questions);
-    FOR pair IN 1 .. cardinality(vectors) / 2 LOOP
-        asked := public.l2_normalize(vectors[2 * pair - 1] OPERATOR(public.+) vectors[2 * pair]);
+                     WHERE v.workspace_id = workspace AND v.model_version = model ORDER BY random() LIMIT 4 * questions);
+    FOR point IN 1 .. cardinality(vectors) / 4 LOOP
+        asked := public.l2_normalize(vectors[4 * point - 3] OPERATOR(public.+) vectors[4 * point - 2]
+                                     OPERATOR(public.+) vectors[4 * point - 1] OPERATOR(public.+) vectors[4 * point]);
         scores := ARRAY(SELECT -(v.embedding OPERATOR(public.<#>) asked) FROM datalane.chunk_vectors v
                         WHERE v.workspace_id = workspace AND v.model_version = model
                         ORDER BY v.embedding OPERATOR(public.<#>) asked LIMIT 10);
         sought := sought + cardinality(scores);
-        FOR place IN 1 .. cardinality(efforts) LOOP
-            hits[place] := hits[place] + (
-                SELECT count(*) FROM datalane.nearest_chunks(workspace, model, size, efforts[place], asked, 10) n
-                WHERE n.score >= scores[cardinality(scores)]);
-        END LOOP;
+        points := points || asked;
+        tenth := tenth || scores[cardinality(scores)];
     END LOOP;
-    chosen := coalesce((SELECT min(place) FROM generate_subscripts(efforts, 1) AS place WHERE hits[place] >= wanted * sought),
-                       cardinality(efforts));
-    effort := efforts[chosen];
-    recall := CASE WHEN sought > 0 THEN hits[chosen]::double precision / sought ELSE 0 END;
+    recall := 0;
+    FOREACH effort IN ARRAY '{100,150,200,300,400,600,800}'::integer[] LOOP
+        hits := 0;
+        FOR point IN 1 .. coalesce(cardinality(points), 0) LOOP
+            hits := hits + (SELECT count(*) FROM datalane.nearest_chunks(workspace, model, own.dimensions, effort, points[point], 10) n
+                            WHERE n.score >= tenth[point]);
+        END LOOP;
+        recall := hits::double precision / greatest(sought, 1);
+        EXIT WHEN recall >= wanted;
+    END LOOP;
     UPDATE datalane.vector_indexes x
     SET status = CASE WHEN measure_vector_index.recall >= wanted THEN 'ready' ELSE 'unfit' END,
         ef_search = measure_vector_index.effort, recall = measure_vector_index.recall,
