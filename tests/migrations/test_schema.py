@@ -83,7 +83,7 @@ def test_a_migration_gives_up_waiting_for_a_lock_and_says_so(urls: Prepared, mon
     with psycopg.connect(urls.maintenance_url) as other:
         other.execute("SET LOCAL ROLE datalane_owner")
         other.execute("LOCK TABLE datalane.documents")
-        with pytest.raises(DatabaseUnavailable, match="waited 50ms for a lock"):
+        with pytest.raises(DatabaseUnavailable, match="waited up to 50ms for a lock"):
             downgrade(urls.maintenance_url, revision="0003")
     assert current_revision(urls.maintenance_url) == "0004"
     downgrade(urls.maintenance_url, revision="0003")
