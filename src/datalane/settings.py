@@ -11,7 +11,7 @@ import os
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
@@ -268,6 +268,18 @@ class ParsingSettings(BaseModel):
     memory: Bytes = 2048 * MIB
 
 
+def _networks(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+class OutboundSettings(BaseModel):
+    """What tenants may have fetched: public addresses, and those of the `allowed` networks. `timeout` is of one
+    document, redirects included."""
+
+    allowed: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), NoDecode] = ()
+    timeout: Duration = timedelta(seconds=30)
+
+
 class SearchSettings(BaseModel):
     """A workspace of `exact_chunks` chunks gets an index of its own for each model that it searches by, while the lane
     has fewer than `own_indexes`. `build_memory` is what the server may take while it builds one; an index that
@@ -322,6 +334,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    outbound: OutboundSettings = OutboundSettings()
     search: SearchSettings = SearchSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 

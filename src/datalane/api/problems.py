@@ -69,8 +69,10 @@ async def _handle(request: Request, error: Exception) -> Response:
 
 
 def log_failure(error: Exception) -> None:
-    """A database that is away is no news to whoever reads tracebacks: one line says it. The rest is told whole."""
-    if isinstance(error, DatabaseUnavailable | IssuerUnavailable | Busy):
+    """What was foreseen, as another side that is away, is no news to whoever reads tracebacks: one line says it. The
+    rest is told whole."""
+    away = isinstance(error, DatabaseUnavailable | IssuerUnavailable | Busy)
+    if isinstance(error, DatalaneError) and (away or error.is_told):
         log.warning(error.code, error=str(error))
     else:
         log.error("request_failed", exc_info=error)

@@ -10,6 +10,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from ipaddress import IPv4Network
 from multiprocessing import get_context
 from pathlib import Path
 from secrets import token_urlsafe
@@ -56,7 +57,7 @@ from datalane.ops.isolation.route_table import Route
 from datalane.ops.isolation.routes import EVERYTHING, Portion, RouteProof, prove_routes
 from datalane.ops.isolation.scratch import Scratch, copy_of
 from datalane.ops.isolation.wire import Wire, open_watched
-from datalane.settings import AttemptSettings, Rate, Settings, TelemetrySettings
+from datalane.settings import AttemptSettings, OutboundSettings, Rate, Settings, TelemetrySettings
 
 _OFTEN = Rate(1_000_000, timedelta(seconds=1))
 _UNLIMITED = AttemptSettings(sign_in=_OFTEN, sign_in_address=_OFTEN, client=_OFTEN, sign_up=_OFTEN, refresh=_OFTEN)
@@ -198,10 +199,12 @@ def _prove_routes(scratch: Scratch, app: str | None, beginning: tuple[str, ...],
 def settings_of(home: Path, role_prefix: str = "datalane") -> Settings:
     """The proof knocks more often than anybody may, and its defaults do not come from this machine's environment.
 
-    The numbers of the lane are open to whoever has their token, and nobody in the proof does.
+    It has a document fetched from this machine. The numbers of the lane are open to whoever has their token, and nobody
+    in the proof does.
     """
     telemetry = TelemetrySettings(metrics_token=SecretStr(token_urlsafe(32)))
-    return Settings(home=home, role_prefix=role_prefix, attempts=_UNLIMITED, telemetry=telemetry)
+    outbound = OutboundSettings(allowed=(IPv4Network("127.0.0.1/32"),))
+    return Settings(home=home, role_prefix=role_prefix, attempts=_UNLIMITED, telemetry=telemetry, outbound=outbound)
 
 
 async def prove_application(

@@ -12,6 +12,7 @@ from datalane.contracts.http import Door, LateTransaction
 from datalane.db.transaction import Transaction
 from datalane.knowledge import indexing
 from datalane.knowledge.documents import service as documents
+from datalane.knowledge.documents.fetching import FetchDocument
 from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import (
     Deleted,
@@ -108,6 +109,16 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         async with knowledge.writing:
             workspace_id = late.context.workspace_id
             original = await store_original(knowledge.files, workspace_id, new, await file.read(), limits)
+        late.on_failure(lambda: discard_original(knowledge.files, original))
+        return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
+
+    @routes.post("/fetch", status_code=202)
+    async def fetch(body: FetchDocument, late: LateTransaction = door.preparer(ADD_DOCUMENTS)) -> Uploaded:
+        """Fetch a public URL and ingest what it gives, as an upload with the URL as its source."""
+        workspace_id = late.context.workspace_id
+        new, data = await knowledge.fetching.fetch(workspace_id, body, limits.upload)
+        async with knowledge.writing:
+            original = await store_original(knowledge.files, workspace_id, new, data, limits)
         late.on_failure(lambda: discard_original(knowledge.files, original))
         return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
 

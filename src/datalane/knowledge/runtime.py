@@ -10,6 +10,8 @@ from datetime import timedelta
 
 from datalane.db.database import Database
 from datalane.engine.handlers import Handler, Handlers, Mode
+from datalane.kit.outbound import Outbound
+from datalane.knowledge.documents.fetching import Fetching
 from datalane.knowledge.documents.service import DELETE_FILE, INGEST
 from datalane.knowledge.documents.sweep import SWEEP, Sweep
 from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
@@ -39,6 +41,7 @@ class Knowledge:
     pool: ExtractionPool
     providers: Providers
     orphan_age: timedelta = timedelta(days=1)
+    fetching: Fetching = field(default_factory=lambda: Fetching(Outbound()))
     writing: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(WRITTEN_AT_ONCE))
 
     @property
@@ -77,7 +80,8 @@ def make_knowledge(settings: Settings) -> Knowledge:
         bounds=Bounds(limits.chunks_per_document, limits.title_characters),
     )
     providers = Providers(Builtin(WordLlamaEmbedder()), [Endpoint(one) for one in settings.embeddings.endpoints])
-    return Knowledge(FileStore(settings.files), pool, providers, settings.retention.orphaned_originals)
+    fetching = Fetching(Outbound(settings.outbound.allowed, settings.outbound.timeout))
+    return Knowledge(FileStore(settings.files), pool, providers, settings.retention.orphaned_originals, fetching)
 
 
 @asynccontextmanager

@@ -189,6 +189,7 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
         Seed(lambda world, actor: Call(), keys="refused", stuck=frozenset({Role.OWNER}))
     ],
     "POST /documents/upload": [Seed(lambda world, actor: Call(form={"title": HOME}, file=SHARED_FILE))],
+    "POST /documents/fetch": [Seed(lambda world, actor: Call(body={"url": world.source_url}))],
     "POST /retrieval/citations": [Seed(_cite)],
     "POST /feedback/give": [
         Seed(partial(_feedback, "response_id"), "on a response"),

@@ -19,6 +19,7 @@ from datalane.ops.isolation.route_cells import UNBOUND, Examiner, Layer, RouteCe
 from datalane.ops.isolation.route_making import make_world
 from datalane.ops.isolation.route_mutants import Face, Mutant, mutants_of, without
 from datalane.ops.isolation.route_seeds import seeds_of
+from datalane.ops.isolation.route_source import answering
 from datalane.ops.isolation.route_table import Route
 from datalane.ops.isolation.wire import Wire
 from datalane.settings import Settings
@@ -90,9 +91,15 @@ async def examining(
     face: Face, superuser_url: str, wire: Wire, database: Database, settings: Settings
 ) -> AsyncIterator[Examiner]:
     """An examiner of a new world in an otherwise empty database, which is left as it is then."""
-    async with Ledger.opened(superuser_url) as ledger, asking(face.app, ledger, wire) as asker:
+    async with (
+        Ledger.opened(superuser_url) as ledger,
+        asking(face.app, ledger, wire) as asker,
+        answering() as source_url,
+    ):
         try:
-            yield Examiner(asker, await make_world(asker, face.routes, database, settings))
+            world = await make_world(asker, face.routes, database, settings)
+            world.source_url = source_url
+            yield Examiner(asker, world)
         finally:
             await ledger.forget()
 

@@ -129,7 +129,7 @@ BEGIN
         tenth := tenth || scores[cardinality(scores)];
     END LOOP;
     recall := 0;
-    FOREACH effort IN ARRAY '{100,150,200,300,400,600,800}'::integer[] LOOP
+    FOREACH effort IN ARRAY '{100,150,200,300,400,600,800,1000}'::integer[] LOOP
         hits := 0;
         FOR point IN 1 .. coalesce(cardinality(points), 0) LOOP
             hits := hits + (SELECT count(*) FROM datalane.nearest_chunks(workspace, model, own.dimensions, effort, points[point], 10) n

@@ -1,0 +1,76 @@
+"""Documents that a URL gives: fetched while no transaction is open, then kept as any upload."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from datalane.errors import RateLimited
+from datalane.kit.outbound import MOST_URL_CHARACTERS, Outbound, check_url
+from datalane.knowledge.documents.schemas import NewDocument, describe_file
+from datalane.knowledge.parsing.media import media_type_of_extension
+
+AT_ONCE = 2
+"""Documents that one process fetches for one workspace at a time: a slow source holds up nobody else."""
+_PAUSE = 1.0
+
+
+class FetchDocument(BaseModel):
+    """`url` becomes the document's source. `document_id` adds a version; the rest is as of an upload."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    url: str = Field(min_length=1, max_length=MOST_URL_CHARACTERS)
+    title: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    document_id: UUID | None = None
+
+
+class Fetching:
+    """What is being fetched, of which workspaces."""
+
+    def __init__(self, outbound: Outbound) -> None:
+        self._outbound = outbound
+        self._running: Counter[UUID] = Counter()
+
+    async def fetch(self, workspace_id: UUID, said: FetchDocument, most: int) -> tuple[NewDocument, bytes]:
+        """The document and its bytes, up to `most`. Raises as `Outbound.fetch`, and `RateLimited`."""
+        check_url(said.url)
+        with self._counted(workspace_id):
+            fetched = await self._outbound.fetch(said.url, most)
+        new = describe_file(
+            filename=_filename(fetched.url),
+            media_type=fetched.media_type,
+            title=said.title,
+            source_uri=said.url,
+            tags=said.tags,
+            metadata=said.metadata,
+            document_id=said.document_id,
+        )
+        return new, fetched.data
+
+    @contextmanager
+    def _counted(self, workspace_id: UUID) -> Iterator[None]:
+        if self._running[workspace_id] >= AT_ONCE:
+            raise RateLimited(f"{AT_ONCE} documents of this workspace are being fetched", _PAUSE)
+        self._running[workspace_id] += 1
+        try:
+            yield
+        finally:
+            self._running[workspace_id] -= 1
+            if not self._running[workspace_id]:
+                del self._running[workspace_id]
+
+
+def _filename(url: str) -> str | None:
+    """The last part of the path, if it ends as a file of a known kind: `/page.php` says nothing of what it gives."""
+    name = PurePosixPath(unquote(urlsplit(url).path)).name
+    return name if media_type_of_extension(PurePosixPath(name).suffix.lower()) is not None else None
