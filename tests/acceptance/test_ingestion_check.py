@@ -26,9 +26,10 @@ DAMAGES = {
     "a lost chunk": f"DELETE FROM datalane.chunks WHERE chunk_id = {CHUNK}",
     "a chunk that is another text": f"UPDATE datalane.chunks SET text = reverse(text), end_byte = start_byte + "
     f"octet_length(reverse(text)) WHERE chunk_id = {CHUNK}",
-    "a chunk twice": "INSERT INTO datalane.chunks SELECT workspace_id, app.uuid7(), document_id, version_id, 1000, "
-    "start_offset, end_offset, start_byte, end_byte, page, text FROM datalane.chunks WHERE chunk_id = "
-    f"{CHUNK}",
+    "a chunk twice": "INSERT INTO datalane.chunks (workspace_id, chunk_id, document_id, version_id, ordinal, "
+    "start_offset, end_offset, start_byte, end_byte, page, text) SELECT workspace_id, app.uuid7(), document_id, "
+    "version_id, 1000, start_offset, end_offset, start_byte, end_byte, page, text FROM datalane.chunks "
+    f"WHERE chunk_id = {CHUNK}",
     "a lost vector": f"DELETE FROM datalane.chunk_vectors WHERE chunk_id = {CHUNK}",
     "a vector twice": "INSERT INTO datalane.chunk_vectors SELECT workspace_id, 'other/1', chunk_id, embedding "
     f"FROM datalane.chunk_vectors WHERE chunk_id = {CHUNK}",

@@ -96,9 +96,10 @@ def _add_citation(branch: Tree, traced: TracedCitation) -> None:
     if citation.quote is not None:
         leaf.add(f"\u201c{_plain(citation.quote)}\u201d")
     page = f", page {traced.page}" if traced.page is not None else ""
+    heading = f", under {_plain(traced.heading)}" if traced.heading is not None else ""
     leaf.add(
         f"characters {citation.quote_start_offset} to {citation.quote_end_offset}, bytes {traced.quote_start_byte} to "
-        f"{traced.quote_end_byte}{page}; sha256 {traced.quote_sha256}"
+        f"{traced.quote_end_byte}{page}{heading}; sha256 {traced.quote_sha256}"
     )
     if version is None:
         leaf.add("[bold red]the document is gone[/]")

@@ -139,6 +139,7 @@ def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Ext
         chunks=chunks,
         embeddings=np.asarray(knowledge.embedder.embed(passages), dtype=np.float32),
         page_starts=extracted.page_starts,
+        headings=extracted.headings,
         parser_version=extracted.parser_version,
         chunker_version=CALLER_CHUNKER,
         embedder_name=knowledge.embedder.name,

@@ -34,6 +34,7 @@ from datalane.knowledge.extraction import ExtractionPool, Source
 from datalane.knowledge.extraction.types import Extracted
 from datalane.knowledge.extraction.types import Failure as ExtractionFailure
 from datalane.knowledge.files import FileStore, is_key_of
+from datalane.knowledge.headings import paths
 from datalane.knowledge.models.in_use import InUse, check_models, covers, embed_documents, hold_models
 from datalane.knowledge.providers import Providers
 from datalane.knowledge.vectors import to_wire
@@ -246,6 +247,7 @@ async def _put_chunks(
         start_bytes=[chunk.start_byte for _, chunk, _ in rows],
         end_bytes=[chunk.end_byte for _, chunk, _ in rows],
         pages=[_page(arrival.extracted, chunk.start) for arrival, chunk, _ in rows],
+        headings=[path for arrival in arrivals for path in _heading_paths(arrival.extracted)],
         texts=texts,
     )
     indexed = [
@@ -269,3 +271,7 @@ async def _put_chunks(
 def _page(extracted: Extracted, start: int) -> int | None:
     """The page, from 1, that holds character `start`."""
     return bisect_right(extracted.page_starts, start) if extracted.page_starts else None
+
+
+def _heading_paths(extracted: Extracted) -> list[str | None]:
+    return paths(extracted.text, extracted.headings, (chunk.start for chunk in extracted.chunks))

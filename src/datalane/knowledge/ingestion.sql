@@ -24,14 +24,14 @@ WHERE v.workspace_id = :workspace_id AND v.version_id = i.id;
 -- An ingestion that is done again replaces its own chunks.
 DELETE FROM datalane.chunks WHERE workspace_id = :workspace_id AND version_id = ANY (:version_ids::uuid[]);
 
--- name: add_chunks(workspace_id, chunk_ids, document_ids, version_ids, ordinals, starts, ends, start_bytes, end_bytes, pages, texts)!
+-- name: add_chunks(workspace_id, chunk_ids, document_ids, version_ids, ordinals, starts, ends, start_bytes, end_bytes, pages, headings, texts)!
 -- Chunks with their places in the canonical text.
 INSERT INTO datalane.chunks (workspace_id, chunk_id, document_id, version_id, ordinal, start_offset, end_offset, start_byte,
-                             end_byte, page, text)
-SELECT :workspace_id, i.id, i.document, i.version, i.ordinal, i.start_at, i.end_at, i.start_byte, i.end_byte, i.page, i.body
+                             end_byte, page, heading, text)
+SELECT :workspace_id, i.id, i.document, i.version, i.ordinal, i.start_at, i.end_at, i.start_byte, i.end_byte, i.page, i.heading, i.body
 FROM unnest(:chunk_ids::uuid[], :document_ids::uuid[], :version_ids::uuid[], :ordinals::integer[], :starts::integer[],
-            :ends::integer[], :start_bytes::bigint[], :end_bytes::bigint[], :pages::integer[], :texts::text[])
-    AS i (id, document, version, ordinal, start_at, end_at, start_byte, end_byte, page, body);
+            :ends::integer[], :start_bytes::bigint[], :end_bytes::bigint[], :pages::integer[], :headings::text[], :texts::text[])
+    AS i (id, document, version, ordinal, start_at, end_at, start_byte, end_byte, page, heading, body);
 
 -- name: add_vectors(workspace_id, model_version, chunk_ids, embeddings)!
 -- Vectors of chunks by one model.

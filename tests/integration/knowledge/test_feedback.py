@@ -57,6 +57,17 @@ async def answered(library: Library, uri: str = "demo:heron") -> tuple[Document,
         return document, await create_response(tx, new)
 
 
+async def test_a_citation_says_under_which_heading_it_stands(library: Library) -> None:
+    await library.bring_in("Birds\n=====\n\nThe heron stands.", filename="birds.md")
+    [chunk] = (await library.ask("heron", Method.KEYWORD)).data
+    quoted = NewCitation(chunk_id=chunk.chunk_id, quote_start_offset=13, quote_end_offset=30, confidence_score=0.9)
+    new = NewResponse(segments=[NewSegment(text="It stands.", citations=[quoted])])
+    async with library.lane.transaction(library.context) as tx:
+        response = await create_response(tx, new)
+    [cited] = (await traced(library, response.response_id)).segments[0].citations
+    assert (cited.citation.quote, cited.heading) == ("The heron stands.", "Birds")
+
+
 async def test_a_thumbs_down_leads_to_the_cited_bytes_and_every_version_involved(library: Library) -> None:
     document, response = await answered(library)
     [citation] = response.citations

@@ -190,6 +190,17 @@ async def test_ten_thousand_documents_of_another_workspace_move_no_score(
         assert [(r.chunk_id, r.retrieval_score) for r in found] == [(r.chunk_id, r.retrieval_score) for r in expected]
 
 
+async def test_a_result_says_under_which_headings_it_stands(library: Library) -> None:
+    guide = "Words before.\n\n# Guide\n\n" + "Begin here. " * 200 + "\n\n## Install\n\n" + "Take the wheel. " * 200
+    await library.bring_in(guide, filename="guide.md")
+    wheels = {result.heading for result in (await library.ask("wheel", Method.KEYWORD)).data}
+    assert "Guide › Install" in wheels
+    assert {result.heading for result in (await library.ask("begin", Method.KEYWORD)).data} == {"Guide"}
+    assert [result.heading for result in (await library.ask("words", Method.KEYWORD)).data] == [None]
+    await library.bring_in("Plain words of a heron.", filename="note.txt")
+    assert [result.heading for result in (await library.ask("heron", Method.KEYWORD)).data] == [None]
+
+
 async def test_a_minimum_score_leaves_the_rest_out(library: Library) -> None:
     await bring_in_all(library)
     best = (await library.ask("owl", Method.KEYWORD)).data[0]

@@ -37,6 +37,7 @@ class TracedCitation(BaseModel):
 
     citation: Citation
     page: int | None
+    heading: str | None
     quote_start_byte: int | None
     quote_end_byte: int | None
     quote_sha256: str

@@ -64,6 +64,7 @@ def _citation(citation: Citation, place: Any, version: TracedVersion | None) -> 
     return TracedCitation(
         citation=citation,
         page=place["page"],
+        heading=place["heading"],
         quote_start_byte=place["quote_start_byte"],
         quote_end_byte=place["quote_end_byte"],
         quote_sha256=bytes(place["quote_sha256"]).hex(),

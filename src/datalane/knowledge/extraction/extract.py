@@ -103,6 +103,7 @@ def _finish(draft: _Draft, vectors: Vectors, embedder: Embedder) -> Extracted:
         chunks=draft.chunks,
         embeddings=vectors,
         page_starts=draft.parsed.page_starts,
+        headings=draft.parsed.headings,
         parser_version=draft.parsed.parser_version,
         chunker_version=CHUNKER_VERSION,
         embedder_name=embedder.name,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datalane.knowledge.chunking import MAX_CHUNKS, Chunk
+from datalane.knowledge.headings import Heading
 from datalane.knowledge.parsing import TITLE_CHARACTERS
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Extracted:
     chunks: list[Chunk]
     embeddings: Vectors
     page_starts: tuple[int, ...]
+    headings: tuple[Heading, ...]
     parser_version: str
     chunker_version: str
     embedder_name: str

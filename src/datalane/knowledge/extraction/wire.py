@@ -13,6 +13,7 @@ from typing import Any
 
 from datalane.knowledge.chunking import Chunk
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
+from datalane.knowledge.headings import Heading
 
 PREFIX = struct.Struct("<IQ")
 
@@ -91,6 +92,7 @@ def encode_results(results: Sequence[Extracted | Failure]) -> bytes:
             "dimensions": result.embeddings.shape[1],
             "title": result.title,
             "media_type": result.media_type,
+            "headings": result.headings,
             "versions": [
                 result.parser_version,
                 result.chunker_version,
@@ -133,6 +135,7 @@ def _decode_extracted(
         # A copy, so that one kept document does not hold the whole batch's message in memory.
         embeddings=np.frombuffer(vectors, dtype="<f4").reshape(len(spans), int(entry["dimensions"])).copy(),
         page_starts=tuple(np.frombuffer(pages, dtype="<i8").tolist()),
+        headings=tuple(Heading(int(start), int(level), str(title)) for start, level, title in entry["headings"]),
         parser_version=parser_version,
         chunker_version=chunker_version,
         embedder_name=embedder_name,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from datalane.knowledge.headings import Heading
 from datalane.knowledge.parsing.detect import detect_media_type
 from datalane.knowledge.parsing.errors import EmptyText, ExtractionError, UnsupportedMediaType
 from datalane.knowledge.parsing.media import Extraction, find_format, register_parser
@@ -26,6 +27,7 @@ class Parsed:
     media_type: str
     parser_version: str
     page_starts: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()
 
 
 def parse(
@@ -47,4 +49,4 @@ def parse(
     if not extraction.text or extraction.text.isspace():
         raise EmptyText()
     title = extraction.title[:title_characters] if extraction.title else None
-    return Parsed(extraction.text, title, detected, version, extraction.page_starts)
+    return Parsed(extraction.text, title, detected, version, extraction.page_starts, extraction.headings)

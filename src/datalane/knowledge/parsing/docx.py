@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import docx
 from docx.table import Table
 
+from datalane.knowledge.headings import tidy
 from datalane.knowledge.parsing.archive import check_archive
 from datalane.knowledge.parsing.errors import ArchiveBomb, BrokenDocx, MediaTypeMismatch
 from datalane.knowledge.parsing.media import Extraction
 from datalane.knowledge.text import repair_text
 
-PARSER_VERSION = f"docx/1 python-docx/{docx.__version__}"
+PARSER_VERSION = f"docx/2 python-docx/{docx.__version__}"
 
 _MAIN_PART = "word/document.xml"
 _NESTED_TABLES = 20
+_HEADING_STYLE = re.compile(r"heading ([1-9])", re.IGNORECASE)
 
 
 def parse(data: bytes) -> Extraction:
@@ -29,8 +32,10 @@ def parse(data: bytes) -> Extraction:
                 raise MediaTypeMismatch("The file is a zip archive, but not a Word document.")
             check_archive(archive, len(data))
         document = docx.Document(io.BytesIO(data))
-        text = "\n".join(_iterate_lines(document))
-        return Extraction(repair_text(text).strip("\n"), title=_find_title(document))
+        lines = [(level, repair_text(text)) for level, text in _iterate_blocks(document)]
+        text = "\n".join(line for _, line in lines)
+        headings = tidy(_place(lines, len(text) - len(text.lstrip("\n"))))
+        return Extraction(text.strip("\n"), title=_find_title(document), headings=headings)
     except (ArchiveBomb, MediaTypeMismatch, MemoryError):
         raise
     except Exception as error:
@@ -38,13 +43,36 @@ def parse(data: bytes) -> Extraction:
         raise BrokenDocx(f"{BrokenDocx.sentence} ({type(error).__name__})") from error
 
 
-def _iterate_lines(container: Any, depth: int = 0) -> Iterator[str]:
+def _iterate_blocks(document: Any) -> Iterator[tuple[int, str]]:
+    """Paragraphs and tables with the level of what Word calls Heading 1 to 9, else 0."""
+    for block in document.iter_inner_content():
+        if isinstance(block, Table):
+            yield 0, "\n".join(_iterate_rows(block, 0))
+        else:
+            style = _HEADING_STYLE.fullmatch(getattr(block.style, "name", None) or "")
+            yield int(style[1]) if style else 0, block.text
+
+
+def _place(lines: Iterable[tuple[int, str]], cut: int) -> Iterator[tuple[int, int, str]]:
+    """Those that are headings, with their places in the text whose first `cut` characters go."""
+    start = -cut
+    for level, line in lines:
+        if level:
+            yield start, level, line
+        start += len(line) + 1
+
+
+def _iterate_lines(container: Any, depth: int) -> Iterator[str]:
     for block in container.iter_inner_content():
         if not isinstance(block, Table):
             yield block.text
         elif depth < _NESTED_TABLES:
-            for row in block.rows:
-                yield "\t".join(_iterate_cells(row, depth))
+            yield from _iterate_rows(block, depth)
+
+
+def _iterate_rows(table: Table, depth: int) -> Iterator[str]:
+    for row in table.rows:
+        yield "\t".join(_iterate_cells(row, depth))
 
 
 def _iterate_cells(row: Any, depth: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from copy import deepcopy
 import trafilatura
 from lxml import etree, html  # type: ignore[import-untyped]
 
+from datalane.knowledge.headings import locate, tidy
 from datalane.knowledge.parsing.errors import EmptyText
 from datalane.knowledge.parsing.media import Extraction
 from datalane.knowledge.text import decode_text, repair_text
@@ -20,6 +21,7 @@ _XML_DECLARATION = re.compile(r"^\s*<\?xml[^>]*\?>", re.IGNORECASE)
 _DECLARED_WITHIN = 4096
 # Not the whole head: the HTML parser leaves elements it does not know, such as nav, in there.
 _HIDDEN = ("script", "style", "noscript", "template", "title")
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _BLOCKS = frozenset({
     "address", "article", "aside", "blockquote", "br", "dd", "div", "dl", "dt", "fieldset", "figcaption", "figure",
     "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "li", "main", "nav", "ol", "p", "pre",
@@ -38,8 +40,10 @@ def parse(data: bytes) -> Extraction:
     except etree.ParserError as error:
         raise EmptyText() from error
     title = _find_title(root)
+    headings = [(int(one.tag[1]), repair_text(one.text_content())) for one in root.iter(*_HEADINGS)]
     content = trafilatura.extract(deepcopy(root), include_comments=False, include_tables=True)
-    return Extraction(repair_text(content or _visible_text(root)), title=title)
+    text = repair_text(content or _visible_text(root))
+    return Extraction(text, title=title, headings=tidy(locate(text, headings)))
 
 
 def _parser() -> html.HTMLParser:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 
+from datalane.knowledge.headings import Heading
+
 TEXT = "text/plain"
 MARKDOWN = "text/markdown"
 HTML = "text/html"
@@ -21,11 +23,13 @@ TEXT_FAMILY = frozenset({TEXT, MARKDOWN, HTML})
 
 @dataclass(frozen=True, slots=True)
 class Extraction:
-    """What a parser returns: canonical text, the title if the format has one, where each page starts (characters)."""
+    """What a parser returns: canonical text, the title if the format has one, where each page starts (characters), and
+    the headings in their order."""
 
     text: str
     title: str | None = None
     page_starts: tuple[int, ...] = ()
+    headings: tuple[Heading, ...] = ()
 
 
 Parser = Callable[[bytes], Extraction]

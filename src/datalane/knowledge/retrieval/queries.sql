@@ -13,12 +13,12 @@ FROM datalane.nearest_chunks(:workspace_id, :model_version, :dimensions, :effort
 -- name: read_chunks(workspace_id, chunk_ids)
 -- Chunks with where they come from. Only current versions are shown. OFFSET 0 fixes the plan: by primary key.
 SELECT c.workspace_id, c.document_id, c.version_id, c.chunk_id, d.source_uri, coalesce(v.title, d.title) AS source_title,
-       c.start_offset, c.end_offset, c.start_byte, c.end_byte, c.page, c.text, v.indexed_at,
+       c.start_offset, c.end_offset, c.start_byte, c.end_byte, c.page, c.heading, c.text, v.indexed_at,
        coalesce((SELECT model_version FROM datalane.embedding_models WHERE workspace_id = :workspace_id AND status = 'active'),
                 v.embedding_model_version) AS embedding_model_version
 FROM unnest(:chunk_ids::uuid[]) AS wanted (chunk_id)
 CROSS JOIN LATERAL (
-    SELECT workspace_id, document_id, version_id, chunk_id, start_offset, end_offset, start_byte, end_byte, page, text
+    SELECT workspace_id, document_id, version_id, chunk_id, start_offset, end_offset, start_byte, end_byte, page, heading, text
     FROM datalane.chunks WHERE workspace_id = :workspace_id AND chunk_id = wanted.chunk_id OFFSET 0) AS c
 CROSS JOIN LATERAL (
     SELECT source_uri, title, current_version_id

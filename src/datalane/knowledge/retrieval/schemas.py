@@ -107,7 +107,8 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters).
+    """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters). `heading`
+    is what stands above it in the document, from the highest: `Guide › Install`.
 
     `matched_terms` are the stems that title or chunk share with the query; null for the method `semantic`.
     """
@@ -123,6 +124,7 @@ class Result:
     chunk_start_byte: int
     chunk_end_byte: int
     page: int | None
+    heading: str | None
     text: str
     retrieval_score: float
     component_scores: ComponentScores

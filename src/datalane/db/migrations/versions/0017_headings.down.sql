@@ -1,0 +1,1 @@
+ALTER TABLE datalane.chunks DROP COLUMN heading;
