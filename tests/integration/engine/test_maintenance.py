@@ -131,7 +131,8 @@ async def test_a_duty_that_takes_long_does_not_hold_up_the_end(urls: Prepared) -
     await watcher.close()
 
 
-async def test_a_duty_that_fails_is_done_again(urls: Prepared) -> None:
+async def test_a_duty_that_fails_is_done_again(urls: Prepared, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("datalane.engine.maintenance._RETRY", timedelta(0))
     stop, again = asyncio.Event(), asyncio.Event()
     tried: list[int] = []
 
