@@ -65,9 +65,9 @@ RETURNS TABLE (workspace_id uuid, model_version text, dimensions integer, chunks
 $$;
 
 -- Bring the list of indexes up to date and answer it. A workspace of `bound` chunks gets one for each model that is filled,
--- the largest first, while there are not `most` of them; it leaves when the workspace has half as many, or the model is used no more. One that was
--- unfit is tried again after a week, or when there are half as many chunks again. `stale` is a ready one that was measured
--- a day ago, or when there were a fifth fewer chunks.
+-- the largest first, while there are not `most` of them; it leaves when the workspace has half as many, or the model is used
+-- no more. One that was unfit is tried again after a week, or when there are half as many chunks again. `stale` is a ready one
+-- that was measured a day ago, or when there were a fifth fewer chunks.
 CREATE FUNCTION datalane.plan_vector_indexes(bound bigint, most integer, now timestamptz DEFAULT NULL)
 RETURNS TABLE (workspace_id uuid, model_version text, index_name text, dimensions integer, status text, chunks bigint,
                recall double precision, stale boolean)
