@@ -60,11 +60,13 @@ INSIDE = """
 127.0.0.1 127.8.8.8 10.0.0.1 172.16.5.4 192.168.1.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 239.1.1.1 240.0.0.1
 255.255.255.255 192.0.2.1 198.18.0.1 203.0.113.9 :: ::1 fe80::1 fc00::1 fd12:3456::1 ff02::1 2001:db8::1
 ::ffff:127.0.0.1 ::ffff:10.0.0.1 64:ff9b::7f00:1 64:ff9b::a9fe:a9fe 2002:7f00:1:: 2002:a00:1::
+192.0.0.8 192.0.0.192 192.88.99.1 168.63.129.16 fec0::1 3fff::1 64:ff9b:1::7f00:1 2001::7f00:1 2002:101:101:: 5f00::1
+::127.0.0.1 ::1.1.1.1 ::ffff:0:127.0.0.1 ::ffff:0:1.1.1.1
 """
 OUTSIDE = "93.184.216.34 1.1.1.1 2606:2800:220:1::1 ::ffff:1.1.1.1 64:ff9b::101:101"
 REFUSED = """
 notes.txt //example.com/a http:// http:///a http://[::1 http://a:99999 file:///etc/passwd ftp://example.com/a
-gopher://127.0.0.1:6379/_x data:text/plain,x javascript:1 https://user:secret@example.com/ https://user@example.com/
+gopher://127.0.0.1:6379/_x data:text/plain,x javascript:1 http://xn--a/ https://user:secret@example.com/ https://user@example.com/
 """
 THIS_MACHINE = "127.0.0.1 localhost 127.1 2130706433 0x7f000001 0177.0.0.1 [::1] [::ffff:127.0.0.1] 0"
 
@@ -151,19 +153,63 @@ async def test_a_redirect_on_the_same_host_is_followed_and_a_ring_of_them_ends()
         assert len(asked) == 6
 
 
+def here(host: str, port: int) -> Any:
+    return [(2, 1, 6, "", ("127.0.0.1", port))]
+
+
+async def test_a_relative_redirect_stays_with_its_name_and_takes_no_cookie_along(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+        moved = said(b"", "302 Found", "Location: /to", "Set-Cookie: sid=1; Path=/")
+        writer.write(said(b"there") if path == "/to" else moved)
+
+    monkeypatch.setattr("datalane.kit.outbound.look_up", here)
+    async with answering(answer) as (at, asked):
+        port = at.rpartition(":")[2]
+        fetched = await Outbound(HERE).fetch(f"http://site.example:{port}/from", MOST)
+    assert fetched.url == f"http://site.example:{port}/to"
+    assert [f"host: site.example:{port}" in head.lower() for head in asked] == [True, True]
+    assert [head for head in asked if "\r\ncookie:" in head.lower()] == []
+
+
+async def test_an_international_name_is_asked_for_as_it_stands_in_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By IDNA 2008: the rules of 2003 make another name of it, which may be somebody else's."""
+    lookups: list[str] = []
+
+    def recording(host: str, port: int) -> Any:
+        lookups.append(host)
+        return here(host, port)
+
+    monkeypatch.setattr("datalane.kit.outbound.look_up", recording)
+    async with answering(always(said(b"words"))) as (at, asked):
+        await Outbound(HERE).fetch(f"http://faß.example:{at.rpartition(':')[2]}/", MOST)
+    assert lookups == ["xn--fa-hia.example"]
+    assert "host: xn--fa-hia.example:" in asked[0].lower()
+
+
+async def test_an_answer_in_countless_parts_is_left() -> None:
+    async def answer(path: str, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(100):
+            writer.write(b"1\r\nx\r\n" * 1_000)
+            await writer.drain()
+
+    async with answering(answer) as (at, _):
+        with pytest.raises(FetchFailed, match="too small parts"):
+            await Outbound(HERE).fetch(f"http://{at}/", 1_000_000)
+
+
 async def test_a_name_is_looked_up_once_for_each_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it points to the second time is of no use to anybody."""
     async with answering(always(said(b"words"))) as (at, _):
-        port = int(at.rpartition(":")[2])
-        loop, real, lookups = asyncio.get_running_loop(), asyncio.get_running_loop().getaddrinfo, list[object]()
+        port, lookups = int(at.rpartition(":")[2]), list[str]()
 
-        async def rebinding(host: Any, port: Any, **said: Any) -> Any:
-            if host == "rebinding.example":
-                lookups.append(host)
-                return [(2, 1, 6, "", ("127.0.0.1" if len(lookups) == 1 else "127.0.0.2", port))]
-            return await real(host, port, **said)
+        def rebinding(host: str, port: int) -> Any:
+            lookups.append(host)
+            return [(2, 1, 6, "", ("127.0.0.1" if len(lookups) == 1 else "127.0.0.2", port))]
 
-        monkeypatch.setattr(loop, "getaddrinfo", rebinding)
+        monkeypatch.setattr("datalane.kit.outbound.look_up", rebinding)
         fetched = await Outbound(HERE).fetch(f"http://rebinding.example:{port}/", MOST)
         assert (fetched.data, len(lookups)) == (b"words", 1)
         with pytest.raises(FetchRefused):
@@ -171,10 +217,10 @@ async def test_a_name_is_looked_up_once_for_each_connection(monkeypatch: pytest.
 
 
 async def test_a_name_with_one_address_inside_is_refused_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def mixed(host: Any, port: Any, **said: Any) -> Any:
+    def mixed(host: str, port: int) -> Any:
         return [(2, 1, 6, "", ("127.0.0.1", port)), (2, 1, 6, "", ("10.0.0.1", port))]
 
-    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", mixed)
+    monkeypatch.setattr("datalane.kit.outbound.look_up", mixed)
     with pytest.raises(FetchRefused):
         await Outbound(HERE).fetch("http://mixed.example/", MOST)
 

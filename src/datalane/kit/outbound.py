@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 import httpx
 
@@ -27,7 +29,25 @@ Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 _NAT64 = IPv6Network("64:ff9b::/96")
+_INSIDE = tuple(
+    ip_network(each)
+    for each in (
+        *("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "fec0::/10", "3fff::/20", "64:ff9b:1::/48"),
+        *("2001::/32", "2002::/16", "5f00::/16", "::/96", "::ffff:0:0:0/96"),
+    )
+)
+"""What is not for everybody though not every Python says so: newer registries, hosts of clouds, tunnels that carry an
+address of version 4 (Teredo, 6to4, compatible and translated ones)."""
+_LOOKUPS = ThreadPoolExecutor(8, "datalane-lookup")
+"""Of their own: a name server that does not answer holds its threads for longer than anybody waits."""
+_PARTS, _PART_BYTES = 1_000, 256
+"""A body comes in so many parts, and more as they have so many bytes on average."""
+_BREATH = 32
+"""Parts after which others get their turn."""
 _AGENT = "datalane (+fetch)"
+
+
+_NOT_PUBLIC = "the host of the URL is not known, or has an address that is not public"
 
 
 class FetchRefused(InvalidInput):
@@ -77,6 +97,7 @@ class Outbound:
     async def _follow(self, client: httpx.AsyncClient, url: str, most: int) -> Fetched:
         for _ in range(MOST_REDIRECTS + 1):
             checked = check_url(url)
+            client.cookies.clear()
             async with client.stream("GET", checked) as answer:
                 if answer.next_request is not None:
                     url = str(answer.next_request.url)
@@ -101,17 +122,23 @@ class Outbound:
             yield client
 
 
+def look_up(host: str, port: int) -> Sequence[Any]:
+    """Where `host` is, as `socket.getaddrinfo` says it."""
+    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+
+
 def check_url(url: str) -> httpx.URL:
     """`url` as it may be asked, as far as it can be told without asking anybody. Raises `FetchRefused`."""
     if len(url) > MOST_URL_CHARACTERS:
         raise FetchRefused(f"the URL has more than {MOST_URL_CHARACTERS:,} characters")
     try:
         parsed = httpx.URL(url)
+        host, port = parsed.host, parsed.port  # names are decoded here
     except (httpx.InvalidURL, ValueError) as error:
         raise FetchRefused("this is not a URL") from error
     if parsed.scheme not in {"http", "https"}:
         raise FetchRefused("only http and https URLs are fetched")
-    if not parsed.host or not 0 < (parsed.port or 80) < 2**16:
+    if not host or not 0 < (port or 80) < 2**16:
         raise FetchRefused("the URL names no host, or no port that there is")
     if parsed.userinfo:
         raise FetchRefused("the URL holds credentials, which would be kept and shown as the document's source")
@@ -119,13 +146,15 @@ def check_url(url: str) -> httpx.URL:
 
 
 def is_public(address: Address, allowed: Sequence[Network] = ()) -> bool:
-    """Whether anybody may reach `address`, or one of the `allowed` networks has it. An address of version 6 that only
-    carries one of version 4 is as public as that."""
+    """Whether anybody may reach `address`, or one of the `allowed` networks has it. A mapped address of version 4, or
+    one behind NAT64, is as public as that."""
     carried = _carried(address)
     if carried is not None:
         return is_public(carried, allowed)
     if any(address in network for network in allowed if network.version == address.version):
         return True
+    if any(address in network for network in _INSIDE if network.version == address.version):
+        return False
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
@@ -134,15 +163,20 @@ def _carried(address: Address) -> IPv4Address | None:
         return None
     if address in _NAT64:
         return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
+    return address.ipv4_mapped
 
 
 async def _read(answer: httpx.Response, most: int) -> bytes:
-    data = bytearray()
+    data, parts = bytearray(), 0
     async for part in answer.aiter_raw():
         data += part
+        parts += 1
         if len(data) > most:
             raise LimitExceeded(f"what the URL gives has more than {most:,} bytes (limits.upload)")
+        if parts > _PARTS + len(data) // _PART_BYTES:
+            raise FetchFailed("the other side sends its answer in too small parts")
+        if parts % _BREATH == 0:
+            await asyncio.sleep(0)
     return bytes(data)
 
 
@@ -158,21 +192,27 @@ class _Guarded(httpx.AsyncBaseTransport):
         self._inner = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host = request.url.host
+        host = request.url.raw_host.decode("ascii")
         address = await self._resolve(host, request.url.port or {"https": 443}.get(request.url.scheme, 80))
-        request.url = request.url.copy_with(host=str(address))
-        request.extensions = {**request.extensions, "sni_hostname": host}
-        return await self._inner.handle_async_request(request)
+        # A request of its own: where the given one leads is what a redirect is relative to.
+        guarded = httpx.Request(
+            request.method,
+            request.url.copy_with(host=str(address)),
+            headers=request.headers,
+            stream=request.stream,
+            extensions={**request.extensions, "sni_hostname": host.rstrip(".")},
+        )
+        return await self._inner.handle_async_request(guarded)
 
     async def aclose(self) -> None:
         await self._inner.aclose()
 
     async def _resolve(self, host: str, port: int) -> Address:
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up, host, port)
         except (socket.gaierror, UnicodeError) as error:
-            raise FetchFailed("the host of the URL is not known") from error
+            raise FetchRefused(_NOT_PUBLIC) from error
         addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
         if not addresses or not all(is_public(each, self._allowed) for each in addresses):
-            raise FetchRefused("the URL leads to an address that is not public")
+            raise FetchRefused(_NOT_PUBLIC)
         return addresses[0]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from difflib import SequenceMatcher
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 MOST_HEADINGS = 20_000
@@ -13,8 +13,7 @@ MOST_CHARACTERS = 200
 """Of one heading; more is cut off."""
 BETWEEN = " › "
 
-_MOST_LOCATED = 1_000
-
+_MOST_ALIKE = 50
 _BLANK = re.compile(r"\s*")
 
 
@@ -26,11 +25,25 @@ class Heading(NamedTuple):
     title: str
 
 
+class _Chain(NamedTuple):
+    """A heading at the end of others."""
+
+    place: int
+    level: int
+    title: str
+    before: _Chain | None
+
+
+def one_line(said: str) -> str:
+    """A heading as it is kept."""
+    return " ".join(said.split())[:MOST_CHARACTERS].rstrip()
+
+
 def tidy(headings: Iterable[tuple[int, int, str]]) -> tuple[Heading, ...]:
     """Those that say something, in one line each, as many as a document may have."""
     found = []
     for start, level, said in headings:
-        title = " ".join(said.split())[:MOST_CHARACTERS].rstrip()
+        title = one_line(said)
         if title:
             found.append(Heading(start, level, title))
         if len(found) == MOST_HEADINGS:
@@ -38,24 +51,31 @@ def tidy(headings: Iterable[tuple[int, int, str]]) -> tuple[Heading, ...]:
     return tuple(found)
 
 
-def locate(text: str, titles: Iterable[tuple[int, str]]) -> Iterator[tuple[int, int, str]]:
+def locate(text: str, titles: Iterable[tuple[int, str]]) -> list[tuple[int, int, str]]:
     """Headings (level and title, in order) where lines of `text` are them: as many in this order as can be.
 
-    One that is no line is passed over, and of more than a thousand the rest.
+    A longest common subsequence, by the method of Hunt and Szymanski (1977). Of lines that are alike the first fifty
+    count.
     """
-    wanted = [(level, " ".join(title.split())) for level, title in titles]
-    known, lines, start = {title for _, title in wanted}, list[tuple[int, str]](), 0
+    places: dict[str, list[int]] = {}
+    start = 0
     for line in text.splitlines(keepends=True):
-        said = " ".join(line.split())
-        if said in known and len(lines) < _MOST_LOCATED:
-            lines.append((start, said))
+        alike = places.setdefault(one_line(line), [])
+        if len(alike) < _MOST_ALIKE:
+            alike.append(start)
         start += len(line)
-    there = {said for _, said in lines}
-    wanted = [one for one in wanted if one[1] in there][:_MOST_LOCATED]
-    matcher = SequenceMatcher(None, [title for _, title in wanted], [said for _, said in lines], autojunk=False)
-    for block in matcher.get_matching_blocks():
-        for step in range(block.size):
-            yield (lines[block.b + step][0], *wanted[block.a + step])
+    ends: list[int] = []
+    chains: list[_Chain] = []
+    for level, title in titles:
+        for place in reversed(places.get(title, [])):
+            length = bisect_left(ends, place)
+            chain = _Chain(place, level, title, chains[length - 1] if length else None)
+            ends[length : length + 1], chains[length : length + 1] = [place], [chain]
+    found, last = [], chains[-1] if chains else None
+    while last is not None:
+        found.append((last.place, last.level, last.title))
+        last = last.before
+    return found[::-1]
 
 
 def paths(text: str, headings: Sequence[Heading], starts: Iterable[int]) -> list[str | None]:
@@ -63,12 +83,15 @@ def paths(text: str, headings: Sequence[Heading], starts: Iterable[int]) -> list
 
     Blanks before a heading belong to what follows.
     """
+    if not headings:
+        return [None for _ in starts]
     found: list[str | None] = []
     above: list[Heading] = []
-    following = 0
+    following = place = 0
     for start in starts:
-        blank = _BLANK.match(text, start)
-        place = blank.end() if blank is not None else start
+        if start >= place:  # else among the blanks that were passed already
+            blank = _BLANK.match(text, start)
+            place = blank.end() if blank is not None else start
         while following < len(headings) and headings[following].start <= place:
             heading = headings[following]
             above = [*(one for one in above if one.level < heading.level), heading]

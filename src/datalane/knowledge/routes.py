@@ -116,8 +116,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     async def fetch(body: FetchDocument, late: LateTransaction = door.preparer(ADD_DOCUMENTS)) -> Uploaded:
         """Fetch a public URL and ingest what it gives, as an upload with the URL as its source."""
         workspace_id = late.context.workspace_id
-        new, data = await knowledge.fetching.fetch(workspace_id, body, limits.upload)
-        async with knowledge.writing:
+        async with knowledge.fetching.fetched(workspace_id, body, limits.upload) as (new, data), knowledge.writing:
             original = await store_original(knowledge.files, workspace_id, new, data, limits)
         late.on_failure(lambda: discard_original(knowledge.files, original))
         return await documents.upload_or_discard(await late.begin(), knowledge.files, original)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalane.knowledge.headings import MOST_CHARACTERS, MOST_HEADINGS, Heading, paths, tidy
+from datalane.knowledge.headings import MOST_CHARACTERS, MOST_HEADINGS, Heading, locate, paths, tidy
 from datalane.knowledge.parsing import parse
 
 MARKDOWN = """\
@@ -109,6 +109,23 @@ def test_a_heading_behind_the_blanks_that_a_chunk_begins_with_is_its_own() -> No
     text = "words\n\n# Next\n\nmore"
     [heading] = parse(text.encode(), "a.md").headings
     assert paths(text, (heading,), [5, 7]) == ["Next", "Next"]
+
+
+def test_a_heading_of_a_menu_that_comes_again_at_the_end_hides_none_between() -> None:
+    text = "Intro\nwords\nSetup\nwords\nContact\nwords"
+    titles = [(2, "Contact"), (1, "Intro"), (1, "Setup"), (2, "Missing"), (1, "Contact")]
+    assert [(start, title) for start, _, title in locate(text, titles)] == [
+        (0, "Intro"),
+        (12, "Setup"),
+        (24, "Contact"),
+    ]
+
+
+def test_many_lines_that_are_alike_cost_little_and_so_do_blanks() -> None:
+    alike = [(1, "A")] * 5_000 + [(2, "B")] * 5_000
+    assert len(locate("A\nA\nB\nB\n" * 5_000, alike)) == 52
+    text = " " * 400_000 + "x"
+    assert paths(text, (Heading(0, 1, "A"),), range(300_000)) == ["A"] * 300_000
 
 
 def test_countless_and_endless_headings_are_cut() -> None:

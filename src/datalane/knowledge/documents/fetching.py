@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -19,6 +20,8 @@ from datalane.knowledge.parsing.media import media_type_of_extension
 
 AT_ONCE = 2
 """Documents that one process fetches for one workspace at a time: a slow source holds up nobody else."""
+ALL_AT_ONCE = 16
+"""Of all workspaces; others wait."""
 _PAUSE = 1.0
 
 
@@ -40,22 +43,30 @@ class Fetching:
     def __init__(self, outbound: Outbound) -> None:
         self._outbound = outbound
         self._running: Counter[UUID] = Counter()
+        self._all = asyncio.Semaphore(ALL_AT_ONCE)
 
-    async def fetch(self, workspace_id: UUID, said: FetchDocument, most: int) -> tuple[NewDocument, bytes]:
-        """The document and its bytes, up to `most`. Raises as `Outbound.fetch`, and `RateLimited`."""
+    @asynccontextmanager
+    async def fetched(
+        self, workspace_id: UUID, said: FetchDocument, most: int
+    ) -> AsyncIterator[tuple[NewDocument, bytes]]:
+        """The document and its bytes, up to `most`, which are in memory until the block ends.
+
+        Raises as `Outbound.fetch`, and `RateLimited`.
+        """
         check_url(said.url)
         with self._counted(workspace_id):
-            fetched = await self._outbound.fetch(said.url, most)
-        new = describe_file(
-            filename=_filename(fetched.url),
-            media_type=fetched.media_type,
-            title=said.title,
-            source_uri=said.url,
-            tags=said.tags,
-            metadata=said.metadata,
-            document_id=said.document_id,
-        )
-        return new, fetched.data
+            async with self._all:
+                fetched = await self._outbound.fetch(said.url, most)
+                new = describe_file(
+                    filename=_filename(fetched.url),
+                    media_type=fetched.media_type,
+                    title=said.title,
+                    source_uri=said.url,
+                    tags=said.tags,
+                    metadata=said.metadata,
+                    document_id=said.document_id,
+                )
+                yield new, fetched.data
 
     @contextmanager
     def _counted(self, workspace_id: UUID) -> Iterator[None]:

@@ -45,12 +45,13 @@ def parse(data: bytes) -> Extraction:
 
 def _iterate_blocks(document: Any) -> Iterator[tuple[int, str]]:
     """Paragraphs and tables with the level of what Word calls Heading 1 to 9, else 0."""
+    styles = ((style.style_id, _HEADING_STYLE.fullmatch(style.name or "")) for style in document.styles)
+    levels = {style_id: int(level[1]) for style_id, level in styles if level}
     for block in document.iter_inner_content():
         if isinstance(block, Table):
             yield 0, "\n".join(_iterate_rows(block, 0))
         else:
-            style = _HEADING_STYLE.fullmatch(getattr(block.style, "name", None) or "")
-            yield int(style[1]) if style else 0, block.text
+            yield levels.get(block._p.style, 0), block.text
 
 
 def _place(lines: Iterable[tuple[int, str]], cut: int) -> Iterator[tuple[int, int, str]]:
@@ -58,7 +59,7 @@ def _place(lines: Iterable[tuple[int, str]], cut: int) -> Iterator[tuple[int, in
     start = -cut
     for level, line in lines:
         if level:
-            yield start, level, line
+            yield max(0, start), level, line
         start += len(line) + 1
 
 

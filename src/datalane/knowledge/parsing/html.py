@@ -9,7 +9,7 @@ from copy import deepcopy
 import trafilatura
 from lxml import etree, html  # type: ignore[import-untyped]
 
-from datalane.knowledge.headings import locate, tidy
+from datalane.knowledge.headings import locate, one_line, tidy
 from datalane.knowledge.parsing.errors import EmptyText
 from datalane.knowledge.parsing.media import Extraction
 from datalane.knowledge.text import decode_text, repair_text
@@ -40,7 +40,7 @@ def parse(data: bytes) -> Extraction:
     except etree.ParserError as error:
         raise EmptyText() from error
     title = _find_title(root)
-    headings = [(int(one.tag[1]), repair_text(one.text_content())) for one in root.iter(*_HEADINGS)]
+    headings = [(int(one.tag[1]), one_line(repair_text(one.text_content()))) for one in root.iter(*_HEADINGS)]
     content = trafilatura.extract(deepcopy(root), include_comments=False, include_tables=True)
     text = repair_text(content or _visible_text(root))
     return Extraction(text, title=title, headings=tidy(locate(text, headings)))
