@@ -158,12 +158,16 @@ class Desk:
                 return await connection.fetchrow(sql, *args)
 
     async def _connected(self) -> asyncpg.Connection:
-        """The keeper connection, which also listens for wake-ups."""
+        """The keeper connection, which also listens for wake-ups.
+
+        What was told while nobody listened is lost, so that whoever claims looks once more when listening begins.
+        """
         async with self._keeper_lock:
             if self._keeper is None or self._keeper.is_closed():
                 self._keeper = await self._database.direct_connection(self._database.roles.worker)
                 with translated():
                     await self._keeper.add_listener(CHANNEL, lambda *_: self._on_wake())
+                self._on_wake()
             return self._keeper
 
 

@@ -17,6 +17,7 @@ from tests.integration.engine.lab import Lab, eventually, ranked
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
+from datalane.engine.desk import Desk
 from datalane.engine.events import publish
 from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Handlers, Job
@@ -458,6 +459,35 @@ async def test_a_bounded_kind_does_not_wait_for_the_next_poll(lab: Lab, context:
     async with working(lab.database, counting(Handlers(), max_running=1), quick(poll=60, lease=600)):
         await ended(lab.database, context, ids)
     assert await effects(lab, context) == list(range(10))
+
+
+async def test_a_job_that_came_before_the_worker_listened_is_done_when_it_does(
+    lab: Lab, context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first claim may be over by then, and the job's notification was heard by nobody."""
+    claimed, listening = asyncio.Event(), asyncio.Event()
+    claim, listen = Desk.claim, Desk._connected
+
+    async def noted(desk: Desk, *said: Any) -> Any:
+        found = await claim(desk, *said)
+        claimed.set()
+        return found
+
+    async def late(desk: Desk) -> asyncpg.Connection:
+        await listening.wait()
+        return await listen(desk)
+
+    monkeypatch.setattr(Desk, "claim", noted)
+    monkeypatch.setattr(Desk, "_connected", late)
+    async with working(lab.database, counting(Handlers()), quick(poll=60, lease=600)):
+        await asyncio.wait_for(claimed.wait(), 20)
+        await put(lab.database, context, "work", {"n": 1})
+        listening.set()
+
+        async def done() -> bool:
+            return await effects(lab, context) == [1]
+
+        assert await eventually(done)
 
 
 async def test_a_commit_wakes_an_idle_worker(lab: Lab, context: Context) -> None:
