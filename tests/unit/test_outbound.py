@@ -129,7 +129,7 @@ async def test_a_redirect_to_the_inside_is_refused_and_not_followed() -> None:
 
 
 @pytest.mark.parametrize(
-    "location", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://user:pw@127.0.0.1/", "http://["]
+    "location", ["file:///etc/passwd", "gopher://127.0.0.1/", "http://user:pw@127.0.0.1/", "http://[", "http://xn--a/"]
 )
 async def test_a_redirect_to_what_is_no_web_address_ends_it(location: str) -> None:
     async with answering(always(said(b"", "301 Moved", f"Location: {location}"))) as (at, _):

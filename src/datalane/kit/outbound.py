@@ -45,8 +45,6 @@ _PARTS, _PART_BYTES = 1_000, 256
 _BREATH = 32
 """Parts after which others get their turn."""
 _AGENT = "datalane (+fetch)"
-
-
 _NOT_PUBLIC = "the host of the URL is not known, or has an address that is not public"
 
 
@@ -91,7 +89,7 @@ class Outbound:
                 return await self._follow(client, url, most)
         except TimeoutError as error:
             raise FetchFailed(f"the other side took longer than {self._timeout.total_seconds():g} seconds") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
             raise FetchFailed(f"the other side does not answer ({type(error).__name__})") from error
 
     async def _follow(self, client: httpx.AsyncClient, url: str, most: int) -> Fetched:
