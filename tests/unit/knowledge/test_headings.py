@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from itertools import pairwise
 
 import docx
@@ -99,6 +100,15 @@ def test_word_has_the_headings_of_its_styles() -> None:
     document.save(out)
     parsed = parse(out.getvalue(), "report.docx")
     assert above(parsed.text, parsed.headings, "What was seen") == "Report › The same words"
+
+
+def test_styles_of_word_that_cannot_be_read_cost_the_headings_only(
+    replace_part: Callable[[str, bytes], bytes],
+) -> None:
+    namespace = b"http://schemas.openxmlformats.org/wordprocessingml/2006/main"
+    styles = b'<w:styles xmlns:w="%b"><w:style w:type="odd" w:styleId="a"/></w:styles>' % namespace
+    parsed = parse(replace_part("word/styles.xml", styles), "report.docx")
+    assert (parsed.text, parsed.headings) == ("text", ())
 
 
 def test_plain_text_has_none() -> None:

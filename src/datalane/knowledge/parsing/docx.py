@@ -45,13 +45,22 @@ def parse(data: bytes) -> Extraction:
 
 def _iterate_blocks(document: Any) -> Iterator[tuple[int, str]]:
     """Paragraphs and tables with the level of what Word calls Heading 1 to 9, else 0."""
-    styles = ((style.style_id, _HEADING_STYLE.fullmatch(style.name or "")) for style in document.styles)
-    levels = {style_id: int(level[1]) for style_id, level in styles if level}
+    levels = _find_levels(document)
     for block in document.iter_inner_content():
         if isinstance(block, Table):
             yield 0, "\n".join(_iterate_rows(block, 0))
         else:
             yield levels.get(block._p.style, 0), block.text
+
+
+def _find_levels(document: Any) -> dict[str, int]:
+    """Of the styles that are headings, by their id."""
+    try:
+        styles = [(style.style_id, _HEADING_STYLE.fullmatch(style.name or "")) for style in document.styles]
+    except Exception:
+        # Headings are a courtesy as the title is: damaged styles must not cost the document.
+        return {}
+    return {style_id: int(level[1]) for style_id, level in styles if level}
 
 
 def _place(lines: Iterable[tuple[int, str]], cut: int) -> Iterator[tuple[int, int, str]]:
