@@ -81,7 +81,7 @@ class Promotion:
             if connection.is_closed():
                 raise
             log.warning("indexing_failed", index=name, error=str(error))
-            if not isinstance(error.__cause__, asyncpg.DeadlockDetectedError):  # with a migration, which won
+            if not isinstance(error.__cause__ or error, asyncpg.DeadlockDetectedError):  # with a migration, which won
                 self._failed[name] = time.monotonic() + _PATIENCE.total_seconds()
 
     async def _step(
