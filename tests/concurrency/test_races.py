@@ -13,7 +13,7 @@ from tests.concurrency.checker import at_rest, check_exactly_once, check_histori
 from tests.concurrency.child_worker import SHORT_LEASES
 from tests.conftest import a_context
 from tests.integration.engine.lab import Lab
-from tests.integration.engine.test_worker import cut_all_connections, working
+from tests.integration.engine.workers import cut_all_connections, working
 
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS

@@ -224,11 +224,11 @@ class Worker:
             await asyncio.sleep(period.total_seconds())
 
     async def _heartbeat(self) -> None:
-        jobs = [job for group in self._running.values() for job in group]
-        if not jobs:
+        asked = list(self._running.items())  # what is claimed while the database answers is not in its answer
+        if not asked:
             return
-        held = await self._desk.extend(jobs, self._settings.jobs.lease)
-        for task, group in list(self._running.items()):
+        held = await self._desk.extend([job for _, group in asked for job in group], self._settings.jobs.lease)
+        for task, group in asked:
             if not any(job.id in held for job in group):
                 task.cancel()
 

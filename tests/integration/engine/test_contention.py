@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from tests.integration.engine.lab import Lab
-from tests.integration.engine.test_worker import AT_ONCE, ended, put, working
+from tests.integration.engine.workers import AT_ONCE, ended, put, working
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database

@@ -18,7 +18,8 @@ import psycopg
 import pytest
 from tests.conftest import FAST_AND_FORGETFUL
 from tests.integration.engine.lab import Lab, eventually
-from tests.integration.engine.test_worker import (
+from tests.integration.engine.wire import wired
+from tests.integration.engine.workers import (
     AT_ONCE,
     counting,
     cut_all_connections,
@@ -28,7 +29,6 @@ from tests.integration.engine.test_worker import (
     states,
     working,
 )
-from tests.integration.engine.wire import wired
 
 from datalane.contracts.context import Context
 from datalane.db.access import Access, Prepared

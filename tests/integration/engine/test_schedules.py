@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.integration.engine.lab import START, Lab, after, eventually, ranked
-from tests.integration.engine.test_worker import counting, quick, working
+from tests.integration.engine.workers import counting, quick, working
 
 from datalane.contracts.context import Context, Role
 from datalane.engine.handlers import Handlers, Job

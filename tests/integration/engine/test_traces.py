@@ -5,7 +5,7 @@ from __future__ import annotations
 from uuid import UUID
 
 from tests.integration.engine.lab import Lab
-from tests.integration.engine.test_worker import ended, put, working
+from tests.integration.engine.workers import ended, put, working
 
 from datalane.contracts.context import Context
 from datalane.db.database import Database

@@ -4,94 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import asyncpg
 import pytest
 from tests.integration.engine.lab import Lab, eventually, ranked
+from tests.integration.engine.workers import AT_ONCE, counting, effects, ended, put, quick, states, working
 
 from datalane.contracts.context import Context, Role
-from datalane.db.database import Database
 from datalane.db.transaction import Transaction
-from datalane.engine.desk import Desk
 from datalane.engine.events import publish
 from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Handlers, Job
-from datalane.engine.jobs import JobState, NewJob, enqueue, enqueue_batch, get_job, list_jobs, pause
-from datalane.engine.worker import Worker, WorkerSettings
+from datalane.engine.jobs import enqueue, list_jobs, pause
 from datalane.errors import ConfigurationError, Conflict, InvalidInput, RateLimited
-from datalane.kit.retry import RetryPolicy
-from datalane.settings import JobSettings
 
-AT_ONCE = RetryPolicy(base=timedelta(microseconds=1), cap=timedelta(microseconds=1))
 POSTPONED = "SELECT reason FROM datalane.job_transitions WHERE error_class = 'rate_limited'"
-EFFECTS = "SELECT payload FROM datalane.events WHERE event_type = 'thing.happened'"
-
-
-def quick(lease: float = 5, poll: float = 0.05, drain: float = 5, **options: Any) -> WorkerSettings:
-    jobs = JobSettings(lease=timedelta(seconds=lease), heartbeat=timedelta(seconds=lease / 4))
-    return WorkerSettings(jobs=jobs, poll=timedelta(seconds=poll), drain=timedelta(seconds=drain), **options)
-
-
-@asynccontextmanager
-async def working(
-    database: Database, handlers: Handlers, settings: WorkerSettings | None = None
-) -> AsyncIterator[Worker]:
-    """A worker for the time of the block; it drains at the end."""
-    worker = Worker(database, handlers, settings or quick())
-    stop, ready = asyncio.Event(), asyncio.Event()
-    task = asyncio.create_task(worker.run(stop, ready))
-    waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait({task, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    try:
-        yield worker
-    finally:
-        stop.set()
-        waiting.cancel()
-        await asyncio.wait_for(task, 30)
-
-
-async def put(database: Database, context: Context, kind: str, *args: dict[str, Any], **columns: Any) -> list[UUID]:
-    async with database.transaction(context) as tx:
-        jobs = await enqueue_batch(tx, [NewJob(kind, one, **columns) for one in args or ({},)])
-    return [job.job_id for job in jobs]
-
-
-async def states(database: Database, context: Context, ids: Sequence[UUID]) -> list[JobState]:
-    async with database.transaction(context) as tx:
-        return [await get_job(tx, job_id) for job_id in ids]
-
-
-async def ended(database: Database, context: Context, ids: Sequence[UUID], *statuses: str) -> list[JobState]:
-    """Wait until every job is in one of `statuses` (default: completed)."""
-
-    async def all_there() -> list[JobState] | None:
-        found = await states(database, context, ids)
-        return found if all(job.status in (statuses or ("completed",)) for job in found) else None
-
-    answer = await eventually(all_there)
-    assert answer is not None
-    return answer
-
-
-async def effects(lab: Lab, context: Context) -> list[Any]:
-    return sorted(row["payload"]["n"] for row in await lab.rows(context, EFFECTS))
-
-
-def counting(handlers: Handlers, **options: Any) -> Handlers:
-    """A transactional handler whose effect is an event that carries the job's number; some numbers fail."""
-
-    @handlers.transactional("work", retry=AT_ONCE, **options)
-    async def work(tx: Transaction, job: Job) -> None:
-        await publish(tx, "thing.happened", {"n": job.args["n"]})
-        if job.args.get("fails", 0) >= job.attempt_count:
-            raise RuntimeError("not this time")
-
-    return handlers
 
 
 async def test_a_transactional_effect_commits_with_its_completion(lab: Lab, context: Context) -> None:
@@ -363,141 +293,6 @@ async def test_a_failure_is_on_record_also_when_its_hook_breaks(lab: Lab, contex
     assert await effects(lab, context) == []
 
 
-async def test_slow_jobs_that_wait_for_a_slot_keep_their_leases(lab: Lab, context: Context) -> None:
-    handlers = Handlers()
-    runs: list[UUID] = []
-
-    @handlers.external("slow")
-    async def slow(job: Job) -> None:
-        runs.append(job.id)
-        await lab.database.pool.execute("SELECT pg_sleep(0.35)")
-
-    ids = await put(lab.database, context, "slow", *[{}] * 8)
-    async with working(lab.database, handlers, quick(lease=1, groups=1)):
-        jobs = await ended(lab.database, context, ids)
-    assert sorted(runs) == sorted(ids)
-    assert {job.rescue_count for job in jobs} == {0}
-
-
-async def test_a_drain_finishes_what_runs_and_gives_back_what_waits(lab: Lab, context: Context) -> None:
-    handlers = Handlers()
-    running, go_on = asyncio.Event(), asyncio.Event()
-
-    @handlers.external("slow")
-    async def slow(job: Job) -> None:
-        running.set()
-        await go_on.wait()
-
-    ids = await put(lab.database, context, "slow", *[{}] * 5)
-    worker = Worker(lab.database, handlers, quick(groups=1))
-    stop = asyncio.Event()
-    task = asyncio.create_task(worker.run(stop))
-    await running.wait()
-    stop.set()
-
-    async def given_back() -> bool:
-        return [job.status for job in await states(lab.database, context, ids)].count("retrying") == 4
-
-    await eventually(given_back)
-    go_on.set()
-    await asyncio.wait_for(task, 10)
-    jobs = await states(lab.database, context, ids)
-    assert sorted(job.status for job in jobs) == ["completed", *["retrying"] * 4]
-    assert [job.attempt_count for job in jobs if job.status == "retrying"] == [0] * 4
-
-
-async def test_a_drain_gives_back_what_takes_too_long(lab: Lab, context: Context) -> None:
-    handlers = Handlers()
-    running = asyncio.Event()
-
-    @handlers.transactional("stuck")
-    async def stuck(tx: Transaction, job: Job) -> None:
-        await publish(tx, "thing.happened", {"n": 1})
-        running.set()
-        await asyncio.Event().wait()
-
-    (job_id,) = await put(lab.database, context, "stuck")
-    async with working(lab.database, handlers, quick(drain=0.1)):
-        await running.wait()
-    (job,) = await states(lab.database, context, [job_id])
-    assert (job.status, job.attempt_count) == ("retrying", 0)
-    assert await effects(lab, context) == []
-    assert await lab.path(context, job_id) == ["queued", "processing", "retrying"]
-
-
-async def test_canceling_a_running_job_stops_its_handler(lab: Lab, context: Context) -> None:
-    handlers = Handlers()
-    running, stopped = asyncio.Event(), asyncio.Event()
-
-    @handlers.external("slow")
-    async def slow(job: Job) -> None:
-        running.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            stopped.set()
-
-    ids = await put(lab.database, context, "slow")
-    async with working(lab.database, handlers, quick(lease=1)):
-        await running.wait()
-        await lab.operate(context, "cancel_jobs", ids, now=None)
-        await asyncio.wait_for(stopped.wait(), 10)
-    (job,) = await states(lab.database, context, ids)
-    assert (job.status, job.dead_letter_reason) == ("dead_letter", "canceled")
-
-
-async def test_a_line_does_not_wait_for_the_next_poll(lab: Lab, context: Context) -> None:
-    ids = await put(lab.database, context, "work", *({"n": n} for n in range(30)), order_key="k")
-    async with working(lab.database, counting(Handlers()), quick(poll=60, lease=600)):
-        await ended(lab.database, context, ids)
-    rows = await lab.rows(context, f"{EFFECTS} ORDER BY event_id")
-    assert [row["payload"]["n"] for row in rows] == list(range(30))
-
-
-async def test_a_bounded_kind_does_not_wait_for_the_next_poll(lab: Lab, context: Context) -> None:
-    ids = await put(lab.database, context, "work", *({"n": n} for n in range(10)))
-    async with working(lab.database, counting(Handlers(), max_running=1), quick(poll=60, lease=600)):
-        await ended(lab.database, context, ids)
-    assert await effects(lab, context) == list(range(10))
-
-
-async def test_a_job_that_came_before_the_worker_listened_is_done_when_it_does(
-    lab: Lab, context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first claim may be over by then, and the job's notification was heard by nobody."""
-    claimed, listening = asyncio.Event(), asyncio.Event()
-    claim, listen = Desk.claim, Desk._connected
-
-    async def noted(desk: Desk, *said: Any) -> Any:
-        found = await claim(desk, *said)
-        claimed.set()
-        return found
-
-    async def late(desk: Desk) -> asyncpg.Connection:
-        await listening.wait()
-        return await listen(desk)
-
-    monkeypatch.setattr(Desk, "claim", noted)
-    monkeypatch.setattr(Desk, "_connected", late)
-    async with working(lab.database, counting(Handlers()), quick(poll=60, lease=600)):
-        await asyncio.wait_for(claimed.wait(), 20)
-        await put(lab.database, context, "work", {"n": 1})
-        listening.set()
-
-        async def done() -> bool:
-            return await effects(lab, context) == [1]
-
-        assert await eventually(done)
-
-
-async def test_a_commit_wakes_an_idle_worker(lab: Lab, context: Context) -> None:
-    async with working(lab.database, counting(Handlers()), quick(poll=60, lease=600)):
-        for number in range(3):
-            ids = await put(lab.database, context, "work", {"n": number})
-            await ended(lab.database, context, ids)
-            assert await effects(lab, context) == list(range(number + 1))
-
-
 async def test_kinds_without_a_handler_and_paused_ones_stay(lab: Lab, context: Context) -> None:
     unknown = await put(lab.database, context, "unknown")
     async with lab.database.transaction(ranked(context, Role.ADMIN)) as tx:
@@ -512,40 +307,6 @@ async def test_kinds_without_a_handler_and_paused_ones_stay(lab: Lab, context: C
     async with working(lab.database, handlers):
         await ended(lab.database, context, await put(lab.database, context, "work", {"n": 1}))
     assert [job.status for job in await states(lab.database, context, [*unknown, *waiting])] == ["queued"] * 2
-
-
-async def test_the_worker_goes_on_after_its_connections_were_cut(lab: Lab, context: Context) -> None:
-    handlers = counting(Handlers())
-    before = await put(lab.database, context, "work", *({"n": n} for n in range(5)))
-    async with working(lab.database, handlers):
-        await ended(lab.database, context, before)
-        for _ in range(3):
-            await cut_all_connections(lab.database)
-            number = await eventually(lambda: put_through(lab.database, context))
-            await ended(lab.database, context, number or [])
-    done = await effects(lab, context)
-    assert done[:5] == list(range(5)), "each once"
-    assert len(done) >= 5 + 3, "and one at least after each cut"
-
-
-async def cut_all_connections(database: Database) -> None:
-    """End every session of the lane's login in this database, as a restart of the server would."""
-    connection = await database.direct_connection()
-    try:
-        await connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = session_user "
-            "AND datname = current_database() AND pid <> pg_backend_pid()"
-        )
-    finally:
-        await connection.close()
-
-
-async def put_through(database: Database, context: Context) -> list[UUID] | None:
-    """Enqueue once the pool has connections again."""
-    try:
-        return await put(database, context, "work", {"n": 99})
-    except Exception:
-        return None
 
 
 async def test_a_handler_may_enqueue_more_in_its_own_transaction(lab: Lab, context: Context) -> None:

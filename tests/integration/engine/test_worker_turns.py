@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from tests.conftest import a_context
 from tests.integration.engine.lab import Lab, eventually
-from tests.integration.engine.test_worker import counting, effects, ended, put, quick, states, working
+from tests.integration.engine.workers import counting, effects, ended, put, quick, states, working
 
 from datalane.contracts.context import Context
 from datalane.engine.handlers import Handlers

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.integration.engine.lab import eventually
-from tests.integration.engine.test_worker import working
+from tests.integration.engine.workers import working
 from tests.integration.work.conftest import Desk
 
 from datalane.engine.handlers import Handlers

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from tests.integration.engine.lab import Undone, undo
-from tests.integration.engine.test_worker import working
+from tests.integration.engine.workers import working
 from tests.integration.work.conftest import Desk
 from tests.integration.work.fielding import change, define, fields_of, indexed, remove, rename, work_off
 

@@ -7,7 +7,7 @@ import random
 
 import pytest
 from tests.integration.engine.lab import Undone, eventually, undo
-from tests.integration.engine.test_worker import working
+from tests.integration.engine.workers import working
 from tests.integration.work.conftest import Desk
 from tests.integration.work.fielding import (
     change,
