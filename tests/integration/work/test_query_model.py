@@ -283,7 +283,13 @@ def test_a_list_is_what_a_model_of_it_says(ground: Ground) -> None:
 def test_a_list_is_the_same_when_a_walk_or_the_count_ends_early(
     ground: Ground, steps: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, most in {"MOST_STEPS": steps, "MOST_LOOKUPS": steps, "MOST_MISSED": steps, "FEW": 2}.items():
+    for name, most in {
+        "MOST_STEPS": steps,
+        "MOST_LOOKUPS": steps,
+        "MOST_LOOKUPS_OF_SEVERAL": steps,
+        "MOST_MISSED": steps,
+        "FEW": 2,
+    }.items():
         monkeypatch.setattr(walking, name, most)
     assert_as_modelled(ground, 30, exact_count=steps)
 

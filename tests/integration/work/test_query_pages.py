@@ -20,11 +20,13 @@ from datalane.contracts.plans import Plans
 from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Prepared
+from datalane.db.transaction import Transaction
+from datalane.engine.search.index import Collection, add_entries
 from datalane.errors import Forbidden, InvalidInput, LimitExceeded
 from datalane.kit.ids import uuid7
 from datalane.settings import Limits
 from datalane.work.fields.definitions import Fields
-from datalane.work.query import walking
+from datalane.work.query import service, walking
 from datalane.work.query.compose import plans_of
 from datalane.work.query.schemas import ItemPage, read_query
 from datalane.work.query.service import list_items
@@ -280,6 +282,35 @@ async def test_a_word_that_more_items_have_than_are_looked_at_gives_the_newest_a
     assert (rare.text_bounded, rare.total_count, titles(rare)) == (False, 1, ["heron of the reeds"])
 
 
+async def test_a_word_of_which_a_language_makes_several_is_looked_for_by_all_of_them(
+    board: Board, cluster: EmbeddedPostgres, urls: Prepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    superuser = await asyncpg.connect(cluster.url(urlsplit(urls.database_url).path.lstrip("/")))
+    await superuser.execute(
+        "CREATE TEXT SEARCH DICTIONARY datalane.compounds (Template = ispell, DictFile = ispell_sample, "
+        "AffFile = ispell_sample); CREATE TEXT SEARCH CONFIGURATION datalane.compounds (COPY = simple); "
+        "ALTER TEXT SEARCH CONFIGURATION datalane.compounds ALTER MAPPING FOR asciiword WITH datalane.compounds, simple"
+    )
+    await superuser.close()
+
+    rows = [
+        Row(title="foot and ball and klubber and football and footballklubber", tags=("red",)),
+        Row(title="a football", tags=("red",)),
+        Row(title="a footballklubber", tags=("blue",)),
+    ]
+    async with board.database.transaction(board.admin) as tx:
+        await insert(tx, rows, board.fields, board.users[0], texts=False)
+        titles_of = {row.item_id: row.title for row in rows}
+        await add_entries(tx, Collection.ITEMS, list(titles_of), list(titles_of.values()), "datalane.compounds")
+
+    async def compounds(tx: Transaction) -> str:
+        return "datalane.compounds"
+
+    monkeypatch.setattr(service, "search_language", compounds)
+    found = await ask(board, filters={"text": "footballklubber", "tags": {"any": ["red"]}})
+    assert titles(found) == ["foot and ball and klubber and football and footballklubber"]
+
+
 # Tags and fields -----------------------------------------------------------------------------------------------
 
 
@@ -412,7 +443,10 @@ async def test_only_what_an_index_has_in_the_order_of_the_list_shares_a_plan(boa
         ({"tags": {"any": ["red"]}, "updated_at": {"gte": "2026-03-01"}}, "-updated_at", False),
         ({"metadata": {"a": 1}}, "-updated_at", True),
         ({"metadata": {"a": 1, "b": 2}}, "-updated_at", False),
-        ({"text": "heron"}, "-updated_at", False),
+        ({"text": "heron"}, "-updated_at", True),
+        ({"text": "heron", "status": ["active", "draft"]}, "priority", True),
+        ({"text": "heron", "tags": {"any": ["red"]}}, "-updated_at", False),
+        ({"text": "grey heron", "tags": {"any": ["red"]}}, "-updated_at", True),
     ]:
         found = plans_of(read_query({"filters": filters, "sort": sort}))
         assert found is (Plans.ONE if shared else Plans.OWN), (filters, sort)

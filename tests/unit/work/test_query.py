@@ -263,7 +263,7 @@ def statements() -> list[Composed]:
         probe = compose_probe(shape.query, FIELDS, SOMEBODY)
         found += [compose(shape.query, FIELDS, "english", SOMEBODY, Limits(), known=known) for known in Known]
         found += [Composed(*probe)] if probe else []
-        found += compose_single(shape.query, FIELDS, SOMEBODY, Limits())
+        found += compose_single(shape.query, FIELDS, "english", SOMEBODY, Limits())
     return found
 
 

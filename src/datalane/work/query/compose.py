@@ -24,7 +24,7 @@ from datalane.work.query.clauses import Order, Parameters, Position
 from datalane.work.query.indexed import field_conditions
 from datalane.work.query.schemas import OPERATORS, ItemFilters, ItemQuery
 from datalane.work.query.walking import MOST_JOINS, Conditions, Known, Narrow, Page, far_time, is_few
-from datalane.work.query.words import text_statement
+from datalane.work.query.words import COUNTED, TextPage, is_one_word
 
 COLUMNS = (
     "item_id",
@@ -97,15 +97,13 @@ def compose(
     values, order, filters = Parameters(), Order.of(query.sort), query.filters
     workspace = values.add(workspace_id, "uuid")
     conditions = _conditions(filters, order, fields, workspace, values)
-    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
-    has_renamed = _HAS_RENAMED.format(workspace=workspace)
     if filters.text is not None:
-        tables, total, told = text_statement(
-            workspace, conditions, order, values, filters.text, language, after, query.page_size + 1, COLUMNS
-        )
-        sql = _framed(tables, f"{total} AS total_count, {has_renamed}, {told}", order)
-        return Composed(sql, tuple(values.values))
-    told, page = f"{has_renamed}, {_NO_TEXT}", _page(query, conditions, workspace, order, values, after)
+        rows = query.page_size + 1
+        text = TextPage(conditions, workspace, order, values, filters.text, language, after, rows, COLUMNS)
+        return _composed_text(*text.of_every_word(), workspace, order, values)
+    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
+    told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
+    page = _page(query, conditions, workspace, order, values, after)
     if known is Known.FEW:
         return Composed(page.read(told), tuple(values.values))
     bound = values.add(limits.exact_count + 1, "bigint")
@@ -120,20 +118,27 @@ def compose(
 
 
 def compose_single(
-    query: ItemQuery, fields: Fields, workspace_id: UUID, limits: Limits, after: Position | None = None
+    query: ItemQuery, fields: Fields, language: str, workspace_id: UUID, limits: Limits, after: Position | None = None
 ) -> Iterator[Composed]:
-    """As `compose`, where one tag or one field is asked for, beside what columns of the items are filtered by.
+    """As `compose`, where one tag or one field is asked for, or one word beside them.
 
-    Two statements, to be tried in turn: the first has the answer if the items are few, the second if they are at the
-    beginning of the list. Their rows say by `is_answered` whether that is so. When it is false there is one row, not of
-    an item; after the second `compose` has the statement, of items that are `Known.FAR` if `is_far` says so. Nothing
-    for more tags or fields, for none, and for text. Raises as `compose`.
+    The statements are to be tried in turn, and their rows say by `is_answered` whether they have the answer. Of a tag
+    or a field the first one has it if the items are few, the second if they are at the beginning of the list. When it
+    is false there is one row, not of an item; after the last `compose` has the statement, of items that are
+    `Known.FAR` if `is_far` says so. Nothing for several tags or fields, but with a word. Raises as `compose`.
     """
-    if query.filters.text is not None or (query.filters.tags is None and query.filters.metadata is None):
+    filters = query.filters
+    if filters.tags is None and filters.metadata is None:
         return
     values, order = Parameters(), Order.of(query.sort)
     workspace = values.add(workspace_id, "uuid")
-    conditions = _conditions(query.filters, order, fields, workspace, values)
+    conditions = _conditions(filters, order, fields, workspace, values)
+    if filters.text is not None:
+        if is_one_word(filters.text):
+            rows = query.page_size + 1
+            text = TextPage(conditions, workspace, order, values, filters.text, language, after, rows, COLUMNS)
+            yield _composed_text(*text.of_one_word(), workspace, order, values)
+        return
     if len(conditions.narrow) != 1:
         return
     everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
@@ -153,9 +158,13 @@ def _page(
 def plans_of(query: ItemQuery) -> Plans:
     """One plan where an index has exactly the rows, in their order: nothing is better then, whosever rows they are.
 
-    Where one tag or one field is all that is asked for, it is that of `compose_single`.
+    Where one tag or one field is all that is asked for, it is that of `compose_single`. The plan of a text is given by
+    how it is written, but for one word beside tags or metadata.
     """
     column, filters = Order.of(query.sort).column, query.filters
+    if filters.text is not None:
+        beside_narrow = filters.tags is not None or filters.metadata is not None
+        return Plans.OWN if beside_narrow and is_one_word(filters.text) else Plans.ONE
     asked = filters.model_fields_set - {"deleted", column}
     ordered = getattr(filters, column)
     if ordered is not None and "in_" in ordered.model_fields_set:
@@ -194,6 +203,11 @@ def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple
     return f"SELECT {is_few(narrow)}", tuple(values.values)
 
 
+def _composed_text(tables: str, told: str, workspace: str, order: Order, values: Parameters) -> Composed:
+    told = f"{COUNTED} AS total_count, {_HAS_RENAMED.format(workspace=workspace)}, {told}"
+    return Composed(_framed(tables, told, order), tuple(values.values))
+
+
 def _framed(tables: str, told: str, order: Order) -> str:
     """What is told beside the table `page`; of that there is a row for an empty page as well."""
     return (
@@ -207,9 +221,9 @@ def _conditions(filters: ItemFilters, order: Order, fields: Fields, workspace: s
     far: list[str] = []
     beside: list[str] = []
     far_away = far_time(filters, order)
+    said = filters.model_fields_set
     for name, (column, kind) in _PLAIN.items():
-        comparisons = getattr(filters, name)
-        if comparisons is not None:
+        if name in said and (comparisons := getattr(filters, name)) is not None:
             in_order = column == order.column or (name in _INDEXED and order.column == "updated_at")
             where = far if name == far_away else easy if in_order else beside
             where.extend(_compared(f"i.{column}", kind, comparisons, values))

@@ -116,10 +116,9 @@ class Comparisons(BaseModel):
         return said
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:  # type: ignore[override]
-        """Name and value of each comparison, in the order of the schema."""
-        for name, info in type(self).model_fields.items():
-            if name in self.model_fields_set:
-                yield info.alias or name, getattr(self, name)
+        """Name and value of each comparison, in the order of their names."""
+        for name in sorted(self.model_fields_set):
+            yield name.removesuffix("_"), getattr(self, name)
 
 
 class StatusFilter(Comparisons):

@@ -96,7 +96,7 @@ async def fetch_page(
     Parameters as `compose`.
     """
     known, rows = Known.NOTHING, []
-    for single in compose_single(query, fields, tx.workspace_id, tx.limits, after):
+    for single in compose_single(query, fields, language, tx.workspace_id, tx.limits, after):
         rows = await tx.fetch(single.sql, *single.args)
         if rows[0]["is_answered"]:
             return single, rows

@@ -19,7 +19,10 @@ MOST_STEPS = 50_000
 """Items that a walk looks at in an index of one time, which includes the other, or before all of a half-open range is
 read."""
 MOST_LOOKUPS = 10_000
-"""Items that a walk looks up: themselves, or what they have in narrow tables."""
+"""Items that a walk looks up: themselves, or what they have in a narrow table."""
+MOST_LOOKUPS_OF_SEVERAL = 2_500
+"""As many, where they are looked up in several narrow tables. What two ask for is met together seldom, or so often that
+the page is full by then."""
 MOST_MISSED = 5_000
 """Items that a walk looks up for a range of a time with two ends. Where nothing is correlated, a range that has no page
 of 25 among so many holds one item in 200 at most, and is sooner read than looked for."""
@@ -71,6 +74,7 @@ class Narrow:
 
     @property
     def joined(self) -> str:
+        """As a semi-join, which the planner may begin from either side."""
         return f"EXISTS ({self.rows} AND n.item_id = i.item_id)"
 
     @property
@@ -110,10 +114,14 @@ class Conditions:
         """Whether columns are filtered by, besides the time that is far."""
         return bool(self.beside) or len(self.easy) > _UNFILTERED
 
-    def __str__(self) -> str:
+    @property
+    def joined(self) -> list[str]:
+        """What rows of narrow tables there must be, the first ones for the planner to begin from."""
         first, others = self.narrow[:MOST_JOINS], self.narrow[MOST_JOINS:]
-        joined = [each.joined for each in first] + [each.looked_up for each in others]
-        return " AND ".join([*self.plain, *joined])
+        return [each.joined for each in first] + [each.looked_up for each in others]
+
+    def __str__(self) -> str:
+        return " AND ".join([*self.plain, *self.joined])
 
 
 def far_time(filters: ItemFilters, order: Order) -> str | None:
@@ -225,7 +233,9 @@ class Page:
         every = self.conditions
         in_the_index = not every.filtered_besides and self.order.column in _TIMES
         is_closed = len(every.far) > 1 and not in_the_index
-        return MOST_LOOKUPS if every.narrow else MOST_MISSED if is_closed else MOST_STEPS
+        if every.narrow:
+            return MOST_LOOKUPS if len(every.narrow) == 1 else MOST_LOOKUPS_OF_SEVERAL
+        return MOST_MISSED if is_closed else MOST_STEPS
 
     def _walk(self, steps: int, provided: str = "true") -> str:
         """The first `rows` among so many items of the order, `provided` an expression that is checked once."""
