@@ -14,9 +14,10 @@ from typing import Any
 
 from bench.knowledge.ground import Ground
 from datalane.demo.corpus import identity_of
+from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
-from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import retrieve
 
 WEIGHTS = (0.5, 0.6, 0.7, 0.8, 0.9)

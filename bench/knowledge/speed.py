@@ -16,9 +16,10 @@ from datalane.contracts.context import Context
 from datalane.kit.ids import uuid7
 from datalane.knowledge.chunking import chunk_text
 from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.methods import Method
 from datalane.knowledge.models.in_use import Searched
 from datalane.knowledge.providers import QueryVectors
-from datalane.knowledge.retrieval.schemas import DocumentFilters, Method, Query, TagsWanted
+from datalane.knowledge.retrieval.schemas import DocumentFilters, Query, TagsWanted
 from datalane.knowledge.retrieval.service import retrieve, search_semantic
 from datalane.knowledge.vectors import to_wire
 

@@ -12,10 +12,11 @@ from typing import Any
 
 from bench.knowledge.ground import Ground
 from datalane.demo.ingest import working
+from datalane.knowledge.methods import Method
 from datalane.knowledge.models.schemas import ModelTarget
 from datalane.knowledge.models.service import activate_model, list_models, register_model, retire_model
 from datalane.knowledge.providers import version_of
-from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import answer
 
 FLIPS = 20

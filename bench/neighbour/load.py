@@ -17,8 +17,9 @@ import uvloop
 from pydantic import SecretStr
 
 from datalane.contracts.context import Context
+from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
-from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import retrieve
 from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane

@@ -16,10 +16,11 @@ from bench.neighbour.ground import Ground
 from bench.neighbour.load import Load
 from datalane.contracts.context import Context
 from datalane.db.roles import Roles
+from datalane.knowledge.methods import Method
 from datalane.knowledge.models.in_use import Searched, searched_model
 from datalane.knowledge.own_indexes.promotion import Promotion
 from datalane.knowledge.providers import QueryVectors
-from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import retrieve, search_semantic
 from datalane.knowledge.vectors import to_wire
 from datalane.settings import SearchSettings

@@ -57,6 +57,34 @@ def test_it_measures_every_method_keeps_the_runs_and_compares_with_the_one_befor
     assert one["comparison"]["changed_versions"] == {"keyword_weight": ["0.7", "0.4"]}
 
 
+def test_it_learns_confidences_of_judged_results(evaluate: Eval, tmp_path: Path) -> None:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    names = [f"{first}{second}" for first in "bdfgklmnpr" for second in ("orba", "alte", "unzo", "ikka")]
+    lines = {
+        "corpus.jsonl": [{"_id": name, "title": name, "text": f"The {name} by the lake of {name}."} for name in names],
+        "queries.jsonl": [{"_id": f"q-{name}", "text": f"the {name} by the lake"} for name in names],
+    }
+    for file, entries in lines.items():
+        (folder / file).write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    (folder / "qrels.tsv").write_text("".join(f"q-{name}\t{name}\t1\n" for name in names))
+    done = evaluate("--dataset", folder, "--method", "keyword", "--calibrate", "--json")
+    assert done.status == 0, done.err
+    learned = done.json["runs"][0]["calibration"]
+    assert (learned["method"], learned["queries"], learned["results"]) == ("keyword", 40, 400)
+    assert learned["confidences"] == sorted(learned["confidences"])
+    assert learned["brier_score"] < learned["base_brier_score"] / 2
+    [high] = [band for band in learned["bands"] if band["band"] == "high"]
+    assert (high["results"], high["relevant"]) == (40, 1)
+    shown = evaluate("--dataset", folder, "--method", "keyword", "--calibrate")
+    assert "not learned from" in shown.out
+
+
+def test_too_few_queries_are_not_learned_from_and_none_is_asked(evaluate: Eval, dataset: Path) -> None:
+    done = evaluate("--dataset", dataset, "--calibrate")
+    assert (done.status, "4 judged queries are too few" in done.err) == (2, True)
+
+
 def test_below_a_threshold_it_fails_and_says_what_is_below(evaluate: Eval, dataset: Path) -> None:
     (dataset / "qrels.tsv").write_text("q-owl\tnobody\t1\n")
     said = evaluate("--dataset", dataset, "--method", "keyword", "--at-least", "keyword:nDCG@10=0.1")

@@ -34,7 +34,7 @@ GLOBAL = {
     "datalane.users",
 }
 """Not tenant data: the whole allow-list."""
-VISIBLE = {"tenant", "managed", "append", "log", "self"}
+VISIBLE = {"tenant", "managed", "append", "decided", "log", "self"}
 
 VERBS = """
 SELECT format('%I.%I', n.nspname, p.proname) AS name, p.prosecdef AS definer,

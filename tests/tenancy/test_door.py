@@ -39,7 +39,7 @@ async def lab(database: Database) -> AsyncIterator[Lab]:
 
 
 async def test_every_table_declares_its_class_and_only_the_allow_list_is_global(known: list[Table]) -> None:
-    classes = {"tenant", "managed", "append", "log", "self", "system", "global", "view"}
+    classes = {"tenant", "managed", "append", "decided", "log", "self", "system", "global", "view"}
     assert {table.name for table in known if table.policy_class not in classes} == set()
     assert {table.name for table in known if table.policy_class == "global"} == GLOBAL
 
@@ -118,7 +118,7 @@ async def test_a_viewer_writes_nothing_with_raw_sql(
             async with lab.database.transaction(viewer) as tx:
                 assert (await tx.execute(f"UPDATE {table.name} SET workspace_id = workspace_id")).endswith(" 0")
                 assert (await tx.execute(f"DELETE FROM {table.name}")).endswith(" 0")
-        if table.policy_class in {"tenant", "managed", "append"}:
+        if table.policy_class in {"tenant", "managed", "append", "decided"}:
             columns = "SELECT * FROM " + table.name
             with pytest.raises(Forbidden, match="row-level security"):
                 async with lab.database.transaction(viewer) as tx:

@@ -20,7 +20,9 @@ from typer.main import get_command
 import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
+import datalane.knowledge.moderation.service
 import datalane.knowledge.own_indexes.metrics
+import datalane.knowledge.responses.service
 import datalane.knowledge.retrieval.asked
 from datalane.api.app import create_app
 from datalane.api.openapi import access_by_operation
@@ -221,6 +223,8 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
         datalane.engine.metrics,
         datalane.identity.metrics,
         datalane.knowledge.own_indexes.metrics,
+        datalane.knowledge.moderation.service,
+        datalane.knowledge.responses.service,
         datalane.knowledge.retrieval.asked,
     )
     for module in modules:

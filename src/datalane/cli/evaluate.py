@@ -19,7 +19,7 @@ from datalane.settings import load_settings
 if TYPE_CHECKING:
     from datalane.demo.evaluating import Asked, Dataset, Evaluated, Evaluation
     from datalane.knowledge.feedback.schemas import Judgement
-    from datalane.knowledge.retrieval.schemas import Method
+    from datalane.knowledge.methods import Method
     from datalane.settings import Settings
 
 _BELOW = 1
@@ -59,6 +59,9 @@ def retrieval(
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="Fail when a measure is worse, by the interval of the ratio.")
     ] = False,
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Tell the confidence of results and citations by what is found.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask judged queries, measure what is found, keep the run and compare it. Exit status 1: below a threshold.
@@ -68,12 +71,12 @@ def retrieval(
     from datalane.cli.evaluation_report import print_report
     from datalane.demo.evaluating import Asked, read_dataset
     from datalane.kit.logs import configure_logging
+    from datalane.knowledge.methods import Method
     from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
-    from datalane.knowledge.retrieval.schemas import Method
 
     settings, thresholds = load_settings(), [_threshold(text) for text in at_least or ()]
     weight = KEYWORD_WEIGHT if keyword_weight is None else keyword_weight
-    asked = Asked(_methods(method, [*Method]), weight, workspace, against)
+    asked = Asked(_methods(method, [*Method]), weight, workspace, against, calibrate)
     for wanted, measure, _ in thresholds:
         if wanted is not None and wanted not in asked.methods:
             raise InvalidInput(f"--at-least {wanted}:{measure} is of a method that is not asked")

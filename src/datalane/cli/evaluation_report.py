@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from datalane.demo.evaluating import Evaluated, Evaluation
+from datalane.knowledge.confidence.schemas import Calibration
 from datalane.knowledge.evaluation.measuring import MEASURES
 from datalane.knowledge.evaluation.schemas import EvaluationRun, Measured
 
@@ -30,6 +31,8 @@ def print_report(evaluation: Evaluation, faults: Sequence[str]) -> None:
     compared = [one.comparison for one in found if one.comparison is not None]
     if compared:
         console.print(_changes(found))
+    if learned := [one.calibration for one in found if one.calibration is not None]:
+        console.print(_reliability(learned))
     for one in found:
         changed = one.comparison.changed_versions if one.comparison is not None else {}
         for part, (before, now) in changed.items():
@@ -59,6 +62,25 @@ def _changes(found: Sequence[Evaluated]) -> Table:
             counts = (str(change.better), str(change.worse))
             table.add_row(
                 one.run.method, name, f"{change.baseline:.4f}", f"{change.value:.4f}", ratio, *counts, change.verdict
+            )
+    return table
+
+
+def _reliability(learned: Sequence[Calibration]) -> Table:
+    table = Table(title="Confidence, on queries that were not learned from", title_justify="left")
+    for name in ("method", "band", "results", "told", "relevant", "off by", "Brier", "of share"):
+        table.add_column(name, justify="left" if name in {"method", "band"} else "right")
+    for one in learned:
+        of_all = (f"{one.calibration_error:.3f}", f"{one.brier_score:.3f}", f"{one.base_brier_score:.3f}")
+        for place, band in enumerate(one.bands):
+            shares = ("-" if share is None else f"{share:.2f}" for share in (band.confidence, band.relevant))
+            first = place == 0
+            table.add_row(
+                one.method if first else "",
+                band.band,
+                f"{band.results:,}",
+                *shares,
+                *(of_all if first else ("", "", "")),
             )
     return table
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.tree import Tree
 
     from datalane.knowledge.evidence.schemas import Trace, TracedCitation
+    from datalane.knowledge.moderation.schemas import Moderation
 
 _NOT_VERIFIED = 1
 
@@ -67,6 +68,11 @@ def _tree(found: Trace) -> Tree:
             f"thumbs {given.rating} on {on} by {given.actor_id}"
             + (f": {_plain(given.comment)}" if given.comment else "")
         )
+    for learned in found.calibrations:
+        tree.add(
+            f"confidence by calibration {learned.calibration_id}, learned from {learned.results} judged results of run "
+            f"{learned.run_id}: off by {learned.calibration_error:.3f} on average"
+        )
     for segment in found.segments:
         branch = tree.add(_plain(segment.text))
         for traced in segment.citations:
@@ -86,13 +92,22 @@ def _plain(text: str | None) -> str:
     return escape("".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text or "-"))
 
 
+def _why(moderation: Moderation) -> str:
+    told = f"{moderation.category}, by {moderation.actor_id} at {moderation.created_at:%Y-%m-%d %H:%M:%S}"
+    told += f", outcome {moderation.reference}" if moderation.reference else ""
+    return f"{told}: {moderation.reason}" if moderation.reason else told
+
+
 def _add_citation(branch: Tree, traced: TracedCitation) -> None:
     citation, version = traced.citation, traced.document_version
     verdict = "verified" if citation.verified else f"[bold red]{citation.fault}[/]"
+    source = "said by the caller" if citation.calibration_id is None else "calibrated"
     leaf = branch.add(
         f"citation {citation.citation_id}: {verdict}, {citation.evidence_type}, {citation.confidence_band} "
-        f"({citation.confidence_score:.2f})"
+        f"({citation.confidence_score:.2f}, {source})"
     )
+    if citation.suppressed and citation.moderation is not None:
+        leaf.add(f"[bold red]suppressed[/]: {_plain(_why(citation.moderation))}")
     if citation.quote is not None:
         leaf.add(f"\u201c{_plain(citation.quote)}\u201d")
     page = f", page {traced.page}" if traced.page is not None else ""

@@ -32,6 +32,7 @@ CLASS_RULES: Mapping[str, Mapping[str, Role]] = MappingProxyType(
             {"select": Role.VIEWER, "insert": Role.ADMIN, "update": Role.ADMIN, "delete": Role.ADMIN}
         ),
         "append": MappingProxyType({"select": Role.VIEWER, "insert": Role.MEMBER}),
+        "decided": MappingProxyType({"select": Role.VIEWER, "insert": Role.ADMIN}),
         "log": MappingProxyType({"select": Role.VIEWER}),
         "self": MappingProxyType(dict.fromkeys(("select", "insert", "update", "delete"), Role.VIEWER)),
         "system": MappingProxyType({}),

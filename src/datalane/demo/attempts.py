@@ -10,7 +10,7 @@ from uuid import UUID
 
 from datalane.demo.targets import Ids
 from datalane.kit.cursors import Cursors
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,11 +34,15 @@ from datalane.identity.schemas import NewAccount
 from datalane.identity.workspaces import list_workspaces
 from datalane.kit.ids import new_correlation_id
 from datalane.knowledge.beir import CORPUS, QUERIES, BeirQuery, find_qrels, read_qrels, read_queries
+from datalane.knowledge.confidence.calibrating import FEWEST_QUERIES, Judged
+from datalane.knowledge.confidence.schemas import Calibration
+from datalane.knowledge.confidence.service import calibrate
 from datalane.knowledge.evaluation.measuring import measure_queries
 from datalane.knowledge.evaluation.schemas import Comparison, EvaluationRun, NewRun, QueryResult
 from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, record_run, versions_of
+from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
-from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import answer, check_query
 from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
@@ -46,7 +50,7 @@ from datalane.settings import Settings
 
 _BLOCK = 1 << 20
 _FOUND = 10
-"""Documents of a query that are kept with a run."""
+"""Documents of a query that are kept with a run, and learned from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,18 +70,20 @@ class Dataset:
 @dataclass(frozen=True, slots=True)
 class Asked:
     """What is evaluated. `workspace_id` None is the dataset's own workspace; `baseline` None compares with the newest
-    run of the same method before."""
+    run of the same method before. With `calibrates`, confidences are told by what the runs found."""
 
     methods: Sequence[Method]
     keyword_weight: float = KEYWORD_WEIGHT
     workspace_id: UUID | None = None
     baseline: UUID | None = None
+    calibrates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
     run: EvaluationRun
     comparison: Comparison | None
+    calibration: Calibration | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +106,7 @@ class Evaluation:
                 {
                     "run": one.run.model_dump(mode="json"),
                     "comparison": one.comparison.model_dump(mode="json") if one.comparison is not None else None,
+                    "calibration": one.calibration.model_dump(mode="json") if one.calibration is not None else None,
                 }
                 for one in self.methods
             ],
@@ -138,6 +145,10 @@ def _digest(files: Sequence[Path]) -> str:
 
 async def evaluate(settings: Settings, database_url: str, dataset: Dataset, asked: Asked, step: Step) -> Evaluation:
     """A run of each method, kept in the workspace, with what changed since the run it is compared with."""
+    if asked.calibrates and len(dataset.queries) < FEWEST_QUERIES:
+        raise InvalidInput(
+            f"{len(dataset.queries)} judged queries are too few to calibrate by; it takes {FEWEST_QUERIES}"
+        )
     lane = Lane()
     async with open_knowledge(settings) as knowledge, lane.open(settings, database_url):
         register_handlers(lane.handlers, lane.database, knowledge)
@@ -249,9 +260,24 @@ async def _evaluate(
             ),
         )
         comparison = None if baseline is None else await compare_runs(tx, run.run_id, baseline)
-    return Evaluated(run, comparison)
+    if not asked.calibrates:
+        return Evaluated(run, comparison, None)
+    async with lane.transaction(context) as tx:
+        return Evaluated(run, comparison, await calibrate(tx, run.run_id, _judged(dataset, ranking)))
+
+
+def _judged(dataset: Dataset, ranking: Mapping[str, Mapping[str, float]]) -> list[Judged]:
+    """The best results of each query, of which answers are made; what nobody judged counts as not relevant."""
+    return [
+        Judged(query_id, found[document], dataset.judgements[query_id].get(document, 0) > 0)
+        for query_id, found in ranking.items()
+        for document in _best(found)
+    ]
 
 
 def _result(query_id: str, measures: dict[str, float], found: Mapping[str, float]) -> QueryResult:
-    best = sorted(found, key=lambda document: (found[document], document), reverse=True)
-    return QueryResult(query_id=query_id, measures=measures, found=best[:_FOUND])
+    return QueryResult(query_id=query_id, measures=measures, found=_best(found))
+
+
+def _best(found: Mapping[str, float]) -> list[str]:
+    return sorted(found, key=lambda document: (found[document], document), reverse=True)[:_FOUND]

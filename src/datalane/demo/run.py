@@ -15,7 +15,7 @@ from datalane.demo.people import make_person
 from datalane.demo.scratch import Place
 from datalane.demo.search import Quality, Run, judge, percentile_ms, run_queries
 from datalane.domains import register_handlers
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane
 

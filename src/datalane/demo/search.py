@@ -12,8 +12,9 @@ import numpy as np
 from datalane.demo.corpus import Corpus, identity_of
 from datalane.demo.people import Person
 from datalane.knowledge.beir import BeirQuery
+from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
-from datalane.knowledge.retrieval.schemas import Answer, Method, Query
+from datalane.knowledge.retrieval.schemas import Answer, Query
 from datalane.knowledge.retrieval.service import retrieve
 from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane

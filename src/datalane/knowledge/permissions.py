@@ -49,6 +49,8 @@ READ_EVALUATIONS = MATRIX.allow(
     "evaluation.read",
     needs=["datalane.evaluation_runs:select", "datalane.evaluation_results:select"],
 )
+READ_CALIBRATIONS = MATRIX.allow(Role.VIEWER, "confidence.read", needs=["datalane.confidence_calibrations:select"])
+CALIBRATE = MATRIX.allow(Role.ADMIN, "confidence.calibrate", needs=["datalane.confidence_calibrations:insert"])
 CITE = MATRIX.allow(
     Role.MEMBER,
     "citation.create",
@@ -56,4 +58,7 @@ CITE = MATRIX.allow(
 )
 GIVE_FEEDBACK = MATRIX.allow(Role.MEMBER, "feedback.give", needs=["datalane.feedback:insert"])
 READ_FEEDBACK = MATRIX.allow(Role.VIEWER, "feedback.read", needs=["datalane.feedback:select"])
-READ_CITATIONS = MATRIX.allow(Role.VIEWER, "citation.read", needs=["datalane.citations:select"])
+READ_CITATIONS = MATRIX.allow(
+    Role.VIEWER, "citation.read", needs=["datalane.citations:select", "datalane.citation_moderations:select"]
+)
+MODERATE_CITATIONS = MATRIX.allow(Role.ADMIN, "citation.moderate", needs=["datalane.citation_moderations:insert"])

@@ -1,4 +1,4 @@
-"""Routes of documents, retrieval and citations."""
+"""Routes of documents, retrieval and feedback."""
 
 from __future__ import annotations
 
@@ -23,25 +23,20 @@ from datalane.knowledge.documents.schemas import (
     read_metadata,
 )
 from datalane.knowledge.evaluation import routes as evaluation_routes
-from datalane.knowledge.evidence import service as evidence
-from datalane.knowledge.evidence.schemas import Trace
+from datalane.knowledge.evidence import routes as evidence_routes
 from datalane.knowledge.feedback import service as feedback
 from datalane.knowledge.feedback.schemas import Feedback, FeedbackList, NewFeedback, Rating
 from datalane.knowledge.models import routes as model_routes
 from datalane.knowledge.models.in_use import hold_models
 from datalane.knowledge.permissions import (
     ADD_DOCUMENTS,
-    CITE,
     DELETE_DOCUMENTS,
     GIVE_FEEDBACK,
     INDEX_CHUNKS,
     QUERY,
-    READ_CITATIONS,
     READ_DOCUMENTS,
     READ_FEEDBACK,
 )
-from datalane.knowledge.responses import service as responses
-from datalane.knowledge.responses.schemas import CitationList, NewResponse, Response
 from datalane.knowledge.retrieval import asked
 from datalane.knowledge.retrieval import service as retrieval
 from datalane.knowledge.retrieval.schemas import Answer, AskedQueries
@@ -53,6 +48,7 @@ def router(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = APIRouter()
     routes.include_router(_document_routes(door, knowledge))
     routes.include_router(_retrieval_routes(door, knowledge))
+    routes.include_router(evidence_routes.router(door))
     routes.include_router(_feedback_routes(door))
     routes.include_router(evaluation_routes.router(door))
     routes.include_router(model_routes.router(door, knowledge))
@@ -172,22 +168,5 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     ) -> AskedQueries:
         """What was asked and how that went, the newest first; `missed` narrows it to what found nothing, or did."""
         return await asked.list_asked(tx, missed, cursor, page_size)
-
-    @routes.post("/citations", status_code=201)
-    async def create_citations(body: NewResponse, tx: Transaction = door.writer(CITE)) -> Response:
-        """Store an answer with its segments and the evidence of each."""
-        return await responses.create_response(tx, body)
-
-    @routes.get("/citations")
-    async def list_citations(
-        response_id: UUID | None = None, citation_id: UUID | None = None, tx: Transaction = door.reader(READ_CITATIONS)
-    ) -> CitationList:
-        """Citations of a response, or one citation, each checked against the stored text now."""
-        return CitationList(data=await responses.list_citations(tx, response_id, citation_id))
-
-    @routes.get("/trace/{traced_id}")
-    async def trace(traced_id: UUID, tx: Transaction = door.reader(READ_CITATIONS)) -> Trace:
-        """Why an answer says what it says: from a response, a citation or feedback to the cited bytes and versions."""
-        return await evidence.trace(tx, traced_id)
 
     return routes

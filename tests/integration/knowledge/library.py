@@ -23,8 +23,9 @@ from datalane.knowledge.documents.originals import discard_original, store_origi
 from datalane.knowledge.documents.schemas import Document, NewDocument, Uploaded
 from datalane.knowledge.documents.service import get_document, upload_or_discard
 from datalane.knowledge.indexing import IndexChunks, Prepared, prepare
+from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
-from datalane.knowledge.retrieval.schemas import Answer, Method, Query
+from datalane.knowledge.retrieval.schemas import Answer, Query
 from datalane.knowledge.retrieval.service import retrieve
 from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
+from datalane.knowledge.confidence.calibrating import Judged
 from datalane.knowledge.evaluation.measuring import MEASURES
 from datalane.knowledge.evaluation.schemas import NewRun, QueryResult
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 
 SHA = "ab" * 32
+
+
+def judged_results(queries: int = 40) -> list[Judged]:
+    """Ten results of each query, from score 0 to 9: the better half of them are relevant."""
+    return [Judged(f"q{n}", float(score), score >= 5) for n in range(queries) for score in range(10)]
 
 
 def a_run(scores: dict[str, float], **said: Any) -> NewRun:

@@ -12,7 +12,7 @@ from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
 from datalane.knowledge.indexing import MOST_CHUNK_CHARACTERS, IndexChunks, Span
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 from datalane.settings import Limits
 
 Make = Callable[..., bytes]

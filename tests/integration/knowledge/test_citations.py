@@ -13,10 +13,12 @@ from tests.integration.knowledge.library import Library
 from datalane.contracts.context import Context
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
+from datalane.knowledge.confidence.bands import Band, band_of
 from datalane.knowledge.documents.service import delete_document
-from datalane.knowledge.responses.schemas import Band, Citation, NewCitation, NewResponse, NewSegment, Response
-from datalane.knowledge.responses.service import band, create_response, fault_of, list_citations
-from datalane.knowledge.retrieval.schemas import Method, Result
+from datalane.knowledge.methods import Method
+from datalane.knowledge.responses.schemas import Citation, NewCitation, NewResponse, NewSegment, Response
+from datalane.knowledge.responses.service import create_response, fault_of, list_citations
+from datalane.knowledge.retrieval.schemas import Result
 
 TEXT = "Größe und Maß. 🦉 Owls hunt at night. Das Ende."
 
@@ -142,4 +144,4 @@ def test_a_text_that_changed_is_found_out() -> None:
     ("score", "expected"), [(1.0, "high"), (0.8, "high"), (0.79, "medium"), (0.5, "medium"), (0.49, "low")]
 )
 def test_bands_follow_the_score(score: float, expected: str) -> None:
-    assert band(score) == expected
+    assert band_of(score) == expected

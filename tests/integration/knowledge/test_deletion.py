@@ -12,7 +12,7 @@ from datalane.engine.handlers import Job
 from datalane.engine.jobs import list_jobs
 from datalane.errors import Forbidden, NotFound
 from datalane.knowledge.documents.service import delete_document, list_documents
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 
 GONE = ("documents", "document_versions", "chunks", "chunk_vectors", "search_postings", "search_entries")
 

@@ -16,7 +16,7 @@ from datalane.errors import Forbidden, InvalidInput, NotFound
 from datalane.kit.ids import uuid7
 from datalane.knowledge.evaluation.schemas import EvaluationRun, NewRun
 from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, list_runs, record_run
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 
 
 async def keep(database: Database, context: Context, new: NewRun) -> EvaluationRun:

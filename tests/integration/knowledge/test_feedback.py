@@ -20,9 +20,9 @@ from datalane.knowledge.evidence.schemas import Trace
 from datalane.knowledge.evidence.service import trace
 from datalane.knowledge.feedback.schemas import Feedback, NewFeedback
 from datalane.knowledge.feedback.service import give_feedback, judgements, list_feedback
+from datalane.knowledge.methods import Method
 from datalane.knowledge.responses.schemas import NewCitation, NewResponse, NewSegment, Response
 from datalane.knowledge.responses.service import create_response
-from datalane.knowledge.retrieval.schemas import Method
 
 TEXT = "Für Elise.\n\nThe heron – grey and patient – stands in the reeds at dawn. " * 3
 QUOTE = "The heron – grey and patient"

@@ -19,7 +19,7 @@ from datalane.knowledge.documents.service import add_ready, upload_batch
 from datalane.knowledge.extraction.types import Extracted, Source
 from datalane.knowledge.indexing import IndexChunks, Span, index_chunks
 from datalane.knowledge.ingestion import Arrival, write
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 
 OLD = "The granary stores barley.\n\n" * 200
 NEW = "The granary stores rye now."

@@ -15,7 +15,7 @@ from tests.integration.knowledge.site import Site, open_site
 from datalane.contracts.context import Role
 from datalane.db.provision import Prepared
 from datalane.errors import InvalidInput
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Limits, Settings

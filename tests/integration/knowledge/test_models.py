@@ -23,11 +23,12 @@ from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.endpoint import Endpoint
 from datalane.knowledge.indexing import IndexChunks, index_chunks
 from datalane.knowledge.ingestion import ModelsChanged
+from datalane.knowledge.methods import Method
 from datalane.knowledge.models import backfill, service
 from datalane.knowledge.models.backfill import BACKFILL, CLEAR, ModelJobs
 from datalane.knowledge.models.schemas import EmbeddingModel, ModelState, ModelTarget
 from datalane.knowledge.providers import EmbeddingFailed, ModelUnavailable, Providers
-from datalane.knowledge.retrieval.schemas import Answer, Method, Query
+from datalane.knowledge.retrieval.schemas import Answer, Query
 from datalane.knowledge.retrieval.service import answer
 from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane

@@ -26,9 +26,9 @@ from datalane.db.roles import Roles
 from datalane.kit.clock import utc_now
 from datalane.knowledge.documents.service import delete_document
 from datalane.knowledge.indexing import IndexChunks, index_chunks
+from datalane.knowledge.methods import Method
 from datalane.knowledge.models.service import list_models
 from datalane.knowledge.own_indexes.promotion import Promotion
-from datalane.knowledge.retrieval.schemas import Method
 from datalane.knowledge.vectors import to_wire
 from datalane.settings import SearchSettings
 

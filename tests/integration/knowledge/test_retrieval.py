@@ -14,8 +14,9 @@ from tests.integration.knowledge.library import Library
 from datalane.contracts.context import Context
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.embeddings import passage_text
+from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
-from datalane.knowledge.retrieval.schemas import Method, Query
+from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import check_query, retrieve
 
 TEXTS = (

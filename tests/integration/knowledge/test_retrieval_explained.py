@@ -7,7 +7,8 @@ from pydantic import ValidationError
 from tests.integration.knowledge.library import Library
 
 from datalane.contracts.context import Context
-from datalane.knowledge.retrieval.schemas import Method, Query, Result
+from datalane.knowledge.methods import Method
+from datalane.knowledge.retrieval.schemas import Query, Result
 
 LONG = "\n\n".join(f"Paragraph {number} of the ship's log. " + "The sea is calm. " * 40 for number in range(12))
 

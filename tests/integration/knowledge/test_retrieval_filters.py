@@ -15,7 +15,8 @@ from datalane.contracts.context import Context
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.schemas import Document
-from datalane.knowledge.retrieval.schemas import DocumentFilters, Method
+from datalane.knowledge.methods import Method
+from datalane.knowledge.retrieval.schemas import DocumentFilters
 
 QUESTION = "green harbour at night"
 

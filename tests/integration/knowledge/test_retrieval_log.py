@@ -11,8 +11,9 @@ from tests.integration.knowledge.library import Library
 
 from datalane.contracts.context import Context, Role
 from datalane.errors import Forbidden, InvalidInput
+from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.asked import list_asked
-from datalane.knowledge.retrieval.schemas import AskedQuery, DocumentFilters, Method, Query, TagsWanted
+from datalane.knowledge.retrieval.schemas import AskedQuery, DocumentFilters, Query, TagsWanted
 from datalane.knowledge.retrieval.service import answer
 
 

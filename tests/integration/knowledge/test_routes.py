@@ -11,11 +11,12 @@ from uuid import UUID
 import httpx
 import pytest
 from tests.integration.knowledge.library import Library
-from tests.integration.knowledge.runs import a_run
+from tests.integration.knowledge.runs import a_run, judged_results
 from tests.integration.knowledge.site import TEXT, Site, calling, open_site
 
 from datalane.kit.cursors import Cursors
 from datalane.kit.ids import uuid7
+from datalane.knowledge.confidence.service import calibrate
 from datalane.knowledge.evaluation.service import record_run
 from datalane.knowledge.files import FileStore
 
@@ -234,9 +235,14 @@ async def fill(site: Site) -> dict[str, str]:
         await site.bring_in(f"Page {number}".encode(), name=f"{number}.txt")
         await site.post("/api-keys/create", json={"name": f"key {number}"})
         async with site.library.lane.transaction(site.library.acting(workspace_id=site.workspace_id)) as tx:
-            await record_run(tx, a_run({"q": 0.5}))
-        await site.post("/retrieval/query", json={"query": f"page {number}"})
-        cited = await site.post("/retrieval/citations", json={"segments": [{"text": "Nobody knows."}]})
+            run = await record_run(tx, a_run({"q": 0.5}))
+            await calibrate(tx, run.run_id, judged_results())
+        found = await site.post("/retrieval/query", json={"query": f"page {number}"})
+        evidence = {"chunk_id": found.json()["data"][0]["chunk_id"], "confidence_score": 0.5}
+        said = {"segments": [{"text": "Nobody knows.", "citations": [evidence]}]}
+        cited = await site.post("/retrieval/citations", json=said)
+        suppressed = {"citation_id": cited.json()["citations"][0]["citation_id"], "category": "privacy"}
+        assert (await site.post("/retrieval/citations/suppress", json=suppressed)).status_code == 201
         opinion = {"response_id": cited.json()["response_id"], "rating": "down"}
         assert (await site.post("/feedback/give", json=opinion)).status_code == 201
     await site.post("/workspaces/invites/create", json={"email": "late@example.com", "role": "viewer"})
@@ -246,7 +252,9 @@ async def fill(site: Site) -> dict[str, str]:
         "/workspaces/invites/list": "invite_id",
         "/api-keys/list": "key_id",
         "/evaluations/list": "run_id",
+        "/evaluations/calibrations/list": "calibration_id",
         "/feedback/list": "feedback_id",
+        "/retrieval/moderations/list": "moderation_id",
         "/retrieval/queries/list": "query_id",
     }
 

@@ -8,9 +8,11 @@ from fastapi import APIRouter, Query
 
 from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
+from datalane.knowledge.confidence import service as confidence
+from datalane.knowledge.confidence.schemas import CalibrationList
 from datalane.knowledge.evaluation import service
 from datalane.knowledge.evaluation.schemas import Comparison, RunDetails, RunList
-from datalane.knowledge.permissions import READ_EVALUATIONS
+from datalane.knowledge.permissions import READ_CALIBRATIONS, READ_EVALUATIONS
 
 
 def router(door: Door) -> APIRouter:
@@ -23,6 +25,14 @@ def router(door: Door) -> APIRouter:
     ) -> RunList:
         """Runs of judged queries, the newest first. `cursor` is the `next_cursor` of the page before."""
         return await service.list_runs(tx, cursor, page_size)
+
+    @routes.get("/calibrations/list")
+    async def list_calibrations(
+        page_size: int = size, cursor: str | None = None, tx: Transaction = door.reader(READ_CALIBRATIONS)
+    ) -> CalibrationList:
+        """How scores become confidences, and how far that holds; the newest first. Made by `datalane eval retrieval
+        --calibrate`."""
+        return await confidence.list_calibrations(tx, cursor, page_size)
 
     @routes.get("/compare")
     async def compare_runs(

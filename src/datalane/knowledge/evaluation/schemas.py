@@ -7,7 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from datalane.knowledge.retrieval.schemas import Method
+from datalane.knowledge.methods import Method
 
 
 class Measured(BaseModel):

@@ -26,8 +26,8 @@ from datalane.knowledge.evaluation.schemas import (
     RunDetails,
     RunList,
 )
+from datalane.knowledge.methods import Method
 from datalane.knowledge.permissions import READ_EVALUATIONS, RECORD_EVALUATIONS
-from datalane.knowledge.retrieval.schemas import Method
 
 MOST_SHOWN = 1_000
 MOST_CHANGED = 10

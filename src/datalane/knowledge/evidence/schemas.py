@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel
 
+from datalane.knowledge.confidence.schemas import Calibration
 from datalane.knowledge.feedback.schemas import Feedback
 from datalane.knowledge.responses.schemas import Citation
 
@@ -63,8 +64,10 @@ class VersionsInvolved(BaseModel):
 
 
 class Trace(BaseModel):
-    """`verified` says that there is a quote, and that each still is what was cited, recomputed now from the stored
-    text."""
+    """`verified` says that there is a quote that is not suppressed, and that each still is what was cited, recomputed
+    now from the stored text. `fallback` is `missing_provenance` when a segment never had evidence, and
+    `suppressed_evidence` when all that one had is suppressed. `calibrations` are those by which citations have their
+    confidence."""
 
     response_id: UUID
     question: str | None
@@ -77,4 +80,5 @@ class Trace(BaseModel):
     verified: bool
     segments: list[TracedSegment]
     feedback: list[Feedback]
+    calibrations: list[Calibration]
     versions: VersionsInvolved

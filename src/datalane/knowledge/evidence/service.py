@@ -9,6 +9,7 @@ from uuid import UUID
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import NotFound
+from datalane.knowledge.confidence.service import read_calibrations
 from datalane.knowledge.evidence.schemas import Trace, TracedCitation, TracedSegment, TracedVersion, VersionsInvolved
 from datalane.knowledge.feedback.service import feedback_on
 from datalane.knowledge.permissions import READ_CITATIONS
@@ -33,19 +34,28 @@ async def trace(tx: Transaction, traced_id: UUID) -> Trace:
     places = {row["citation_id"]: row for row in await _queries.locate_quotes(tx.connection, **scope)}
     versions = await _versions(tx, citations)
     traced = [_citation(one, places[one.citation_id], versions.get(one.version_id)) for one in citations]
+    segments = [
+        TracedSegment(
+            **row, citations=[one for one in traced if one.citation.response_segment_id == row["response_segment_id"]]
+        )
+        for row in await _queries.list_segments(tx.connection, **scope)
+    ]
+    shown = [one for one in citations if not one.suppressed]
     return Trace(
-        **response,
-        verified=bool(citations) and all(one.verified for one in citations),
-        segments=[
-            TracedSegment(
-                **row,
-                citations=[one for one in traced if one.citation.response_segment_id == row["response_segment_id"]],
-            )
-            for row in await _queries.list_segments(tx.connection, **scope)
-        ],
+        **{**response, "fallback": response["fallback"] or _fallback(segments)},
+        verified=bool(shown) and all(one.verified for one in shown),
+        segments=segments,
         feedback=await feedback_on(tx, response_id, [one.citation_id for one in citations]),
+        calibrations=await read_calibrations(
+            tx, {one.calibration_id for one in citations if one.calibration_id is not None}
+        ),
         versions=_involved(response["answer_model_version"], citations, versions.values()),
     )
+
+
+def _fallback(segments: Iterable[TracedSegment]) -> str | None:
+    lost = any(all(one.citation.suppressed for one in segment.citations) for segment in segments)
+    return "suppressed_evidence" if lost else None
 
 
 async def _versions(tx: Transaction, citations: Sequence[Citation]) -> dict[UUID, TracedVersion]:

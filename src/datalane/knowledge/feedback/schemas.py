@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from datalane.knowledge.retrieval.schemas import Text
+from datalane.knowledge.storable import Text
 
 Rating = Literal["up", "down"]
 

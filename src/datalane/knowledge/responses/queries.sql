@@ -20,17 +20,18 @@ FROM datalane.chunks c
 JOIN datalane.document_versions v ON v.workspace_id = c.workspace_id AND v.version_id = c.version_id
 WHERE c.workspace_id = :workspace_id AND c.chunk_id = ANY (:chunk_ids::uuid[]);
 
--- name: add_citations(workspace_id, response_id, agent_run_id, answer_model_version, citation_ids, segment_ids, document_ids, version_ids, chunk_ids, starts, ends, sha256s, evidence_types, scores, bands, model_versions)!
+-- name: add_citations(workspace_id, response_id, agent_run_id, answer_model_version, citation_ids, segment_ids, document_ids, version_ids, chunk_ids, starts, ends, sha256s, evidence_types, scores, bands, calibration_ids, model_versions)!
 -- The evidence of a response.
 INSERT INTO datalane.citations (workspace_id, citation_id, response_id, response_segment_id, agent_run_id, document_id,
                                 version_id, chunk_id, quote_start_offset, quote_end_offset, quote_sha256, evidence_type,
-                                confidence_score, confidence_band, embedding_model_version, answer_model_version)
+                                confidence_score, confidence_band, calibration_id, embedding_model_version,
+                                answer_model_version)
 SELECT :workspace_id, i.id, :response_id, i.segment, :agent_run_id, i.document, i.version, i.chunk, i.start_at, i.end_at,
-       i.sha256, i.evidence, i.score, i.band, i.model, :answer_model_version
+       i.sha256, i.evidence, i.score, i.band, i.calibration, i.model, :answer_model_version
 FROM unnest(:citation_ids::uuid[], :segment_ids::uuid[], :document_ids::uuid[], :version_ids::uuid[], :chunk_ids::uuid[],
             :starts::integer[], :ends::integer[], :sha256s::bytea[], :evidence_types::text[], :scores::float8[],
-            :bands::text[], :model_versions::text[])
-    AS i (id, segment, document, version, chunk, start_at, end_at, sha256, evidence, score, band, model);
+            :bands::text[], :calibration_ids::uuid[], :model_versions::text[])
+    AS i (id, segment, document, version, chunk, start_at, end_at, sha256, evidence, score, band, calibration, model);
 
 -- name: get_response(workspace_id, response_id)^
 -- One response.
@@ -46,7 +47,8 @@ FROM datalane.response_segments WHERE workspace_id = :workspace_id AND response_
 -- Citations with the text they point at as it is stored now: in the chunk, and in the version's canonical text.
 SELECT c.citation_id, c.response_id, c.agent_run_id, c.response_segment_id, s.start_offset AS segment_start_offset,
        s.end_offset AS segment_end_offset, c.document_id, c.version_id, c.chunk_id, c.quote_start_offset,
-       c.quote_end_offset, c.quote_sha256, c.evidence_type, c.confidence_score, c.confidence_band, c.workspace_id,
+       c.quote_end_offset, c.quote_sha256, c.evidence_type, c.confidence_score, c.confidence_band,
+       c.calibration_id, c.workspace_id,
        c.embedding_model_version, c.answer_model_version, c.created_at, d.source_uri,
        coalesce(v.title, d.title) AS source_title, v.ordinal AS version, v.version_id = d.current_version_id AS is_current,
        substr(v.canonical_text, c.quote_start_offset + 1, c.quote_end_offset - c.quote_start_offset) AS quote,

@@ -8,6 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from datalane.knowledge.confidence.bands import Band
+from datalane.knowledge.moderation.schemas import Moderation
+
 
 class EvidenceType(StrEnum):
     DIRECT = "direct"
@@ -15,21 +18,17 @@ class EvidenceType(StrEnum):
     INFERRED = "inferred"
 
 
-class Band(StrEnum):
-    HIGH = "high"
-    MEDIUM = "medium"
-    LOW = "low"
-
-
 class NewCitation(BaseModel):
     """Evidence from one chunk. Quote offsets are characters of the document's canonical text; without them the whole
-    chunk is quoted."""
+    chunk is quoted. `calibration_id` says that `confidence_score` is a result's `confidence`, and by which calibration;
+    without it the score is the caller's own."""
 
     chunk_id: UUID
     quote_start_offset: int | None = Field(default=None, ge=0)
     quote_end_offset: int | None = Field(default=None, ge=1)
     evidence_type: EvidenceType = EvidenceType.DIRECT
     confidence_score: float = Field(ge=0, le=1)
+    calibration_id: UUID | None = None
 
 
 class NewSegment(BaseModel):
@@ -48,7 +47,7 @@ class NewResponse(BaseModel):
 
 class Citation(BaseModel):
     """A citation with what it quotes. `verified` says that the stored text still is what was cited, recomputed at
-    every read; `fault` says why not."""
+    every read; `fault` says why not. One that is `suppressed` shows no quote; `moderation` is what was decided last."""
 
     citation_id: UUID
     agent_run_id: UUID | None
@@ -67,6 +66,7 @@ class Citation(BaseModel):
     evidence_type: EvidenceType
     confidence_score: float
     confidence_band: Band
+    calibration_id: UUID | None
     workspace_id: UUID
     source_uri: str | None
     source_title: str | None
@@ -77,6 +77,8 @@ class Citation(BaseModel):
     created_at: datetime
     verified: bool
     fault: str | None
+    suppressed: bool
+    moderation: Moderation | None
 
 
 class Response(BaseModel):

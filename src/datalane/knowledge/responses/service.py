@@ -8,27 +8,30 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from prometheus_client import Counter
+
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
 from datalane.kit.logs import get_logger
+from datalane.knowledge.confidence.bands import band_of
+from datalane.knowledge.confidence.service import read_calibrations
+from datalane.knowledge.moderation.schemas import Moderation, Outcome
+from datalane.knowledge.moderation.service import moderations_of
 from datalane.knowledge.permissions import CITE, READ_CITATIONS
-from datalane.knowledge.responses.schemas import Band, Citation, NewCitation, NewResponse, Response
-
-HIGH, MEDIUM = 0.8, 0.5
-"""Confidence scores from which a citation is of the band."""
+from datalane.knowledge.responses.schemas import Citation, NewCitation, NewResponse, Response
 
 MOST_CITATIONS = 1_000
 
+CITATIONS = Counter(
+    "datalane_citations_total",
+    "Citations stored, by the band of their confidence and its source: calibration or caller",
+    ["band", "source"],
+)
+
 _queries = load_queries(__file__)
 log = get_logger(__name__)
-
-
-def band(confidence_score: float) -> Band:
-    if confidence_score >= HIGH:
-        return Band.HIGH
-    return Band.MEDIUM if confidence_score >= MEDIUM else Band.LOW
 
 
 async def create_response(tx: Transaction, new: NewResponse) -> Response:
@@ -42,12 +45,14 @@ async def create_response(tx: Transaction, new: NewResponse) -> Response:
     count = sum(len(segment.citations) for segment in new.segments)
     if count > MOST_CITATIONS:
         raise LimitExceeded(f"{count:,} citations, the limit of a response is {MOST_CITATIONS:,}")
+    await _check_calibrations(tx, new)
     unproved = [place for place, segment in enumerate(new.segments) if not segment.citations]
     response_id, segment_ids = uuid7(), [uuid7() for _ in new.segments]
     quotes = _quotes(new, segment_ids, await _read_chunks(tx, new))
     await _store(tx, new, response_id, segment_ids, unproved)
     if quotes:
         await _cite(tx, new, response_id, quotes)
+        tx.after_commit(lambda: _count(quotes))
     if unproved:
         log.warning(
             "missing_provenance",
@@ -81,6 +86,13 @@ async def list_citations(tx: Transaction, response_id: UUID | None, citation_id:
         if response is None:
             raise NotFound("no such response")
     return found
+
+
+async def _check_calibrations(tx: Transaction, new: NewResponse) -> None:
+    named = {citation.calibration_id for segment in new.segments for citation in segment.citations} - {None}
+    known = await read_calibrations(tx, [one for one in named if one is not None])
+    if len(known) < len(named):
+        raise NotFound("no such calibration")
 
 
 async def _read_chunks(tx: Transaction, new: NewResponse) -> Mapping[UUID, Any]:
@@ -157,6 +169,12 @@ def _borders(citation: NewCitation, chunk: Any, where: str) -> tuple[int, int]:
     return start, end
 
 
+def _count(quotes: list[_Quote]) -> None:
+    for quote in quotes:
+        source = "caller" if quote.citation.calibration_id is None else "calibration"
+        CITATIONS.labels(band_of(quote.citation.confidence_score).value, source).inc()
+
+
 async def _cite(tx: Transaction, new: NewResponse, response_id: UUID, quotes: list[_Quote]) -> None:
     await _queries.add_citations(
         tx.connection,
@@ -174,7 +192,8 @@ async def _cite(tx: Transaction, new: NewResponse, response_id: UUID, quotes: li
         sha256s=[quote.sha256 for quote in quotes],
         evidence_types=[quote.citation.evidence_type.value for quote in quotes],
         scores=[quote.citation.confidence_score for quote in quotes],
-        bands=[band(quote.citation.confidence_score).value for quote in quotes],
+        bands=[band_of(quote.citation.confidence_score).value for quote in quotes],
+        calibration_ids=[quote.citation.calibration_id for quote in quotes],
         model_versions=[quote.chunk["embedding_model_version"] for quote in quotes],
     )
 
@@ -187,15 +206,20 @@ async def _list(tx: Transaction, *, response_id: UUID | None = None, citation_id
         citation_id=citation_id,
         most=MOST_CITATIONS,
     )
-    return [_citation(row) for row in rows]
+    decided = await moderations_of(tx, [row["citation_id"] for row in rows]) if rows else {}
+    return [_citation(row, decided.get(row["citation_id"])) for row in rows]
 
 
-def _citation(row: Any) -> Citation:
+def _citation(row: Any, moderation: Moderation | None) -> Citation:
     fault = fault_of(row["quote"], row["chunk_quote"], bytes(row["quote_sha256"]))
+    suppressed = moderation is not None and moderation.outcome is Outcome.SUPPRESSED
     return Citation(
-        **{name: row[name] for name in Citation.model_fields if name not in {"verified", "fault"}},
+        **{name: row[name] for name in Citation.model_fields if name in row and name != "quote"},
+        quote=None if suppressed else row["quote"],
         verified=fault is None,
         fault=fault,
+        suppressed=suppressed,
+        moderation=moderation,
     )
 
 

@@ -8,8 +8,9 @@ from prometheus_client import Counter, Histogram
 
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
+from datalane.knowledge.methods import Method
 from datalane.knowledge.permissions import QUERY
-from datalane.knowledge.retrieval.schemas import Answer, AskedQueries, AskedQuery, Method, Query
+from datalane.knowledge.retrieval.schemas import Answer, AskedQueries, AskedQuery, Query
 
 RETRIEVALS = Counter(
     "datalane_retrievals_total",

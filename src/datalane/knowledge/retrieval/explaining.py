@@ -12,7 +12,8 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import matched_terms, words_of_terms
-from datalane.knowledge.retrieval.schemas import Method, Place, Query, Surroundings
+from datalane.knowledge.methods import Method
+from datalane.knowledge.retrieval.schemas import Place, Query, Surroundings
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)+|\w+")
 """What the database makes a term of, as far as it is one run of letters and digits."""

@@ -5,36 +5,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from datalane.knowledge.confidence.bands import Band
+from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
+from datalane.knowledge.storable import Text
 
 MOST_VALUES = 100
 """Tags, members of metadata or sources that a filter names."""
 MOST_DOCUMENTS = 1_000
 
 
-class Method(StrEnum):
-    SEMANTIC = "semantic"
-    KEYWORD = "keyword"
-    HYBRID = "hybrid"
-
-
-def _storable(text: str) -> str:
-    if "\x00" in text:
-        raise ValueError("must hold no NUL character")
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise ValueError("must hold no lone surrogate") from error
-    return text
-
-
-Text = Annotated[str, AfterValidator(_storable)]
 Some = Annotated[list[Text], Field(min_length=1, max_length=MOST_VALUES)]
 Plain = Text | int | float | bool | None
 
@@ -110,6 +95,7 @@ class Result:
     """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters). `heading`
     is what stands above it in the document, from the highest: `Guide › Install`.
 
+    `confidence` is the share of judged results with such a score that were relevant; null where that was not learned.
     `matched_terms` are the stems that title or chunk share with the query; null for the method `semantic`.
     """
 
@@ -127,6 +113,8 @@ class Result:
     heading: str | None
     text: str
     retrieval_score: float
+    confidence: float | None
+    confidence_band: Band | None
     component_scores: ComponentScores
     matched_terms: list[str] | None
     highlights: list[Place] | None
@@ -139,11 +127,13 @@ class Result:
 
 
 class Answer(BaseModel):
-    """`keyword_terms_found` is false when the query held only stop words or words that no document has."""
+    """`keyword_terms_found` is false when the query held only stop words or words that no document has. Confidences are
+    by the calibration `calibration_id`; null when there is none for what was searched by."""
 
     data: list[Result]
     method: Method
     keyword_terms_found: bool | None
+    calibration_id: UUID | None
     correlation_id: str
 
 

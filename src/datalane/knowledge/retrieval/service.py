@@ -19,21 +19,16 @@ from datalane.engine.search.language import search_language
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
+from datalane.knowledge.confidence.bands import band_of
+from datalane.knowledge.confidence.service import Current, current
+from datalane.knowledge.methods import Method
 from datalane.knowledge.models.in_use import Searched, searched_model
 from datalane.knowledge.permissions import QUERY
 from datalane.knowledge.providers import Providers, QueryVectors, VectorNeeded
 from datalane.knowledge.retrieval.asked import log_retrieval
 from datalane.knowledge.retrieval.explaining import Explanations, explain
 from datalane.knowledge.retrieval.fusion import fuse
-from datalane.knowledge.retrieval.schemas import (
-    Answer,
-    ComponentScores,
-    DocumentFilters,
-    Method,
-    Query,
-    Result,
-    TagsWanted,
-)
+from datalane.knowledge.retrieval.schemas import Answer, ComponentScores, DocumentFilters, Query, Result, TagsWanted
 from datalane.settings import Limits
 
 CANDIDATES = 200
@@ -86,13 +81,15 @@ async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits:
         if len(rows) == len(found.chosen):
             break  # else a version was replaced after the search saw it: look again, so that no place stays empty
     why = await explain(tx, query, text, language, rows)
+    learned = await current(tx, query.method, query.keyword_weight, found.model)
     return Answer(
         data=[
-            _result(tx, query.method, rank, rows[key], found, why)
+            _result(tx, query.method, rank, rows[key], found, why, learned)
             for rank, key in enumerate((key for key in found.chosen if key in rows), 1)
         ],
         method=query.method,
         keyword_terms_found=None if query.method is Method.SEMANTIC else bool(found.keyword),
+        calibration_id=None if learned is None else learned.calibration_id,
         correlation_id=tx.context.correlation_id,
     )
 
@@ -198,8 +195,11 @@ async def _read(tx: Transaction, chunk_ids: list[UUID]) -> Mapping[UUID, Any]:
     return {row["chunk_id"]: row for row in rows if row["workspace_id"] == tx.workspace_id}
 
 
-def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found, why: Explanations) -> Result:
+def _result(
+    tx: Transaction, method: Method, rank: int, row: Any, found: _Found, why: Explanations, learned: Current | None
+) -> Result:
     chunk_id: UUID = row["chunk_id"]
+    confidence = None if learned is None else learned.curve.of(found.chosen[chunk_id])
     return Result(
         workspace_id=row["workspace_id"],
         document_id=row["document_id"],
@@ -215,6 +215,8 @@ def _result(tx: Transaction, method: Method, rank: int, row: Any, found: _Found,
         heading=row["heading"],
         text=row["text"],
         retrieval_score=found.chosen[chunk_id],
+        confidence=confidence,
+        confidence_band=None if confidence is None else band_of(confidence),
         component_scores=ComponentScores(keyword=found.keyword.get(chunk_id), semantic=found.semantic.get(chunk_id)),
         **why.of(chunk_id),
         retrieval_rank=rank,

@@ -192,7 +192,7 @@ class _Maker:
         )
 
     async def _evaluation(self, space: Space) -> None:
-        """Two runs of judged queries, one of them a baseline for the other."""
+        """Two runs of judged queries, one of them a baseline for the other, and what was learned of it."""
         if "GET /evaluations/list" not in self.routes:
             return
         for name in ("baseline_id", "run_id"):
@@ -208,6 +208,13 @@ class _Maker:
                 "VALUES ($1, $2, $3, '{}', '{}')",
                 *(space.workspace_id, UUID(space.things[name]), f"owls of {space.word}"),
             )
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.confidence_calibrations (workspace_id, calibration_id, run_id, method, "
+            "embedding_model_version, scores, confidences, queries, results, calibration_error, brier_score, "
+            "base_brier_score, bands, created_at, actor_id) "
+            "VALUES ($1, $2, $3, 'semantic', $4, '{0}', '{0.5}', 30, 200, 0, 0, 0, '[]', clock_timestamp(), $5)",
+            *(space.workspace_id, uuid7(), UUID(space.things["run_id"]), f"owls of {space.word}", space.owner.user_id),
+        )
 
     async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
         """The id of a view that only one sees; none where there are no views."""
@@ -266,8 +273,11 @@ class _Maker:
         space.things["chunk_id"] = found["data"][0]["chunk_id"]
         citation = {"chunk_id": space.things["chunk_id"], "confidence_score": 0.9}
         segment = {"text": f"Herons of {space.word}.", "citations": [citation]}
-        made = await self.make(space, "POST /retrieval/citations", Call(body={"segments": [segment]}))
-        space.things.update(_ids(made and made["citations"][0]))
+        made = await self.make(space, "POST /retrieval/citations", Call(body={"segments": [segment] * 2}))
+        hidden, shown = made["citations"] if made else ({}, {})
+        space.things.update(_ids(shown), suppressed_id=hidden.get("citation_id", ""))
+        why = {"citation_id": space.things["suppressed_id"], "category": f"Privacy of {space.word}"}
+        await self.make(space, "POST /retrieval/citations/suppress", Call(body=why))
         said = {"citation_id": space.things["citation_id"], "rating": "down", "comment": f"Not of {space.word}."}
         space.things.update(_ids(await self.make(space, "POST /feedback/give", Call(body=said))))
         space.things["traced_id"] = space.things["citation_id"]

@@ -43,6 +43,11 @@ def _cite(world: World, actor: Actor) -> Call:
     return Call(body={"segments": [{"text": f"Herons of {HOME}.", "citations": [citation]}]})
 
 
+def _moderate(which: str, world: World, actor: Actor) -> Call:
+    why = {"category": f"Privacy of {HOME}"} if which == "citation_id" else {}
+    return Call(body={"citation_id": world.home.things[which], "reason": f"A name of {HOME}.", **why})
+
+
 def _feedback(on: str, world: World, actor: Actor) -> Call:
     return Call(body={on: world.home.things[on], "rating": "up"})
 
@@ -191,6 +196,8 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     "POST /documents/upload": [Seed(lambda world, actor: Call(form={"title": HOME}, file=SHARED_FILE))],
     "POST /documents/fetch": [Seed(lambda world, actor: Call(body={"url": world.source_url}))],
     "POST /retrieval/citations": [Seed(_cite)],
+    "POST /retrieval/citations/suppress": [Seed(partial(_moderate, "citation_id"))],
+    "POST /retrieval/citations/restore": [Seed(partial(_moderate, "suppressed_id"))],
     "POST /feedback/give": [
         Seed(partial(_feedback, "response_id"), "on a response"),
         Seed(partial(_feedback, "citation_id"), "on a citation"),

@@ -24,6 +24,7 @@ ACTOR, USER = "actor_id", "user_id"
 """Who acts is a user."""
 _TEXT = {"text", "character varying", "citext"}
 _WHOLE = {"integer", "bigint", "smallint"}
+_NUMBERS = {*_WHOLE, "numeric", "double precision", "real"}
 _LITERAL = re.compile(r"'((?:[^']|'')*)'::(?:text|character varying|bpchar)")
 
 
@@ -150,11 +151,13 @@ class Values:
         text = f"{label.replace('_', '-')}-{side}{number}"
         if type_name.endswith("[]"):
             yield "{}"
+            if type_name.removesuffix("[]") in _NUMBERS:
+                yield "{0}"
         elif type_name == "uuid":
             yield str(self.uuid(label, side, number))
         elif type_name in _TEXT:
             yield text
-        elif type_name in {"integer", "bigint", "smallint", "numeric", "double precision", "real"}:
+        elif type_name in _NUMBERS:
             yield from ("1", "0")
         elif type_name == "boolean":
             yield from ("false", "true")

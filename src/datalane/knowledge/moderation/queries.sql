@@ -1,0 +1,27 @@
+-- name: get_decided(workspace_id, citation_id)^
+-- Whether the citation is there, and what was decided last.
+SELECT (SELECT m.outcome FROM datalane.citation_moderations m
+        WHERE m.workspace_id = :workspace_id AND m.citation_id = c.citation_id ORDER BY m.moderation_id DESC LIMIT 1) AS outcome
+FROM datalane.citations c WHERE c.workspace_id = :workspace_id AND c.citation_id = :citation_id;
+
+-- name: add_moderation(workspace_id, moderation_id, citation_id, outcome, category, reason, reference, now, actor_id, correlation_id)!
+-- What was decided.
+INSERT INTO datalane.citation_moderations (workspace_id, moderation_id, citation_id, outcome, category, reason, reference,
+                                           created_at, actor_id, correlation_id)
+VALUES (:workspace_id, :moderation_id, :citation_id, :outcome, :category, :reason, :reference, :now, :actor_id,
+        :correlation_id);
+
+-- name: list_moderations(workspace_id, before, page_size)
+-- What was decided, the newest first.
+SELECT moderation_id, citation_id, outcome, category, reason, reference, created_at, actor_id, correlation_id
+FROM datalane.citation_moderations
+WHERE workspace_id = :workspace_id AND (:before::uuid IS NULL OR moderation_id < :before)
+ORDER BY moderation_id DESC LIMIT :page_size;
+
+-- name: last_moderations(workspace_id, citation_ids)
+-- What was decided last about each of the citations.
+SELECT DISTINCT ON (citation_id)
+       moderation_id, citation_id, outcome, category, reason, reference, created_at, actor_id, correlation_id
+FROM datalane.citation_moderations
+WHERE workspace_id = :workspace_id AND citation_id = ANY (:citation_ids::uuid[])
+ORDER BY citation_id, moderation_id DESC;
