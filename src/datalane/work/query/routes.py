@@ -49,9 +49,10 @@ def add_routes(routes: APIRouter, door: Door) -> None:
 def _plans(request: Request) -> Plans:
     """What the service will most likely want, as `plans_of` tells of a query, so that it need not say so."""
     filters = set(request.query_params) - {"sort", "page_size", "cursor"}
-    if not filters:
+    narrow = {name for name in filters if name.startswith(("tags", "metadata."))}
+    if not filters or ("text" in filters and not narrow):
         return Plans.ONE
-    return Plans.ONE if len(filters) == 1 and filters.pop().startswith(("tags", "metadata.")) else Plans.OWN
+    return Plans.ONE if len(filters) == len(narrow) == 1 else Plans.OWN
 
 
 @contextmanager

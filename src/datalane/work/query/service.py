@@ -64,8 +64,7 @@ async def find_items(tx: Transaction, query: ItemQuery, fields: Fields | None = 
     if query.filters.metadata is not None and fields is None:
         fields = await load_fields(tx)
     language = "" if query.filters.text is None else await search_language(tx)
-    if plans_of(query) is Plans.OWN:
-        await tx.state_plans(Plans.OWN)
+    await tx.state_plans(plans_of(query))
     composed, rows = await fetch_page(tx, query, fields or _NO_FIELDS, language, after)
     if not rows and after is not None:
         return await _end_of(tx, query, fields)

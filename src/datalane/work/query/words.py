@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datalane.engine.search.index import Collection
 from datalane.engine.search.keyword import MOST_TERMS
 from datalane.work.query.clauses import Order, Parameters, Position
-from datalane.work.query.walking import Conditions
+from datalane.work.query.walking import FILTERED, Conditions
 
 MOST_CANDIDATES = 10_000
 
@@ -50,15 +50,16 @@ candidates AS MATERIALIZED (
     LIMIT 1) IS NULL)),"""
 _PAGE = """
 matched AS MATERIALIZED (
-  SELECT found.item_id, found.{column} FROM candidates c CROSS JOIN LATERAL (
-    SELECT i.item_id, i.{column} FROM datalane.items i
-    WHERE {conditions} AND i.item_id = c.item_id OFFSET 0) AS found),
+  SELECT i.item_id, i.{column} FROM candidates c CROSS JOIN LATERAL (
+    SELECT i.item_id, i.deleted_at, {filtered} FROM datalane.items i
+    WHERE i.workspace_id = {workspace} AND i.item_id = c.item_id OFFSET 0) AS i
+  WHERE {conditions}),
 page AS MATERIALIZED (
   SELECT found.* FROM (SELECT m.item_id FROM matched m {after} {order} LIMIT {rows}) AS chosen CROSS JOIN LATERAL (
     SELECT {columns} FROM datalane.items i
     WHERE i.workspace_id = {workspace} AND i.item_id = chosen.item_id OFFSET 0) AS found)"""
-"""OFFSET 0 fixes the plan: look up each candidate by its key. What the planner expects of several words is far off, and
-walking all items in their order to meet two of them would take seconds."""
+"""OFFSET 0 fixes the plan: look up each candidate by its key, and by nothing that it is filtered by. What the planner
+expects of several words is far off, and walking all items in their order to meet two of them would take seconds."""
 COUNTED = "(SELECT count(*) FROM matched)"
 """How many items the text finds."""
 
@@ -121,7 +122,8 @@ class TextPage:
         return _PAGE.format(
             workspace=self.workspace,
             column=self.order.column,
-            conditions=" AND ".join(self.conditions.plain),
+            filtered=", ".join(f"i.{column}" for column in FILTERED),
+            conditions=" AND ".join(self.conditions.plain[1:]),  # the first one says the workspace
             after="" if self.after is None else f"WHERE {self.order.after('m', self.values, self.after)}",
             order=self.order.by("m"),
             rows=self.values.add(self.rows, "bigint"),
