@@ -82,7 +82,7 @@ def test_a_migration_gives_up_waiting_for_a_lock_and_says_so(urls: Prepared, mon
     monkeypatch.setattr("datalane.db.migrate.LOCK_TIMEOUT", "50ms")
     with psycopg.connect(urls.maintenance_url) as other:
         other.execute("SET LOCAL ROLE datalane_owner")
-        other.execute("LOCK TABLE datalane.documents")
+        other.execute("LOCK TABLE datalane.response_segments")
         with pytest.raises(DatabaseUnavailable, match="waited up to 50ms for a lock"):
             downgrade(urls.maintenance_url, revision="0003")
     assert current_revision(urls.maintenance_url) == "0004"

@@ -88,6 +88,7 @@ def retrieval(
         typer.echo("stopped: the runs of methods that were through are kept, and the ingested documents stay", err=True)
         raise SystemExit(_INTERRUPTED) from None
     faults = [*_below(found.methods, thresholds), *(_worse(found.methods) if fail_if_worse else ())]
+    faults += [f"{one.run.method}: {one.uncalibrated}" for one in found.methods if one.uncalibrated]
     if fail_if_worse and any(one.comparison is None for one in found.methods):
         typer.echo("--fail-if-worse: a method has no run before to compare with, and passes", err=True)
     if as_json:

@@ -81,9 +81,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
+    """`uncalibrated` says why there is no calibration where one was asked for."""
+
     run: EvaluationRun
     comparison: Comparison | None
     calibration: Calibration | None
+    uncalibrated: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,8 +265,11 @@ async def _evaluate(
         comparison = None if baseline is None else await compare_runs(tx, run.run_id, baseline)
     if not asked.calibrates:
         return Evaluated(run, comparison, None)
-    async with lane.transaction(context) as tx:
-        return Evaluated(run, comparison, await calibrate(tx, run.run_id, _judged(dataset, ranking)))
+    try:
+        async with lane.transaction(context) as tx:
+            return Evaluated(run, comparison, await calibrate(tx, run.run_id, _judged(dataset, ranking)))
+    except InvalidInput as error:
+        return Evaluated(run, comparison, None, str(error))
 
 
 def _judged(dataset: Dataset, ranking: Mapping[str, Mapping[str, float]]) -> list[Judged]:

@@ -44,7 +44,8 @@ class Span(BaseModel):
 
 
 class IndexChunks(BaseModel):
-    """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version.
+    """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version of
+    that document, whose tags and metadata become what is said of them, if anything is.
 
     The lane's limits (title, tags, metadata, chunks) are checked when it is prepared.
     """
@@ -89,10 +90,7 @@ async def prepare(
     document = NewDocument(
         media_type="text/plain",
         title=request.source_title,
-        source_uri=request.source_uri,
-        tags=request.tags,
-        metadata=request.metadata,
-        document_id=request.document_id,
+        **request.model_dump(include={"source_uri", "tags", "metadata", "document_id"}, exclude_unset=True),
     )
     check_document(document, len(data), limits)
     if request.chunks is not None and len(request.chunks) > limits.chunks_per_document:

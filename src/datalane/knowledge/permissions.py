@@ -9,7 +9,9 @@ READ_DOCUMENTS = MATRIX.allow(
     Role.VIEWER, "document.read", needs=["datalane.documents:select", "datalane.document_versions:select"]
 )
 ADD_DOCUMENTS = MATRIX.allow(
-    Role.MEMBER, "document.create", needs=["datalane.documents:insert", "datalane.document_versions:insert"]
+    Role.MEMBER,
+    "document.create",
+    needs=["datalane.documents:insert", "datalane.document_versions:insert", "datalane.document_sources:insert"],
 )
 DELETE_DOCUMENTS = MATRIX.allow(Role.ADMIN, "document.delete", needs=["datalane.documents:delete"])
 # A member who may write the index may also replace what is in it.
@@ -36,7 +38,10 @@ QUERY = MATRIX.allow(
     "retrieval.query",
     needs=[
         "datalane.log_retrieval",
-        *(f"datalane.{table}:select" for table in (*_INDEX, "embedding_models", "vector_indexes", "retrieval_log")),
+        *(
+            f"datalane.{table}:select"
+            for table in (*_INDEX, "embedding_models", "vector_indexes", "retrieval_log", "confidence_calibrations")
+        ),
     ],
 )
 RECORD_EVALUATIONS = MATRIX.allow(

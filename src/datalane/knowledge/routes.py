@@ -11,6 +11,7 @@ from datalane.contracts.context import Context
 from datalane.contracts.http import Door, LateTransaction
 from datalane.db.transaction import Transaction
 from datalane.knowledge import indexing
+from datalane.knowledge.documents import pushing
 from datalane.knowledge.documents import service as documents
 from datalane.knowledge.documents.fetching import FetchDocument
 from datalane.knowledge.documents.originals import discard_original, store_original
@@ -19,6 +20,7 @@ from datalane.knowledge.documents.schemas import (
     Document,
     DocumentPage,
     Uploaded,
+    WithdrawSource,
     describe_file,
     read_metadata,
 )
@@ -98,7 +100,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
             media_type=file.content_type,
             title=title,
             source_uri=source_uri,
-            tags=tags or [],
+            tags=tags,
             metadata=read_metadata(metadata),
             document_id=document_id,
         )
@@ -108,14 +110,45 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
         late.on_failure(lambda: discard_original(knowledge.files, original))
         return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
 
+    @routes.post("/push", status_code=202)
+    async def push(
+        file: Annotated[UploadFile, File(description="txt, markdown, html, pdf or docx")],
+        source_uri: Annotated[str, Form(min_length=1, max_length=2_000)],
+        title: str | None = title,
+        tags: Annotated[list[str] | None, Form()] = None,
+        metadata: Annotated[str | None, Form(description="a JSON object")] = None,
+        document_id: Annotated[UUID | None, Form(description="makes this document the source's")] = None,
+        late: LateTransaction = door.uploader(ADD_DOCUMENTS),
+    ) -> Uploaded:
+        """What a connector says a source holds now: its document is made, or gets other bytes as its next version."""
+        new = describe_file(
+            filename=file.filename,
+            media_type=file.content_type,
+            title=title,
+            source_uri=source_uri,
+            tags=tags,
+            metadata=read_metadata(metadata),
+            document_id=document_id,
+        )
+        async with knowledge.writing:
+            workspace_id = late.context.workspace_id
+            original = await store_original(knowledge.files, workspace_id, new, await file.read(), limits)
+        late.on_failure(lambda: discard_original(knowledge.files, original))
+        return await pushing.push(await late.begin(), knowledge.files, original)
+
+    @routes.post("/withdraw")
+    async def withdraw(body: WithdrawSource, tx: Transaction = door.writer(DELETE_DOCUMENTS)) -> Deleted:
+        """A source has gone: remove the document that was pushed from it, and everything made from it."""
+        return await pushing.withdraw(tx, body.source_uri)
+
     @routes.post("/fetch", status_code=202)
     async def fetch(body: FetchDocument, late: LateTransaction = door.preparer(ADD_DOCUMENTS)) -> Uploaded:
-        """Fetch a public URL and ingest what it gives, as an upload with the URL as its source."""
+        """Fetch a public URL and ingest what it gives, as a push with the URL as its source."""
         workspace_id = late.context.workspace_id
         async with knowledge.fetching.fetched(workspace_id, body, limits.upload) as (new, data), knowledge.writing:
             original = await store_original(knowledge.files, workspace_id, new, data, limits)
         late.on_failure(lambda: discard_original(knowledge.files, original))
-        return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
+        return await pushing.push(await late.begin(), knowledge.files, original)
 
     @routes.get("/list")
     async def list_documents(

@@ -22,6 +22,7 @@ from datalane.knowledge.evidence.service import trace
 from datalane.knowledge.methods import Method
 from datalane.knowledge.responses.schemas import NewCitation, NewResponse, NewSegment, Response
 from datalane.knowledge.responses.service import create_response
+from datalane.knowledge.retrieval.schemas import DocumentFilters
 
 
 async def learn(
@@ -67,6 +68,31 @@ async def test_what_was_learned_holds_for_its_method_its_weight_and_its_model(li
     assert (await library.ask("owls", Method.SEMANTIC)).calibration_id is None
     newer = await learn(library, Method.HYBRID, judged_results(50))
     assert (await library.ask("owls", Method.HYBRID)).calibration_id == newer.calibration_id
+
+
+async def test_a_hybrid_score_among_some_documents_has_no_confidence(library: Library) -> None:
+    """It is relative to what the filters left: the best of them is always 1."""
+    document = await library.bring_in("Owls hunt at night.")
+    for method in Method:
+        await learn(library, method, judged_results())
+    some = DocumentFilters(document_ids=[document.document_id])
+    told = {method: (await library.ask("owls", method, filters=some)).data[0].confidence for method in Method}
+    assert [method for method, confidence in told.items() if confidence is None] == [Method.HYBRID]
+
+
+async def test_a_run_by_words_is_learned_from_whatever_the_models_were(library: Library) -> None:
+    learned = await learn(library, Method.KEYWORD, judged_results(), model="one/1, other/1")
+    assert learned.embedding_model_version is None
+
+
+async def test_a_number_that_the_calibration_never_tells_is_not_cited_by_it(library: Library) -> None:
+    await library.bring_in("Owls hunt at night.")
+    learned = await learn(library, Method.KEYWORD, judged_results())
+    [result] = (await library.ask("owls", Method.KEYWORD)).data
+    for score in (learned.confidences[0] - 0.001, learned.confidences[-1] + 0.001):
+        with pytest.raises(InvalidInput, match=r"segments\[0\].citations\[0\].confidence_score: the calibration tells"):
+            await cite(library, result.chunk_id, score, learned.calibration_id)
+    assert await library.count("responses") == 0
 
 
 async def test_nothing_is_kept_of_too_little_or_of_a_run_with_two_models(library: Library) -> None:

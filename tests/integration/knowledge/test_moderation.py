@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
@@ -11,6 +13,7 @@ from tests.integration.knowledge.library import Library
 
 from datalane.contracts.context import Context, Role
 from datalane.errors import Conflict, Forbidden, NotFound
+from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.evidence.schemas import Trace
 from datalane.knowledge.evidence.service import trace
@@ -75,12 +78,15 @@ async def test_evidence_that_is_suppressed_is_none(library: Library) -> None:
     await hide(library, first.citation_id)
     found = await traced(library, response)
     assert (found.fallback, found.verified) == ("suppressed_evidence", True)
-    assert [one.citation.quote for segment in found.segments for one in segment.citations] == [None, second.quote]
+    [hidden], [shown] = (segment.citations for segment in found.segments)
+    assert (hidden.citation.quote, hidden.quote_sha256, hidden.heading) == (None, None, None)
+    assert (shown.citation.quote, shown.quote_sha256 is None) == (second.quote, False)
     await hide(library, second.citation_id)
     assert not (await traced(library, response)).verified, "nothing is left that proves it"
     for citation in response.citations:
         await show(library, citation.citation_id)
-    assert ((found := await traced(library, response)).fallback, found.verified) == (None, True)
+    found = await traced(library, response)
+    assert (found.fallback, found.verified) == (None, True)
 
 
 async def test_what_was_decided_is_listed_audited_and_counted(library: Library) -> None:
@@ -104,6 +110,27 @@ async def test_what_is_so_already_is_a_conflict(library: Library) -> None:
     await hide(library, citation.citation_id)
     with pytest.raises(Conflict, match="is suppressed"):
         await hide(library, citation.citation_id)
+
+
+async def test_of_decisions_at_once_one_is_made_and_the_others_are_told(library: Library) -> None:
+    [citation, _] = (await answer(library)).citations
+    made = await asyncio.gather(*(hide(library, citation.citation_id) for _ in range(8)), return_exceptions=True)
+    assert sorted(type(one).__name__ for one in made) == [*["Conflict"] * 7, "Moderation"]
+    audited = await library.fetch("SELECT action FROM datalane.audit_log WHERE resource_type = 'citation'")
+    assert len(audited) == 1
+
+
+async def test_the_last_decision_counts_whatever_the_clocks_say(library: Library) -> None:
+    [citation, _] = (await answer(library)).citations
+    later = utc_now() + timedelta(days=1)
+    for _ in range(5):
+        async with library.lane.transaction(library.context) as tx:
+            await suppress(tx, NewSuppression(citation_id=citation.citation_id, category="privacy"), later)
+            await restore(tx, NewRestoration(citation_id=citation.citation_id))
+            await suppress(tx, NewSuppression(citation_id=citation.citation_id, category="privacy"))
+        assert (await read(library, citation.citation_id)).suppressed
+        await show(library, citation.citation_id)
+        assert not (await read(library, citation.citation_id)).suppressed
 
 
 async def test_a_citation_of_another_workspace_is_not_there(library: Library, other_context: Context) -> None:

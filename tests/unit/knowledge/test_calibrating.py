@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from itertools import pairwise
 
@@ -63,6 +64,11 @@ def test_a_score_that_tells_nothing_gets_the_overall_share() -> None:
     reliability = measure(judged)
     assert reliability.brier_score == pytest.approx(reliability.base_brier_score, abs=0.01)
     assert next(band for band in reliability.bands if band.band is Band.HIGH).results == 0
+
+
+def test_a_score_that_is_no_number_is_not_learned_from() -> None:
+    with pytest.raises(InvalidInput, match="finite"):
+        measure([*judged_results(), Judged("q0", math.nan, True)])
 
 
 @pytest.mark.parametrize("judged", [drawn(29), judged_results(40)[:199]])

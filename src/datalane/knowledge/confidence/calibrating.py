@@ -10,6 +10,7 @@ the Brier score is the mean square of what confidence and outcome differ by.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -59,7 +60,7 @@ def fit(judged: Sequence[Judged]) -> Curve:
     centres, counts, means = [], [], []
     for start, end in _bins(scores):
         count = end - start
-        centres.append(float(scores[start:end].mean()))
+        centres.append(float(np.clip(scores[start:end].mean(), scores[start], scores[end - 1])))
         counts.append(float(count))
         means.append((float(relevant[start:end].sum()) + _PRIOR * share) / (count + _PRIOR))
     rising = isotonic_regression(means, weights=counts).x
@@ -68,6 +69,8 @@ def fit(judged: Sequence[Judged]) -> Curve:
 
 def measure(judged: Sequence[Judged]) -> Reliability:
     """How reliable `fit` is, cross-fitted by query. Raises `InvalidInput` for too little to learn from."""
+    if not all(math.isfinite(one.score) for one in judged):
+        raise InvalidInput("a score is not a finite number")
     queries = sorted({one.query_id for one in judged})
     if len(queries) < FEWEST_QUERIES or len(judged) < FEWEST_RESULTS:
         raise InvalidInput(

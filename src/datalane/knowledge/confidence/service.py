@@ -46,7 +46,7 @@ async def calibrate(
     if run is None:
         raise NotFound("no such run")
     method, models = Method(run["method"]), run["models"] or None
-    if models is not None and ", " in models:
+    if method is not Method.KEYWORD and models is not None and ", " in models:
         raise InvalidInput(f"the model was changed during the run ({models}); ask again")
     reliability, curve = measure(judged), fit(judged)
     made = Calibration(

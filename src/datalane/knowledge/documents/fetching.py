@@ -26,7 +26,8 @@ _PAUSE = 1.0
 
 
 class FetchDocument(BaseModel):
-    """`url` becomes the document's source. `document_id` adds a version; the rest is as of an upload."""
+    """`url` becomes the document's source: what it gives later is a version of the same document, or of `document_id`.
+    The rest is as of an upload."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -60,11 +61,8 @@ class Fetching:
                 new = describe_file(
                     filename=_filename(fetched.url),
                     media_type=fetched.media_type,
-                    title=said.title,
                     source_uri=said.url,
-                    tags=said.tags,
-                    metadata=said.metadata,
-                    document_id=said.document_id,
+                    **said.model_dump(exclude={"url"}, exclude_unset=True),
                 )
                 yield new, fetched.data
 

@@ -12,6 +12,24 @@ WHERE v.workspace_id = :workspace_id AND v.ordinal = d.latest_ordinal;
 -- Uploads into a workspace write their rows in turn, so that each sees the duplicates of the one before.
 SELECT pg_advisory_xact_lock(hashtextextended((:workspace_id::uuid)::text, 1));
 
+-- name: find_by_source(workspace_id, source_key)$
+-- The document of a source that was pushed.
+SELECT document_id FROM datalane.document_sources WHERE workspace_id = :workspace_id AND source_key = :source_key;
+
+-- name: keep_source(workspace_id, source_key, document_id)!
+-- The document of a source from now on.
+INSERT INTO datalane.document_sources (workspace_id, source_key, document_id)
+VALUES (:workspace_id, :source_key, :document_id)
+ON CONFLICT (workspace_id, source_key) DO UPDATE SET document_id = excluded.document_id
+WHERE document_sources.document_id <> excluded.document_id;
+
+-- name: describe(workspace_id, document_id, tags, metadata)!
+-- What is said anew of a document; null leaves it. Tags travel as a JSON array.
+UPDATE datalane.documents SET
+    tags = CASE WHEN :tags::jsonb IS NULL THEN tags ELSE ARRAY(SELECT jsonb_array_elements_text(:tags::jsonb)) END,
+    metadata = coalesce(:metadata::jsonb, metadata), updated_at = clock_timestamp()
+WHERE workspace_id = :workspace_id AND document_id = :document_id;
+
 -- name: add_documents(workspace_id, document_ids, titles, source_uris, metadata, tags, actor_id)!
 -- New documents without a version yet. Tags travel as JSON arrays.
 INSERT INTO datalane.documents (workspace_id, document_id, title, source_uri, metadata, tags, created_by_actor_id)

@@ -6,14 +6,16 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from datalane.errors import InvalidInput
 from datalane.kit.strict_json import parse_json
+from datalane.knowledge.storable import Text
 
 
 class NewDocument(BaseModel):
-    """What an upload says beside the file's bytes. `document_id` adds a version to that document.
+    """What an upload says beside the file's bytes. `document_id` adds a version to that document, whose tags and
+    metadata become what is said of them, if anything is.
 
     The lane's limits (title, tags, metadata) are checked when it is stored.
     """
@@ -28,19 +30,19 @@ class NewDocument(BaseModel):
 
 
 def describe_file(**said: Any) -> NewDocument:
-    """What a caller said of a file. Raises `InvalidInput` naming the fields that are wrong."""
+    """What a caller said of a file; None was not said. Raises `InvalidInput` naming the fields that are wrong."""
     try:
-        return NewDocument(**said)
+        return NewDocument(**{name: value for name, value in said.items() if value is not None})
     except ValidationError as error:
         faults = [{"field": ".".join(map(str, fault["loc"])), "message": fault["msg"]} for fault in error.errors()]
         said_wrong = "; ".join(f"{fault['field']}: {fault['message']}" for fault in faults)
         raise InvalidInput(f"the file is described wrongly: {said_wrong}", faults) from error
 
 
-def read_metadata(said: str | None) -> dict[str, Any]:
-    """Metadata from a form's field. Raises `InvalidInput` for what is no JSON object."""
+def read_metadata(said: str | None) -> dict[str, Any] | None:
+    """Metadata from a form's field; None where it says nothing. Raises `InvalidInput` for what is no JSON object."""
     if not said:
-        return {}
+        return None
     try:
         metadata = parse_json(said, name="metadata")
         if not isinstance(metadata, dict):
@@ -48,6 +50,14 @@ def read_metadata(said: str | None) -> dict[str, Any]:
     except InvalidInput as error:
         raise InvalidInput(str(error), [{"field": "metadata", "message": str(error)}]) from error
     return metadata
+
+
+class WithdrawSource(BaseModel):
+    """A source that has gone."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    source_uri: Text = Field(min_length=1, max_length=2_000)
 
 
 class Ingestion(BaseModel):

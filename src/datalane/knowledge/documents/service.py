@@ -61,6 +61,8 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
             known = {identity: there for identity, there in known.items() if there.document_id != wanted}
         newest = Uploaded(document_id=document_id, version_id=original.version_id, job_id=None, created=False)
         known |= {original.identity: newest, (original.sha256, document_id): newest}
+    for original in originals:
+        await _describe(tx, original)
     jobs = await _add(tx, fresh)
     for (original, document_id, _), job_id in zip(fresh, jobs, strict=True):
         answers[original.version_id] = Uploaded(
@@ -78,6 +80,21 @@ async def upload_or_discard(tx: Transaction, files: FileStore, original: Origina
     if not uploaded.created:
         tx.after_commit(lambda: discard_original(files, original))
     return uploaded
+
+
+async def _describe(tx: Transaction, original: Original) -> None:
+    """Tags and metadata are the document's: what is said of them with a version, or with the same bytes, holds at
+    once."""
+    said = original.document.model_fields_set & {"tags", "metadata"}
+    if original.document.document_id is None or not said:
+        return
+    await _queries.describe(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        document_id=original.document.document_id,
+        tags=original.document.tags if "tags" in said else None,
+        metadata=original.document.metadata if "metadata" in said else None,
+    )
 
 
 async def _find_known(tx: Transaction, originals: Sequence[Original]) -> dict[OriginalIdentity, Uploaded]:
@@ -114,6 +131,7 @@ async def add_ready(tx: Transaction, original: Original) -> tuple[UUID, int]:
     document_id = wanted or uuid7()
     ordinal = 1 if wanted is None else await _next_version(tx, wanted)
     refuse_late([original], utc_now())
+    await _describe(tx, original)
     await _add_rows(tx, [(original, document_id, ordinal)], [None])
     return document_id, ordinal
 

@@ -34,14 +34,15 @@ class TracedVersion(BaseModel):
 
 class TracedCitation(BaseModel):
     """The quote is bytes `quote_start_byte` to `quote_end_byte` of the version's canonical text in UTF-8, whose SHA-256
-    was `quote_sha256` (hexadecimal) when it was cited. `document_version` is None when the document is gone."""
+    was `quote_sha256` (hexadecimal) when it was cited. `document_version` is None when the document is gone. Of a
+    suppressed quote neither heading nor digest is told."""
 
     citation: Citation
     page: int | None
     heading: str | None
     quote_start_byte: int | None
     quote_end_byte: int | None
-    quote_sha256: str
+    quote_sha256: str | None
     document_version: TracedVersion | None
 
 
@@ -65,7 +66,7 @@ class VersionsInvolved(BaseModel):
 
 class Trace(BaseModel):
     """`verified` says that there is a quote that is not suppressed, and that each still is what was cited, recomputed
-    now from the stored text. `fallback` is `missing_provenance` when a segment never had evidence, and
+    now from the stored text. `fallback` is `missing_provenance` when a segment never had evidence, else
     `suppressed_evidence` when all that one had is suppressed. `calibrations` are those by which citations have their
     confidence."""
 

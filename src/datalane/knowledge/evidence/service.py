@@ -74,10 +74,10 @@ def _citation(citation: Citation, place: Any, version: TracedVersion | None) -> 
     return TracedCitation(
         citation=citation,
         page=place["page"],
-        heading=place["heading"],
+        heading=None if citation.suppressed else place["heading"],
         quote_start_byte=place["quote_start_byte"],
         quote_end_byte=place["quote_end_byte"],
-        quote_sha256=bytes(place["quote_sha256"]).hex(),
+        quote_sha256=None if citation.suppressed else bytes(place["quote_sha256"]).hex(),
         document_version=version,
     )
 

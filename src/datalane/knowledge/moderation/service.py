@@ -63,6 +63,7 @@ async def _decide(
     tx: Transaction, outcome: Outcome, category: str | None, new: NewSuppression | NewRestoration, now: datetime | None
 ) -> Moderation:
     MODERATE_CITATIONS.check(tx.context)
+    await _queries.lock_decisions(tx.connection, workspace_id=tx.workspace_id, citation_id=new.citation_id)
     there = await _queries.get_decided(tx.connection, workspace_id=tx.workspace_id, citation_id=new.citation_id)
     if there is None:
         raise NotFound("no such citation")
@@ -81,6 +82,7 @@ async def _decide(
         tx.connection,
         workspace_id=tx.workspace_id,
         **made.model_dump(exclude={"outcome", "created_at"}),
+        ordinal=(there["ordinal"] or 0) + 1,
         outcome=outcome.value,
         now=made.created_at,
     )

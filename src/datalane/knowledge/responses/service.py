@@ -89,10 +89,22 @@ async def list_citations(tx: Transaction, response_id: UUID | None, citation_id:
 
 
 async def _check_calibrations(tx: Transaction, new: NewResponse) -> None:
-    named = {citation.calibration_id for segment in new.segments for citation in segment.citations} - {None}
-    known = await read_calibrations(tx, [one for one in named if one is not None])
-    if len(known) < len(named):
+    """That each is there, and may have told what is said of it."""
+    told: dict[UUID, list[tuple[str, float]]] = {}
+    for place, segment in enumerate(new.segments):
+        for number, citation in enumerate(segment.citations):
+            if citation.calibration_id is not None:
+                where = f"segments[{place}].citations[{number}].confidence_score"
+                told.setdefault(citation.calibration_id, []).append((where, citation.confidence_score))
+    known = await read_calibrations(tx, told.keys())
+    if len(known) < len(told):
         raise NotFound("no such calibration")
+    for learned in known:
+        low, high = learned.confidences[0], learned.confidences[-1]
+        for where, score in told[learned.calibration_id]:
+            if not low <= score <= high:
+                fault = f"{where}: the calibration tells {low:.4f} to {high:.4f}, not {score}"
+                raise InvalidInput(fault, [{"field": where, "message": "is no confidence of the calibration"}])
 
 
 async def _read_chunks(tx: Transaction, new: NewResponse) -> Mapping[UUID, Any]:

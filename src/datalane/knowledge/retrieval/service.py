@@ -81,7 +81,9 @@ async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits:
         if len(rows) == len(found.chosen):
             break  # else a version was replaced after the search saw it: look again, so that no place stays empty
     why = await explain(tx, query, text, language, rows)
-    learned = await current(tx, query.method, query.keyword_weight, found.model)
+    # a hybrid's scores are relative to what the filters left, which nothing was learned of
+    tells = query.method is not Method.HYBRID or query.filters is None
+    learned = await current(tx, query.method, query.keyword_weight, found.model) if tells else None
     return Answer(
         data=[
             _result(tx, query.method, rank, rows[key], found, why, learned)

@@ -25,6 +25,7 @@ from datalane.ops.isolation.route_world import (
     NEEDED,
     OTHER,
     SHARED_FILE,
+    SHARED_SOURCE,
     UNENDING,
     Person,
     Space,
@@ -137,6 +138,8 @@ class _Maker:
             title = {"title": f"Upload of {space.word}"}
             uploaded = await self.make(space, "POST /documents/upload", Call(form=title, file=data))
             things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
+        pushed = {"title": f"Push of {space.word}", "source_uri": SHARED_SOURCE}
+        await self.make(space, "POST /documents/push", Call(form=pushed, file=f"What {space.word} has of it.".encode()))
         offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
         things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
         await self._work(space)

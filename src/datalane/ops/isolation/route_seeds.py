@@ -13,7 +13,16 @@ from typing import Any, Literal
 from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
 from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal, options
-from datalane.ops.isolation.route_world import HOME, NEEDED, SHARED_FILE, UNENDING, Actor, World, texts_of
+from datalane.ops.isolation.route_world import (
+    HOME,
+    NEEDED,
+    SHARED_FILE,
+    SHARED_SOURCE,
+    UNENDING,
+    Actor,
+    World,
+    texts_of,
+)
 
 Build = Callable[[World, Actor], Call]
 
@@ -194,6 +203,10 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
         Seed(lambda world, actor: Call(), keys="refused", stuck=frozenset({Role.OWNER}))
     ],
     "POST /documents/upload": [Seed(lambda world, actor: Call(form={"title": HOME}, file=SHARED_FILE))],
+    "POST /documents/push": [
+        Seed(lambda world, actor: Call(form={"title": HOME, "source_uri": SHARED_SOURCE}, file=SHARED_FILE))
+    ],
+    "POST /documents/withdraw": [Seed(lambda world, actor: Call(body={"source_uri": SHARED_SOURCE}))],
     "POST /documents/fetch": [Seed(lambda world, actor: Call(body={"url": world.source_url}))],
     "POST /retrieval/citations": [Seed(_cite)],
     "POST /retrieval/citations/suppress": [Seed(partial(_moderate, "citation_id"))],

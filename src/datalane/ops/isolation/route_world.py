@@ -17,6 +17,7 @@ UNENDING: Mapping[str, Mapping[str, str]] = {"GET /timeline/live": {"wait": "0"}
 NEEDED = "needed"
 """What a field and views of the one workspace alone are called."""
 SHARED_FILE = b"The same bytes in both workspaces."
+SHARED_SOURCE = "source:shared"
 
 
 @dataclass(frozen=True)

@@ -101,6 +101,7 @@ CREATE TABLE datalane.citation_moderations (
     workspace_id uuid NOT NULL,
     moderation_id uuid NOT NULL,
     citation_id uuid NOT NULL,
+    ordinal integer NOT NULL,
     outcome text NOT NULL CONSTRAINT outcome_is_known CHECK (outcome IN ('suppressed', 'restored')),
     category text CONSTRAINT a_category_is_short CHECK (char_length(category) BETWEEN 1 AND 100),
     reason text CONSTRAINT a_reason_is_short CHECK (char_length(reason) <= 2000),
@@ -110,7 +111,7 @@ CREATE TABLE datalane.citation_moderations (
     correlation_id text NOT NULL,
     PRIMARY KEY (workspace_id, moderation_id),
     FOREIGN KEY (workspace_id, citation_id) REFERENCES datalane.citations (workspace_id, citation_id),
+    CONSTRAINT decisions_are_in_turn UNIQUE (workspace_id, citation_id, ordinal),
     CONSTRAINT suppression_has_a_category CHECK ((outcome = 'suppressed') = (category IS NOT NULL))
 );
-CREATE INDEX citation_moderations_by_citation ON datalane.citation_moderations (workspace_id, citation_id, moderation_id);
 SELECT app.protect('datalane.citation_moderations', 'decided');
