@@ -90,7 +90,7 @@ FAULTS = [
     ),
     (
         "catalog-index",
-        "ALTER TABLE datalane.citations DROP CONSTRAINT citations_pkey; DROP INDEX datalane.citations_by_response, "
+        "ALTER TABLE datalane.citations DROP CONSTRAINT citations_pkey CASCADE; DROP INDEX datalane.citations_by_response, "
         "datalane.citations_by_document; "
         "CREATE INDEX half ON datalane.citations (workspace_id) WHERE agent_run_id IS NULL",
         "datalane.citations",
