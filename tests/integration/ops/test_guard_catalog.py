@@ -90,8 +90,8 @@ FAULTS = [
     ),
     (
         "catalog-index",
-        "ALTER TABLE datalane.citations DROP CONSTRAINT citations_pkey CASCADE; DROP INDEX datalane.citations_by_response, "
-        "datalane.citations_by_document; "
+        "ALTER TABLE datalane.citations DROP CONSTRAINT citations_pkey CASCADE; "
+        "DROP INDEX datalane.citations_by_response, datalane.citations_by_document; "
         "CREATE INDEX half ON datalane.citations (workspace_id) WHERE agent_run_id IS NULL",
         "datalane.citations",
         "no index that begins with workspace_id",
