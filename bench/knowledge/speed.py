@@ -62,6 +62,10 @@ SELECT v.chunk_id, v.embedding FROM datalane.chunk_vectors AS v WHERE v.workspac
 _NEAREST = (
     f"SELECT chunk_id, -(embedding <#> $1) AS score FROM public.plain_vectors ORDER BY embedding <#> $1 LIMIT {_FOUND}"
 )
+_NEAREST_OF_TENANT = (
+    "SELECT chunk_id, -(embedding <#> $1) AS score FROM datalane.chunk_vectors "
+    f"WHERE workspace_id = $2 AND model_version = $3 ORDER BY embedding <#> $1 LIMIT {_FOUND}"
+)
 
 
 @dataclass
@@ -111,27 +115,37 @@ async def time_searches(ground: Ground) -> list[Timed]:
         await admin.execute("VACUUM ANALYZE")
         texts = [query.text for query in ground.corpus.queries]
         exact = Timed(f"exact search over {CHUNKS:,} chunks / raw pgvector", 1.2)
+        shared = Timed("exact search / raw pgvector among all tenants'", 1.2)
         filtered = {
             name: Timed(f"semantic, 1 of {every} by its tag / without a filter") for name, every in TAGS.items()
         }
         for run in range(_RUNS + _WARM_UP):
             if run == _WARM_UP:
-                for timed in (exact, *filtered.values()):
+                for timed in (exact, shared, *filtered.values()):
                     timed.ours.clear()
                     timed.theirs.clear()
             text = texts[run % len(texts)]
-            await _time_exact(ground, context, admin, text, exact, run)
+            of_tenant = (context.workspace_id, ground.knowledge.providers.usual)
+            await _time_exact(ground, context, admin, text, exact, run, _NEAREST)
+            await _time_exact(ground, context, admin, text, shared, run, _NEAREST_OF_TENANT, *of_tenant)
             for name, timed in filtered.items():
                 await _time_filter(ground, context, text, name, timed, run)
-        return [exact, *filtered.values()]
+        return [exact, shared, *filtered.values()]
     finally:
         await admin.close()
 
 
 async def _time_exact(
-    ground: Ground, context: Context, admin: asyncpg.Connection, text: str, timed: Timed, run: int
+    ground: Ground,
+    context: Context,
+    admin: asyncpg.Connection,
+    text: str,
+    timed: Timed,
+    run: int,
+    raw: str,
+    *arguments: Any,
 ) -> None:
-    """Both embed the query; ours stands in an open door."""
+    """Both embed the query; ours stands in an open door. The `raw` statement takes the vector, then `arguments`."""
     embedder = ground.knowledge.embedder
     answers: list[list[Any]] = []
     async with ground.lane.transaction(context) as tx:
@@ -141,7 +155,7 @@ async def _time_exact(
             answers.append(list(await search_semantic(tx, Searched(ground.knowledge.providers.usual), vector, _FOUND)))
 
         async def theirs() -> None:
-            rows = await admin.fetch(_NEAREST, to_wire(embedder.embed([text]))[0])
+            rows = await admin.fetch(raw, to_wire(embedder.embed([text]))[0], *arguments)
             answers.append([row["chunk_id"] for row in rows])
 
         await _take_turns(ours, theirs, timed, run)
