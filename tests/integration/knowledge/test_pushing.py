@@ -76,7 +76,9 @@ async def test_pushes_of_one_source_at_once_are_one_document(site: Site) -> None
 
 async def test_an_upload_is_not_taken_for_a_push_unless_it_is_named(site: Site) -> None:
     uploaded = await site.bring_in(b"Herons.", source_uri=SOURCE)
-    assert (await pushed(site, b"Herons."))["document_id"] == uploaded["document_id"], "it holds the same bytes"
+    same = await pushed(site, b"Herons.", tags=["public"])
+    assert same["document_id"] == uploaded["document_id"], "it holds the same bytes"
+    assert await found(site, "herons", tags={"any": ["public"]}) == ["Herons."]
     other = await site.bring_in(b"Owls.", source_uri="cms:page/8")
     apart = await pushed(site, b"More owls.", source="cms:page/8")
     assert apart["document_id"] != other["document_id"]

@@ -11,7 +11,7 @@ from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, NotFound
 from datalane.knowledge.documents.originals import Original
 from datalane.knowledge.documents.schemas import Deleted, Uploaded
-from datalane.knowledge.documents.service import delete_document, upload_or_discard
+from datalane.knowledge.documents.service import delete_document, describe, upload_or_discard
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.permissions import ADD_DOCUMENTS, DELETE_DOCUMENTS
 
@@ -34,6 +34,8 @@ async def push(tx: Transaction, files: FileStore, original: Original) -> Uploade
     document_id = original.document.document_id or await _find(tx, key)
     document = original.document.model_copy(update={"document_id": document_id})
     uploaded = await upload_or_discard(tx, files, replace(original, document=document))
+    if document_id is None and not uploaded.created:
+        await describe(tx, uploaded.document_id, document)
     await _queries.keep_source(
         tx.connection, workspace_id=tx.workspace_id, source_key=key, document_id=uploaded.document_id
     )

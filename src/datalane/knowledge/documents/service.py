@@ -20,7 +20,7 @@ from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import Original, OriginalIdentity, discard_original, refuse_late
-from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, Uploaded
+from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.permissions import ADD_DOCUMENTS, DELETE_DOCUMENTS, READ_DOCUMENTS
 
@@ -62,7 +62,7 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
         newest = Uploaded(document_id=document_id, version_id=original.version_id, job_id=None, created=False)
         known |= {original.identity: newest, (original.sha256, document_id): newest}
     for original in originals:
-        await _describe(tx, original)
+        await describe(tx, original.document.document_id, original.document)
     jobs = await _add(tx, fresh)
     for (original, document_id, _), job_id in zip(fresh, jobs, strict=True):
         answers[original.version_id] = Uploaded(
@@ -82,18 +82,18 @@ async def upload_or_discard(tx: Transaction, files: FileStore, original: Origina
     return uploaded
 
 
-async def _describe(tx: Transaction, original: Original) -> None:
+async def describe(tx: Transaction, document_id: UUID | None, document: NewDocument) -> None:
     """Tags and metadata are the document's: what is said of them with a version, or with the same bytes, holds at
-    once."""
-    said = original.document.model_fields_set & {"tags", "metadata"}
-    if original.document.document_id is None or not said:
+    once. None is a document that is not there yet."""
+    said = document.model_fields_set & {"tags", "metadata"}
+    if document_id is None or not said:
         return
     await _queries.describe(
         tx.connection,
         workspace_id=tx.workspace_id,
-        document_id=original.document.document_id,
-        tags=original.document.tags if "tags" in said else None,
-        metadata=original.document.metadata if "metadata" in said else None,
+        document_id=document_id,
+        tags=document.tags if "tags" in said else None,
+        metadata=document.metadata if "metadata" in said else None,
     )
 
 
@@ -131,7 +131,7 @@ async def add_ready(tx: Transaction, original: Original) -> tuple[UUID, int]:
     document_id = wanted or uuid7()
     ordinal = 1 if wanted is None else await _next_version(tx, wanted)
     refuse_late([original], utc_now())
-    await _describe(tx, original)
+    await describe(tx, wanted, original.document)
     await _add_rows(tx, [(original, document_id, ordinal)], [None])
     return document_id, ordinal
 
