@@ -14,11 +14,12 @@ from datalane.knowledge import indexing
 from datalane.knowledge.documents import pushing
 from datalane.knowledge.documents import service as documents
 from datalane.knowledge.documents.fetching import FetchDocument
-from datalane.knowledge.documents.originals import discard_original, store_original
+from datalane.knowledge.documents.originals import Original, discard_original, store_original
 from datalane.knowledge.documents.schemas import (
     Deleted,
     Document,
     DocumentPage,
+    NewDocument,
     Uploaded,
     WithdrawSource,
     describe_file,
@@ -44,11 +45,13 @@ from datalane.knowledge.retrieval import service as retrieval
 from datalane.knowledge.retrieval.schemas import Answer, AskedQueries
 from datalane.knowledge.retrieval.schemas import Query as RetrievalQuery
 from datalane.knowledge.runtime import Knowledge
+from datalane.settings import Limits
 
 
 def router(door: Door, knowledge: Knowledge) -> APIRouter:
     routes = APIRouter()
-    routes.include_router(_document_routes(door, knowledge))
+    routes.include_router(_adding_routes(door, knowledge))
+    routes.include_router(_document_routes(door))
     routes.include_router(_retrieval_routes(door, knowledge))
     routes.include_router(evidence_routes.router(door))
     routes.include_router(_feedback_routes(door))
@@ -79,10 +82,16 @@ def _feedback_routes(door: Door) -> APIRouter:
     return routes
 
 
-def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
+async def _kept(knowledge: Knowledge, late: LateTransaction, new: NewDocument, data: bytes, limits: Limits) -> Original:
+    """The original in the file store, from which it goes again if the request fails."""
+    original = await store_original(knowledge.files, late.context.workspace_id, new, data, limits)
+    late.on_failure(lambda: discard_original(knowledge.files, original))
+    return original
+
+
+def _adding_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     routes, limits = door.router(prefix="/documents", tags=["documents"]), door.settings.limits
     title = Form(None, json_schema_extra={"maxLength": limits.title_characters})
-    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
 
     @routes.post("/upload", status_code=202)
     async def upload(
@@ -105,9 +114,7 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
             document_id=document_id,
         )
         async with knowledge.writing:
-            workspace_id = late.context.workspace_id
-            original = await store_original(knowledge.files, workspace_id, new, await file.read(), limits)
-        late.on_failure(lambda: discard_original(knowledge.files, original))
+            original = await _kept(knowledge, late, new, await file.read(), limits)
         return await documents.upload_or_discard(await late.begin(), knowledge.files, original)
 
     @routes.post("/push", status_code=202)
@@ -131,24 +138,28 @@ def _document_routes(door: Door, knowledge: Knowledge) -> APIRouter:
             document_id=document_id,
         )
         async with knowledge.writing:
-            workspace_id = late.context.workspace_id
-            original = await store_original(knowledge.files, workspace_id, new, await file.read(), limits)
-        late.on_failure(lambda: discard_original(knowledge.files, original))
+            original = await _kept(knowledge, late, new, await file.read(), limits)
         return await pushing.push(await late.begin(), knowledge.files, original)
-
-    @routes.post("/withdraw")
-    async def withdraw(body: WithdrawSource, tx: Transaction = door.writer(DELETE_DOCUMENTS)) -> Deleted:
-        """A source has gone: remove the document that was pushed from it, and everything made from it."""
-        return await pushing.withdraw(tx, body.source_uri)
 
     @routes.post("/fetch", status_code=202)
     async def fetch(body: FetchDocument, late: LateTransaction = door.preparer(ADD_DOCUMENTS)) -> Uploaded:
         """Fetch a public URL and ingest what it gives, as a push with the URL as its source."""
         workspace_id = late.context.workspace_id
         async with knowledge.fetching.fetched(workspace_id, body, limits.upload) as (new, data), knowledge.writing:
-            original = await store_original(knowledge.files, workspace_id, new, data, limits)
-        late.on_failure(lambda: discard_original(knowledge.files, original))
+            original = await _kept(knowledge, late, new, data, limits)
         return await pushing.push(await late.begin(), knowledge.files, original)
+
+    return routes
+
+
+def _document_routes(door: Door) -> APIRouter:
+    routes, limits = door.router(prefix="/documents", tags=["documents"]), door.settings.limits
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
+
+    @routes.post("/withdraw")
+    async def withdraw(body: WithdrawSource, tx: Transaction = door.writer(DELETE_DOCUMENTS)) -> Deleted:
+        """A source has gone: remove the document that was pushed from it, and everything made from it."""
+        return await pushing.withdraw(tx, body.source_uri)
 
     @routes.get("/list")
     async def list_documents(

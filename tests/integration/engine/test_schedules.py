@@ -165,13 +165,14 @@ async def test_raw_sql_cannot_write_a_schedule_that_no_worker_can_read(lab: Lab,
 
 async def test_a_worker_fires_what_becomes_due_while_it_runs(lab: Lab, context: Context) -> None:
     handlers = Handlers()
-    ran = asyncio.Event()
+    ran = asyncio.Queue[Job]()
 
     @handlers.external("work")
     async def work(job: Job) -> None:
-        ran.set()
+        ran.put_nowait(job)
 
     async with working(lab.database, handlers, quick()):
         async with lab.database.transaction(context) as tx:
             await put_schedule(tx, "soon", "work", "* * * * *", now=datetime.now(UTC) - timedelta(minutes=2))
-        await asyncio.wait_for(ran.wait(), 20)
+        job = await asyncio.wait_for(ran.get(), 20)
+    assert (job.kind, job.workspace_id) == ("work", context.workspace_id)
