@@ -1,24 +1,29 @@
-"""A desk: one workspace with a real owner, and what tests do there."""
+"""A desk: one workspace with a real owner, and what tests do there; and a board of items, laid by SQL."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
 from tests.integration.api.conftest import OpenLane, ada, client, sign_up
+from tests.integration.work.board import Board, lay, people
 
 from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.db.embedded import EmbeddedPostgres
+from datalane.db.provision import Prepared
 from datalane.db.transaction import Transaction
 from datalane.engine.registration import register
 from datalane.identity.accounts import sign_up as sign_up_account
 from datalane.identity.schemas import NewAccount
+from datalane.kit.ids import uuid7
 from datalane.settings import SessionSettings, Settings
 from datalane.work import routes as work_routes
 from datalane.work.items import service as items
@@ -114,3 +119,15 @@ async def lane(database: Database) -> OpenLane:
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
     return create_app(lane, [work_routes.router])
+
+
+@pytest.fixture
+def users(cluster: EmbeddedPostgres, urls: Prepared) -> tuple[list[UUID], list[UUID]]:
+    """Two workspaces and the people who are in both."""
+    workspaces = [uuid7(), uuid7()]
+    return workspaces, people(cluster.url(urlsplit(urls.database_url).path.removeprefix("/")), workspaces, 2)
+
+
+@pytest.fixture
+async def board(database: Database, users: tuple[list[UUID], list[UUID]]) -> Board:
+    return await lay(database, users[0][0], users[1])
