@@ -101,7 +101,7 @@ def compose(
         rows = query.page_size + 1
         text = TextPage(conditions, workspace, order, values, filters.text, language, after, rows, COLUMNS)
         return _composed_text(*text.of_every_word(), workspace, order, values)
-    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
+    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions.text}", tuple(values.values)
     told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
     page = _page(query, conditions, workspace, order, values, after)
     if known is Known.FEW:
@@ -141,7 +141,7 @@ def compose_single(
         return
     if len(conditions.narrow) != 1:
         return
-    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions}", tuple(values.values)
+    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions.text}", tuple(values.values)
     page = _page(query, conditions, workspace, order, values, after)
     told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
     yield Composed(page.read_if_few(told), tuple(values.values), everything, filtered)
@@ -195,11 +195,12 @@ def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple
 
     None when none are asked for. Raises as `compose`.
     """
+    filters = query.filters
+    if filters.text is not None or (filters.tags is None and not filters.metadata):
+        return None
     values = Parameters()
     workspace = values.add(workspace_id, "uuid")
-    narrow = list(islice(_narrow(query.filters, fields, workspace, values), MOST_JOINS))
-    if not narrow or query.filters.text is not None:
-        return None
+    narrow = list(islice(_narrow(filters, fields, workspace, values), MOST_JOINS))
     return f"SELECT {is_few(narrow)}", tuple(values.values)
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import cached_property
 
 from datalane.work.query.clauses import Order
 from datalane.work.query.schemas import ItemFilters, MomentFilter
@@ -94,7 +95,7 @@ class Narrow:
         return f" AND {self.asked}" if self.asked else ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Conditions:
     """What items `i` must fulfil. `easy` are met by the order's index or another one in this order, `beside` by looking
     at the items; `far` is the range of a time that a walk may be far from."""
@@ -117,10 +118,13 @@ class Conditions:
     @property
     def joined(self) -> list[str]:
         """What rows of narrow tables there must be, the first ones for the planner to begin from."""
+        if not self.narrow:
+            return []
         first, others = self.narrow[:MOST_JOINS], self.narrow[MOST_JOINS:]
         return [each.joined for each in first] + [each.looked_up for each in others]
 
-    def __str__(self) -> str:
+    @cached_property
+    def text(self) -> str:
         return " AND ".join([*self.plain, *self.joined])
 
 
@@ -157,7 +161,7 @@ class Page:
     @property
     def simple(self) -> str:
         """What follows SELECT, where the planner knows best."""
-        source = f"datalane.items i WHERE {self.conditions}{self.further}"
+        source = f"datalane.items i WHERE {self.conditions.text}{self.further}"
         return f"{self.columns}\nFROM {source}\n{self.order.by('i')} LIMIT {self.rows}"
 
     def walked(self, count: str, known: Known) -> tuple[str, str]:
@@ -168,18 +172,16 @@ class Page:
         is_full = f"(SELECT count(*) FROM walked) = {self.rows}"
         begun = f"walked AS MATERIALIZED ({self._walk(0 if known is Known.FAR else self._most_steps)}),\n"
         found = f"SELECT w.item_id, w.{self.order.column} FROM walked w WHERE {is_full}\n  UNION ALL "
-        if self.conditions.narrow:
-            every = f"SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions}"
-            hits = f"hits AS MATERIALIZED ({every})"
-            tables = f"{begun}{hits},\n{self._page(found + self._first_of('hits i'))}"
-            return tables, f"CASE WHEN {is_full} THEN {count} ELSE (SELECT count(*) FROM hits) END"
-        rest = f"(SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions} OFFSET 0) AS i"
-        return begun + self._page(found + self._first_of(rest)), count
+        every = f"SELECT {self._sought} FROM datalane.items i WHERE NOT {is_full} AND {self.conditions.text}"
+        if not self.conditions.narrow:
+            return begun + self._page(found + self._first_of(f"({every} OFFSET 0) AS i")), count
+        tables = f"{begun}hits AS MATERIALIZED ({every}),\n{self._page(found + self._first_of('hits i'))}"
+        return tables, f"CASE WHEN {is_full} THEN {count} ELSE (SELECT count(*) FROM hits) END"
 
     def read(self, told: str) -> str:
         """The statement that reads all that is asked for and counts it, with `told` in every row of the page."""
         return (
-            f"WITH hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i WHERE {self.conditions})\n"
+            f"WITH hits AS MATERIALIZED (SELECT {self.columns} FROM datalane.items i WHERE {self.conditions.text})\n"
             f"SELECT (SELECT count(*) FROM hits) AS total_count, {told}, {self.columns}\n"
             f"FROM hits i WHERE true{self.further} {self.order.by('i')} LIMIT {self.rows}"
         )
