@@ -75,7 +75,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench.work", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="50,000 items and 20 runs; to see that it works")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the seeded server there, and use it again")
-    parser.add_argument("--runs", type=int, help="runs of each shape; short ones four times as many [default: 100]")
+    parser.add_argument("--runs", type=int, help="runs of each shape; short ones eight times as many [default: 100]")
     parser.add_argument("--parts", type=_listed(PARTS), default=PARTS, metavar="LIST", help=", ".join(PARTS))
     parser.add_argument("--shapes", type=lambda text: text.split(","), default=(), metavar="LIST", help="only these")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results as JSON")

@@ -32,8 +32,10 @@ from datalane.work.samples import of_item, read_items
 _COUNTED = DEFAULT_LIMITS.exact_count + 1
 _ROWS = 26
 _WARM_UP = 5
-_SHORT_SECONDS, _MORE_RUNS = 0.01, 4
+_SHORT_SECONDS, _MORE_RUNS = 0.01, 8
 """A shape that takes less is run more often: of a millisecond, a 95th percentile of 100 runs is five of them."""
+_PASSES = 4
+"""Each shape has its runs in as many parts, with the others between: a bad second of the machine falls on one."""
 _TRIALS = 8
 """Runs by which a plan is chosen: the server itself may change to a general plan after five."""
 _PLANS = {
@@ -47,11 +49,12 @@ _LISTED = ", ".join(f"i.{column}" for column in COLUMNS)
 
 @dataclass
 class Times:
-    """Seconds of each run of one shape. `plans` is how the SQL written by hand was planned, `faults` are runs in which
-    the two sides answered other rows."""
+    """Seconds of each of the `runs` of one shape. `plans` is how the SQL written by hand was planned, `faults` are runs
+    in which the two sides answered other rows."""
 
     shape: str
     plans: str = ""
+    runs: int = 0
     hand: list[float] = field(default_factory=list)
     composed: list[float] = field(default_factory=list)
     service: list[float] = field(default_factory=list)
@@ -128,20 +131,31 @@ async def time_shapes(ground: Ground, runs: int, only: Sequence[str] = ()) -> li
             of_run = [of_item(n * 7, rows, fields) for n in range(runs * _MORE_RUNS + _WARM_UP)]
             names = [shape.name for shape in shapes(of_run[0]) if not only or shape.name in only]
             _require_all(names, written)
-            found = []
-            for name in names:
-                trials = [values_of(samples, fields, ground) for samples in of_run[:_TRIALS]]
-                plans = await _fastest_plans(plain, written[name], trials)
-                turn = _Turn(database, plain, ground, fields, language)
-                warm = await _take_turns(turn, Times(name, plans), written[name], of_run[:_WARM_UP])
-                more = _MORE_RUNS if max(warm.hand[-1], warm.composed[-1]) < _SHORT_SECONDS else 1
-                of_shape = of_run[_WARM_UP : _WARM_UP + runs * more]
-                times = await _take_turns(turn, Times(name, plans), written[name], of_shape)
-                found.append(times)
-                print(f"  {name}: {sum(times.hand) + sum(times.composed) + sum(times.service):.1f} s", file=sys.stderr)
-            return found
+            turn = _Turn(database, plain, ground, fields, language)
+            found = {name: Times(name) for name in names}
+            for part in range(_PASSES):
+                for times in found.values():
+                    await _take_part(turn, times, written[times.shape], of_run, runs, part)
+                print(f"  pass {part + 1} of {_PASSES} over {len(names)} shapes", file=sys.stderr, flush=True)
+            return list(found.values())
     finally:
         await plain.close()
+
+
+async def _take_part(
+    turn: _Turn, times: Times, written: HandWritten, of_run: Sequence[Samples], runs: int, part: int
+) -> None:
+    """One part of the runs of a shape, after some that are not counted. How it is planned by hand, the first tells."""
+    if not times.plans:
+        trials = [values_of(samples, turn.fields, turn.ground) for samples in of_run[:_TRIALS]]
+        times.plans = await _fastest_plans(turn.plain, written, trials)
+    await turn.plain.execute(f"{_PLANS[times.plans]}; DISCARD PLANS")
+    warm = await _take_turns(turn, Times(times.shape), written, of_run[:_WARM_UP])
+    if not times.runs:
+        is_short = max(warm.hand[-1], warm.composed[-1]) < _SHORT_SECONDS
+        times.runs = runs * (_MORE_RUNS if is_short else 1)
+    begin, end = (_WARM_UP + times.runs * each // _PASSES for each in (part, part + 1))
+    await _take_turns(turn, times, written, of_run[begin:end])
 
 
 async def _fastest_plans(plain: asyncpg.Connection, written: HandWritten, values: Sequence[Mapping[str, Any]]) -> str:
@@ -197,8 +211,8 @@ class _Turn:
 
 
 async def _take_turns(turn: _Turn, times: Times, written: HandWritten, of_run: Sequence[Samples]) -> Times:
-    for run, samples in enumerate(of_run):
-        [shape] = [each for each in shapes(samples) if each.name == times.shape]
+    asked = [next(each for each in shapes(samples) if each.name == times.shape) for samples in of_run]
+    for run, (shape, samples) in enumerate(zip(asked, of_run, strict=True)):
         await turn.take(shape, written, samples, times, ours_first=run % 2 == 0)
     return times
 
