@@ -34,7 +34,7 @@ _ROWS = 26
 _WARM_UP = 5
 _SHORT_SECONDS, _MORE_RUNS = 0.01, 8
 """A shape that takes less is run more often: of a millisecond, a 95th percentile of 100 runs is five of them."""
-_PASSES = 4
+PASSES = 5
 """Each shape has its runs in as many parts, with the others between: a bad second of the machine falls on one."""
 _TRIALS = 8
 """Runs by which a plan is chosen: the server itself may change to a general plan after five."""
@@ -133,10 +133,10 @@ async def time_shapes(ground: Ground, runs: int, only: Sequence[str] = ()) -> li
             _require_all(names, written)
             turn = _Turn(database, plain, ground, fields, language)
             found = {name: Times(name) for name in names}
-            for part in range(_PASSES):
+            for part in range(PASSES):
                 for times in found.values():
                     await _take_part(turn, times, written[times.shape], of_run, runs, part)
-                print(f"  pass {part + 1} of {_PASSES} over {len(names)} shapes", file=sys.stderr, flush=True)
+                print(f"  pass {part + 1} of {PASSES} over {len(names)} shapes", file=sys.stderr, flush=True)
             return list(found.values())
     finally:
         await plain.close()
@@ -154,8 +154,12 @@ async def _take_part(
     if not times.runs:
         is_short = max(warm.hand[-1], warm.composed[-1]) < _SHORT_SECONDS
         times.runs = runs * (_MORE_RUNS if is_short else 1)
-    begin, end = (_WARM_UP + times.runs * each // _PASSES for each in (part, part + 1))
-    await _take_turns(turn, times, written, of_run[begin:end])
+    await _take_turns(turn, times, written, of_run[_WARM_UP:][part_of(times.runs, part)])
+
+
+def part_of(runs: int, part: int) -> slice:
+    """Which of so many runs a part is."""
+    return slice(runs * part // PASSES, runs * (part + 1) // PASSES)
 
 
 async def _fastest_plans(plain: asyncpg.Connection, written: HandWritten, values: Sequence[Mapping[str, Any]]) -> str:
