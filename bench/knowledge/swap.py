@@ -79,7 +79,7 @@ async def _ask(ground: Ground, swap: Swap, text: str, seconds: list[float]) -> N
     asked = Query(query=text, method=Method.SEMANTIC, limit=_FOUND)
     began = time.perf_counter()
     try:
-        told = await answer(lambda: ground.lane.transaction(ground.person.context()), ground.knowledge.providers, asked)
+        told = await answer(ground.lane.transaction, ground.person.context(), ground.knowledge.providers, asked)
     except Exception as error:
         swap.failed += 1
         print(f"  failed: {error!r}")

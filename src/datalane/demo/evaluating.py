@@ -232,7 +232,7 @@ async def _evaluate(
         said = Query(query=query.text, method=method, limit=DEPTH, keyword_weight=asked.keyword_weight)
         began = time.perf_counter()
         answered = await answer(
-            lambda: lane.transaction(context), knowledge.providers, said, lane.settings.limits, logged=False
+            lane.transaction, context, knowledge.providers, said, lane.settings.limits, logged=False
         )
         seconds.append(time.perf_counter() - began)
         best = ranking.setdefault(query.id, {})

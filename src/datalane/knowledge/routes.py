@@ -201,7 +201,7 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     async def query(body: RetrievalQuery, context: Context = door.caller(QUERY)) -> Answer:
         """The best chunks for a question: keyword (BM25), semantic (cosine) or hybrid."""
         limits = door.settings.limits
-        return await retrieval.answer(lambda: door.transaction(context), knowledge.providers, body, limits)
+        return await retrieval.answer(door.transaction, context, knowledge.providers, body, limits)
 
     @routes.get("/queries/list")
     async def list_asked(

@@ -97,8 +97,7 @@ async def fill(library: Library, context: Context | None = None) -> None:
 
 async def ask(library: Library, text: str, method: Method = Method.SEMANTIC, context: Context | None = None) -> Answer:
     asked = Query(query=text, method=method, limit=100)
-    begin = lambda: library.lane.transaction(context or library.context)  # noqa: E731
-    return await answer(begin, library.knowledge.providers, asked)
+    return await answer(library.lane.transaction, context or library.context, library.knowledge.providers, asked)
 
 
 async def bring_in_all(library: Library) -> None:
@@ -223,6 +222,21 @@ async def test_many_chunks_are_filled_in_slices_each_a_job(idle: Library, monkey
     assert (await models(idle))[NEAR].chunks == 8
 
 
+async def test_a_filling_model_says_how_far_it_is(idle: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "SLICE", 3)
+    async with idle.working():
+        for n in range(8):
+            await idle.bring_in(f"note number {n}", filename=f"{n}.txt")
+    await change(idle, service.register_model)
+    jobs, first = ModelJobs(idle.lane.database, idle.knowledge.providers), str(UUID(int=0))
+    slice_of_three = a_job(idle.context, BACKFILL, {"model_version": NEAR, "following": first})
+    prepared = await jobs.prepare([slice_of_three])
+    async with idle.lane.transaction(idle.acting(Role.SYSTEM)) as tx:
+        await jobs.apply(tx, [slice_of_three], prepared)
+    halfway = (await models(idle))[NEAR]
+    assert (halfway.status, halfway.chunks, halfway.chunks_in_all) == ("filling", 3, 8)
+
+
 # Who comes between ---------------------------------------------------------------------------------------------
 
 
@@ -270,18 +284,38 @@ async def test_a_document_that_was_replaced_while_it_was_embedded_leaves_nothing
 # Faults --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("nonsense", "says"),
+    [({"dimensions": 3}, "3 dimensions, not 8"), ({"first": ["nan"]}, "not finite")],
+)
 async def test_an_endpoint_that_makes_nonsense_stops_the_filling_and_registering_again_goes_on(
-    library: Library, running: RunningEndpoint
+    library: Library, running: RunningEndpoint, nonsense: dict[str, Any], says: str
 ) -> None:
-    await library.bring_in(TEXTS[0])
-    running.behave(dimensions=3)
+    for number, text in enumerate(TEXTS):
+        await library.bring_in(text, filename=f"{number}.txt")
+    running.behave(**nonsense)
     await change(library, service.register_model)
     stopped = await until(library, lambda model: model.backfill is not None and model.backfill.status == "failed")
     assert stopped.backfill is not None
     assert (stopped.status, stopped.backfill.error_class) == ("filling", "embedding_refused")
-    assert "3 dimensions, not 8" in (stopped.backfill.error_message or "")
+    assert says in (stopped.backfill.error_message or "")
+    assert (stopped.chunks, stopped.chunks_in_all) == (0, len(TEXTS))
     await fill(library)
     assert (await models(library))[NEAR].backfill is None, "the job has completed"
+
+
+@pytest.mark.parametrize("rows", [0, 2])
+async def test_half_a_batch_or_nothing_fills_nothing_and_is_asked_for_again(
+    library: Library, running: RunningEndpoint, rows: int
+) -> None:
+    for number, text in enumerate(TEXTS):
+        await library.bring_in(text, filename=f"{number}.txt")
+    running.behave(rows=rows)
+    await change(library, service.register_model)
+    waiting = await until(library, lambda model: model.backfill is not None and model.backfill.status == "retrying")
+    assert (waiting.status, waiting.chunks, waiting.chunks_in_all) == ("filling", 0, len(TEXTS))
+    assert waiting.backfill is not None
+    assert f"{rows} vectors for {len(TEXTS)} texts" in (waiting.backfill.error_message or "")
 
 
 async def test_a_text_that_the_endpoint_will_not_take_fails_its_own_document_and_no_other(
@@ -372,7 +406,7 @@ async def test_a_model_that_this_lane_does_not_have_is_named_and_not_mixed_with_
     await change(library, service.activate_model)
     whole, poorer = library.knowledge.providers, Providers(library.knowledge.providers.builtin)
     with pytest.raises(ModelUnavailable, match=f"no embedding model {NEAR}"):
-        await answer(lambda: library.lane.transaction(library.context), poorer, Query(query="owl"))
+        await answer(library.lane.transaction, library.context, poorer, Query(query="owl"))
     async with library.lane.transaction(library.context) as tx:
         listed = {one.model_version: one for one in (await service.list_models(tx, poorer)).data}
     assert (listed[NEAR].status, listed[NEAR].served) == ("active", False)

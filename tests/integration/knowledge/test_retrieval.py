@@ -11,13 +11,14 @@ import pytest
 from pydantic import ValidationError
 from tests.integration.knowledge.library import Library
 
-from datalane.contracts.context import Context
+from datalane.contracts.context import Context, Role
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
+from datalane.knowledge.retrieval import service
 from datalane.knowledge.retrieval.schemas import Query
-from datalane.knowledge.retrieval.service import check_query, retrieve
+from datalane.knowledge.retrieval.service import answer, check_query, retrieve
 
 TEXTS = (
     "The owl hunts at night, and the owl sleeps by day.",
@@ -209,3 +210,28 @@ async def test_a_minimum_score_leaves_the_rest_out(library: Library) -> None:
         asked = Query(query="owl", method=Method.KEYWORD, minimum_score=best.retrieval_score)
         answer = await retrieve(tx, QueryVectors(library.knowledge.providers, asked.query), asked)
     assert [result.chunk_id for result in answer.data] == [best.chunk_id]
+
+
+@pytest.mark.parametrize("role", [Role.VIEWER, Role.MEMBER])
+async def test_a_row_of_another_workspace_is_thrown_away_and_reported_once(
+    library: Library, other_context: Context, monkeypatch: pytest.MonkeyPatch, role: Role
+) -> None:
+    """The wall lets none through, so the statement is one that tells whose a row is wrongly."""
+    await bring_in_all(library)
+
+    class Leaking:
+        def __getattr__(self, name: str) -> object:
+            return getattr(queries, name)
+
+        async def read_chunks(self, *args: object, **said: object) -> list[dict[str, object]]:
+            first, *others = [dict(row) for row in await queries.read_chunks(*args, **said)]
+            return [first | {"workspace_id": other_context.workspace_id}, *others]
+
+    queries = service._queries
+    asked, whole = Query(query=QUESTIONS[0]), await library.ask(QUESTIONS[0], Method.HYBRID)
+    monkeypatch.setattr(service, "_queries", Leaking())
+    told = await answer(library.lane.transaction, library.acting(role), library.knowledge.providers, asked)
+    assert len(told.data) == len(whole.data) - 1
+    assert {result.workspace_id for result in told.data} == {library.context.workspace_id}
+    told_of = await library.fetch("SELECT payload FROM datalane.events WHERE event_type = 'security.anomaly'")
+    assert [row["payload"]["kind"] for row in told_of] == ["foreign_rows_in_a_result"]

@@ -20,7 +20,7 @@ from datalane.knowledge.retrieval.service import answer
 async def ask(library: Library, context: Context | None = None, logged: bool = True, **said: Any) -> None:
     asked = Query(**{"query": "owl"} | said)
     await answer(
-        lambda: library.lane.transaction(context or library.context), library.knowledge.providers, asked, logged=logged
+        library.lane.transaction, context or library.context, library.knowledge.providers, asked, logged=logged
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from datalane.contracts.context import Context
 from datalane.contracts.plans import Plans
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -34,7 +35,7 @@ from datalane.settings import Limits
 CANDIDATES = 200
 """Most chunks each method hands to the fusion."""
 
-Begin = Callable[[], AbstractAsyncContextManager[Transaction]]
+OpenAs = Callable[[Context], AbstractAsyncContextManager[Transaction]]
 
 _ATTEMPTS = 3
 
@@ -44,27 +45,37 @@ log = get_logger(__name__)
 
 
 async def answer(
-    begin: Begin, providers: Providers, query: Query, limits: Limits = _DEFAULTS, *, logged: bool = True
+    open_as: OpenAs,
+    context: Context,
+    providers: Providers,
+    query: Query,
+    limits: Limits = _DEFAULTS,
+    *,
+    logged: bool = True,
 ) -> Answer:
-    """`retrieve` in a transaction that `begin` opens, and a line in the log of what was asked, if it is `logged`; while
-    an endpoint is asked for a vector no transaction is open.
+    """`retrieve` in a transaction of `context`, and a line in the log of what was asked, if it is `logged`; while an
+    endpoint is asked for a vector no transaction is open. Rows that were thrown away are reported in one of their own.
 
     Raises as `retrieve`, but for `VectorNeeded`, and as `Provider.embed`.
     """
     began, text = time.perf_counter(), check_query(query.query, limits)
     vectors = QueryVectors(providers, text)
     while True:
-        async with begin() as tx:
-            workspace_id = tx.workspace_id
+        async with open_as(context) as tx:
             try:
-                found = await retrieve(tx, vectors, query, limits)
+                found, foreign = await _retrieve(tx, vectors, query, limits)
             except VectorNeeded as needed:
                 model_version = needed.model_version
             else:
                 if logged:
                     await log_retrieval(tx, query, text, found, time.perf_counter() - began)
-                return found
-        await vectors.fetch(workspace_id, model_version)
+                break
+        await vectors.fetch(context.workspace_id, model_version)
+    if foreign:
+        async with open_as(Context.system(context.workspace_id, context.correlation_id)) as tx:
+            detail = f"{foreign} rows of another workspace"
+            await publish(tx, "security.anomaly", {"kind": "foreign_rows_in_a_result", "detail": detail})
+    return found
 
 
 async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits = _DEFAULTS) -> Answer:
@@ -73,18 +84,25 @@ async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits:
     Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character,
     `VectorNeeded` for a vector that an endpoint makes, `ModelUnavailable` for a model that the lane does not have.
     """
+    return (await _retrieve(tx, vectors, query, limits))[0]
+
+
+async def _retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits) -> tuple[Answer, int]:
+    """As `retrieve`, with how many rows of another workspace were thrown away."""
     QUERY.check(tx.context)
     text, language = check_query(query.query, limits), await search_language(tx)
+    foreign = 0
     for _ in range(_ATTEMPTS):
         found = await _search(tx, vectors, query, text, language, limits)
-        rows = await _read(tx, list(found.chosen))
+        rows, strangers = await _read(tx, list(found.chosen))
+        foreign = max(foreign, strangers)
         if len(rows) == len(found.chosen):
             break  # else a version was replaced after the search saw it: look again, so that no place stays empty
     why = await explain(tx, query, text, language, rows)
     # a hybrid's scores are relative to what the filters left, which nothing was learned of
     tells = query.method is not Method.HYBRID or query.filters is None
     learned = await current(tx, query.method, query.keyword_weight, found.model) if tells else None
-    return Answer(
+    told = Answer(
         data=[
             _result(tx, query.method, rank, rows[key], found, why, learned)
             for rank, key in enumerate((key for key in found.chosen if key in rows), 1)
@@ -94,6 +112,7 @@ async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits:
         calibration_id=None if learned is None else learned.calibration_id,
         correlation_id=tx.context.correlation_id,
     )
+    return told, foreign
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,15 +205,14 @@ async def search_semantic(
     return {row["chunk_id"]: row["score"] for row in rows}
 
 
-async def _read(tx: Transaction, chunk_ids: list[UUID]) -> Mapping[UUID, Any]:
-    """The chunks' rows. A row of another workspace cannot come through the wall; should one ever, it is thrown away
-    and reported."""
+async def _read(tx: Transaction, chunk_ids: list[UUID]) -> tuple[Mapping[UUID, Any], int]:
+    """The chunks' rows, and how many more were of another workspace. None can come through the wall; should one ever,
+    it is thrown away."""
     rows = await _queries.read_chunks(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
-    foreign = [row for row in rows if row["workspace_id"] != tx.workspace_id]
-    if foreign:
-        log.critical("foreign_rows_in_a_result", rows=len(foreign), correlation_id=tx.context.correlation_id)
-        await publish(tx, "security.anomaly", {"kind": "foreign_rows_in_a_result", "detail": f"{len(foreign)} rows"})
-    return {row["chunk_id"]: row for row in rows if row["workspace_id"] == tx.workspace_id}
+    own = {row["chunk_id"]: row for row in rows if row["workspace_id"] == tx.workspace_id}
+    if foreign := len(rows) - len(own):
+        log.critical("foreign_rows_in_a_result", rows=foreign, correlation_id=tx.context.correlation_id)
+    return own, foreign
 
 
 def _result(
