@@ -9,12 +9,13 @@ from datalane.api.door import HttpDoor
 from datalane.db.transaction import Transaction
 from datalane.errors import DatalaneError, Forbidden
 from datalane.identity import ownership, workspaces
-from datalane.identity.permissions import READ_WORKSPACE, RENAME_WORKSPACE, TRANSFER_OWNERSHIP
+from datalane.identity.permissions import READ_WORKSPACE, RENAME_WORKSPACE, SET_SEARCH_LANGUAGE, TRANSFER_OWNERSHIP
 from datalane.identity.schemas import (
     NewWorkspace,
     OwnedWorkspace,
     Ownership,
     OwnershipTransfer,
+    SearchLanguage,
     Workspace,
     WorkspaceName,
     Workspaces,
@@ -65,6 +66,13 @@ def _one_workspace(routes: APIRouter, door: HttpDoor) -> None:
     async def rename(body: WorkspaceName, tx: Transaction = door.writer(RENAME_WORKSPACE)) -> OwnedWorkspace:
         """Give the workspace of this request another name."""
         return await workspaces.rename_workspace(tx, body.name)
+
+    @routes.post("/search-language/set")
+    async def set_search_language(
+        body: SearchLanguage, tx: Transaction = door.writer(SET_SEARCH_LANGUAGE)
+    ) -> OwnedWorkspace:
+        """Say what language the texts of this workspace are in: `english` until then. Before the first text is."""
+        return await workspaces.set_search_language(tx, body.search_language)
 
     @routes.post("/ownership/transfer")
     async def transfer(body: OwnershipTransfer, tx: Transaction = door.writer(TRANSFER_OWNERSHIP)) -> Ownership:

@@ -8,6 +8,7 @@ from datalane.contracts.context import Role
 
 FOUND_WORKSPACE = MATRIX.allow(Role.VIEWER, "workspace.create", needs=["datalane.create_workspace"])
 READ_WORKSPACE = MATRIX.allow(Role.VIEWER, "workspace.read", needs=["datalane.workspaces:select"])
+SET_SEARCH_LANGUAGE = MATRIX.allow(Role.ADMIN, "workspace.set_search_language", needs=["datalane.set_search_language"])
 RENAME_WORKSPACE = MATRIX.allow(Role.ADMIN, "workspace.rename", needs=["datalane.rename_workspace"])
 TRANSFER_OWNERSHIP = MATRIX.allow(Role.OWNER, "workspace.transfer", needs=["datalane.transfer_ownership"])
 READ_MEMBERS = MATRIX.allow(

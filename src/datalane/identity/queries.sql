@@ -87,6 +87,10 @@ SELECT datalane.remove_member(:user_id, :now);
 -- name: leave_workspace(now)$
 SELECT datalane.leave_workspace(:now);
 
+-- name: set_search_language(language, now)$
+-- Say what language the workspace's texts are in.
+SELECT datalane.set_search_language(:language, :now);
+
 -- name: rename_workspace(name, now)$
 SELECT datalane.rename_workspace(:name, :now);
 

@@ -151,6 +151,10 @@ class WorkspaceName(Body):
     name: Name
 
 
+class SearchLanguage(Body):
+    search_language: Annotated[str, Field(pattern=r"^[a-z_]{1,63}$")]
+
+
 class OwnershipTransfer(Body):
     user_id: UUID
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from datalane.contracts.context import Role
 from datalane.db.transaction import Transaction
 from datalane.errors import NotFound
-from datalane.identity.permissions import READ_WORKSPACE, RENAME_WORKSPACE
+from datalane.identity.permissions import READ_WORKSPACE, RENAME_WORKSPACE, SET_SEARCH_LANGUAGE
 from datalane.identity.queries import queries
 from datalane.identity.schemas import OwnedWorkspace, Workspace
 
@@ -48,4 +48,14 @@ async def rename_workspace(tx: Transaction, name: str, now: datetime | None = No
     """Give the workspace another name."""
     RENAME_WORKSPACE.check(tx.context)
     await queries.rename_workspace(tx.connection, name=name, now=now)
+    return await get_workspace(tx)
+
+
+async def set_search_language(tx: Transaction, language: str, now: datetime | None = None) -> OwnedWorkspace:
+    """Have the workspace's texts cut into words by the rules of `language`, a text search configuration.
+
+    Raises `InvalidInput` naming those that there are, `Conflict` when texts are indexed in another one already.
+    """
+    SET_SEARCH_LANGUAGE.check(tx.context)
+    await queries.set_search_language(tx.connection, language=language, now=now)
     return await get_workspace(tx)

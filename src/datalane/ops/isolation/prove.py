@@ -198,6 +198,7 @@ class _Proof:
         if self.selection.tables:
             known = [one for one in known if one.subject in self.selection.tables]
         known = [one for one in known if self.catalog.is_classed(one.subject) and one.subject not in seeds.unfilled]
+        known.sort(key=lambda one: one.kind)  # so that some of each kind are among a few
         most = len(known) if self.selection.mutants is None else min(self.selection.mutants, len(known))
         return [known[place * len(known) // most] for place in range(most)]
 

@@ -189,6 +189,8 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     "GET /auth/sessions/list": [Seed(lambda world, actor: Call(), keys="refused")],
     "POST /auth/sessions/revoke": [Seed(_revoke, keys="refused")],
     "POST /workspaces/create": [Seed(lambda world, actor: Call(body={"name": HOME}), keys="refused")],
+    # Another one would be refused: texts are there.
+    "POST /workspaces/search-language/set": [Seed(lambda world, actor: Call(body={"search_language": "english"}))],
     "POST /workspaces/ownership/transfer": [
         Seed(lambda world, actor: Call(body={"user_id": world.home.things["user_id"]}), keys="refused")
     ],

@@ -1,0 +1,1 @@
+DROP FUNCTION datalane.set_search_language;
