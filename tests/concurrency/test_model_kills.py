@@ -8,7 +8,8 @@ import random
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -110,6 +111,27 @@ async def until_done(library: Library, jobs: int) -> None:
     assert await eventually(reached, PATIENCE)
 
 
+@asynccontextmanager
+async def filled_library(urls: Prepared, home: Path) -> AsyncIterator[Library]:
+    """One document, with vectors of two models."""
+    lane = Lane()
+    with running_endpoint() as endpoint:
+        settings = Settings(home=home, embeddings=EmbeddingSettings(endpoints=(endpoint.settings(),)))
+        async with lane.open(settings, urls.database_url), open_knowledge(settings) as knowledge:
+            knowledge.register(lane.handlers, lane.database)
+            library = Library(lane, knowledge, a_context(role=Role.OWNER))
+            async with library.working():
+                await library.bring_in(text(1, 1), filename="1.txt")
+                async with lane.transaction(library.context) as tx:
+                    await service.register_model(tx, knowledge.providers, ModelTarget(model_version=NEAR))
+                await at_rest(library)
+            yield library
+
+
+async def count_faults(library: Library) -> dict[str, int]:
+    return {rule: (await library.fetch(sql))[0][0] for rule, sql in FAULTS.items()}
+
+
 @pytest.mark.parametrize("seed", seeds(1, 8))
 async def test_killed_workers_leave_no_orphan_and_no_gap(urls: Prepared, tmp_path: Path, seed: int) -> None:
     draw = random.Random(seed)
@@ -140,6 +162,32 @@ async def test_killed_workers_leave_no_orphan_and_no_gap(urls: Prepared, tmp_pat
                 for process in processes:
                     process.kill()
                     await process.wait()
-            found = {rule: (await library.fetch(sql))[0][0] for rule, sql in FAULTS.items()}
-            assert found == dict.fromkeys(FAULTS, 0)
+            assert await count_faults(library) == dict.fromkeys(FAULTS, 0)
             assert (await library.fetch("SELECT count(*) FROM datalane.jobs"))[0][0] == 0
+            rescued = await library.fetch("SELECT count(*) FROM datalane.job_history WHERE rescue_count > 0")
+            assert rescued[0][0] > 0, "no kill met a job that was being done"
+
+
+@pytest.mark.parametrize(
+    ("damage", "noticed"),
+    [
+        ("DELETE FROM datalane.chunk_vectors", {"a current chunk lacks a vector of a model in use"}),
+        (
+            "DELETE FROM datalane.search_entries",
+            {"current chunks and search entries differ", "postings are of no entry"},
+        ),
+        ("UPDATE datalane.documents SET latest_ordinal = 2", {"a document is not at its newest version"}),
+        (
+            "UPDATE datalane.documents SET current_version_id = app.uuid7()",
+            {"a chunk that is not current has a vector", "current chunks and search entries differ"},
+        ),
+    ],
+)
+async def test_the_count_notices_what_a_kill_could_leave(
+    urls: Prepared, tmp_path: Path, damage: str, noticed: set[str]
+) -> None:
+    async with filled_library(urls, tmp_path) as library:
+        assert await count_faults(library) == dict.fromkeys(FAULTS, 0)
+        async with library.lane.transaction(library.context) as tx:
+            await tx.execute(damage)
+        assert {rule for rule, count in (await count_faults(library)).items() if count} == noticed

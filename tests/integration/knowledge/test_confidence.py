@@ -6,6 +6,7 @@ from dataclasses import replace
 from uuid import UUID
 
 import pytest
+from prometheus_client import REGISTRY
 from tests.integration.knowledge.library import Library
 from tests.integration.knowledge.runs import a_run, judged_results
 
@@ -36,7 +37,7 @@ async def learn(
         return await calibrate(tx, run.run_id, judged)
 
 
-async def cite(library: Library, chunk_id: UUID, confidence: float, calibration_id: UUID | None) -> Response:
+async def cite(library: Library, chunk_id: UUID, confidence: float, calibration_id: UUID | None = None) -> Response:
     cited = NewCitation(chunk_id=chunk_id, confidence_score=confidence, calibration_id=calibration_id)
     async with library.lane.transaction(library.context) as tx:
         return await create_response(tx, NewResponse(segments=[NewSegment(text="Owls.", citations=[cited])]))
@@ -103,6 +104,19 @@ async def test_nothing_is_kept_of_too_little_or_of_a_run_with_two_models(library
         with pytest.raises(NotFound, match="no such run"):
             await calibrate(tx, uuid7(), judged_results())
         assert (await list_calibrations(tx)).data == []
+
+
+async def test_citations_are_counted_by_their_band_and_who_gave_it(library: Library) -> None:
+    await library.bring_in("Owls hunt at night.")
+    [result] = (await library.ask("owls", Method.KEYWORD)).data
+
+    def counted(band: str) -> float:
+        return REGISTRY.get_sample_value("datalane_citations_total", {"band": band, "source": "caller"}) or 0
+
+    before = counted("low"), counted("high")
+    for confidence in (0.1, 0.2, 0.9):
+        await cite(library, result.chunk_id, confidence)
+    assert (counted("low"), counted("high")) == (before[0] + 2, before[1] + 1)
 
 
 async def test_a_citation_says_by_which_calibration_it_has_its_confidence(library: Library) -> None:

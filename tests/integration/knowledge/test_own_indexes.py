@@ -29,6 +29,7 @@ from datalane.knowledge.indexing import IndexChunks, index_chunks
 from datalane.knowledge.methods import Method
 from datalane.knowledge.models.service import list_models
 from datalane.knowledge.own_indexes.promotion import Promotion
+from datalane.knowledge.retrieval.schemas import DocumentFilters
 from datalane.knowledge.vectors import to_wire
 from datalane.settings import SearchSettings
 
@@ -61,6 +62,26 @@ async def test_a_search_asks_the_index(shelf: Shelf) -> None:
         return await shelf.scans() > before
 
     await eventually(counted)
+
+
+@pytest.mark.parametrize("method", [Method.SEMANTIC, Method.HYBRID])
+async def test_a_filter_looks_at_every_vector_that_it_lets_through_and_asks_no_index(
+    shelf: Shelf, method: Method
+) -> None:
+    """An index gives the nearest of all, of which a filter would leave few or none."""
+    few = await shelf.fill(5)
+    await shelf.fill(BOUND)
+    filters = DocumentFilters(document_ids=[few])
+    exact = await shelf.library.ask("heat on a plate", method, filters=filters)
+    await shelf.keep()
+    assert await shelf.statuses() == ["ready"]
+    before = await shelf.scans()
+    beside = await shelf.library.ask("heat on a plate", method, filters=filters)
+    assert [(one.chunk_id, one.retrieval_score) for one in beside.data] == [
+        (one.chunk_id, one.retrieval_score) for one in exact.data
+    ]
+    assert len(beside.data) == 5
+    assert await shelf.scans() == before
 
 
 async def test_an_index_is_measured_by_itself_also_when_the_planner_does_not_know_the_workspace(shelf: Shelf) -> None:
