@@ -38,6 +38,22 @@ def dataset(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def names(tmp_path: Path) -> Path:
+    """Forty documents, each of a number that no other has, which hardly tells them apart by meaning."""
+    folder = tmp_path / "many"
+    folder.mkdir()
+    words = [f"{number}" for number in range(70_001, 70_041)]
+    lines = {
+        "corpus.jsonl": [{"_id": name, "title": name, "text": f"The {name} by the lake of {name}."} for name in words],
+        "queries.jsonl": [{"_id": f"q-{name}", "text": f"the {name} by the lake"} for name in words],
+    }
+    for file, entries in lines.items():
+        (folder / file).write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
+    (folder / "qrels.tsv").write_text("".join(f"q-{name}\t{name}\t1\n" for name in words))
+    return folder
+
+
 def test_it_measures_every_method_keeps_the_runs_and_compares_with_the_one_before(
     evaluate: Eval, dataset: Path
 ) -> None:
@@ -57,18 +73,8 @@ def test_it_measures_every_method_keeps_the_runs_and_compares_with_the_one_befor
     assert one["comparison"]["changed_versions"] == {"keyword_weight": ["0.7", "0.4"]}
 
 
-def test_it_learns_confidences_of_judged_results(evaluate: Eval, tmp_path: Path) -> None:
-    folder = tmp_path / "many"
-    folder.mkdir()
-    names = [f"{first}{second}" for first in "bdfgklmnpr" for second in ("orba", "alte", "unzo", "ikka")]
-    lines = {
-        "corpus.jsonl": [{"_id": name, "title": name, "text": f"The {name} by the lake of {name}."} for name in names],
-        "queries.jsonl": [{"_id": f"q-{name}", "text": f"the {name} by the lake"} for name in names],
-    }
-    for file, entries in lines.items():
-        (folder / file).write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
-    (folder / "qrels.tsv").write_text("".join(f"q-{name}\t{name}\t1\n" for name in names))
-    done = evaluate("--dataset", folder, "--method", "keyword", "--calibrate", "--json")
+def test_it_learns_confidences_of_judged_results(evaluate: Eval, names: Path) -> None:
+    done = evaluate("--dataset", names, "--method", "keyword", "--calibrate", "--json")
     assert done.status == 0, done.err
     learned = done.json["runs"][0]["calibration"]
     assert (learned["method"], learned["queries"], learned["results"]) == ("keyword", 40, 400)
@@ -76,7 +82,7 @@ def test_it_learns_confidences_of_judged_results(evaluate: Eval, tmp_path: Path)
     assert learned["brier_score"] < learned["base_brier_score"] / 2
     [high] = [band for band in learned["bands"] if band["band"] == "high"]
     assert (high["results"], high["relevant"]) == (40, 1)
-    shown = evaluate("--dataset", folder, "--method", "keyword", "--calibrate")
+    shown = evaluate("--dataset", names, "--method", "keyword", "--calibrate")
     assert "not learned from" in shown.out
 
 
@@ -90,6 +96,18 @@ def test_below_a_threshold_it_fails_and_says_what_is_below(evaluate: Eval, datas
     said = evaluate("--dataset", dataset, "--method", "keyword", "--at-least", "keyword:nDCG@10=0.1")
     assert said.status == 1
     assert "keyword nDCG@10 is 0.0000, below 0.1" in said.out
+
+
+def test_worse_than_before_it_fails_when_it_is_asked_to(evaluate: Eval, names: Path) -> None:
+    by_words = ("--dataset", names, "--method", "hybrid", "--keyword-weight", 1)
+    by_meaning = ("--dataset", names, "--method", "hybrid", "--keyword-weight", 0)
+    first = evaluate(*by_words, "--fail-if-worse")
+    assert (first.status, "no run before to compare with" in first.err) == (0, True)
+    assert evaluate(*by_words, "--fail-if-worse").status == 0
+    worse = evaluate(*by_meaning, "--fail-if-worse", "--json")
+    assert worse.status == 1
+    assert any("nDCG@10" in fault for fault in worse.json["faults"]), worse.json["faults"]
+    assert evaluate(*by_words, "--fail-if-worse").status == 0, "better is not worse"
 
 
 def test_a_workspace_that_is_named_is_asked_as_it_is(evaluate: Eval, dataset: Path) -> None:
