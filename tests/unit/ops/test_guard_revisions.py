@@ -47,6 +47,7 @@ def test_a_story_that_is_none_is_named(folder: Folder) -> None:
 
 
 def test_a_revision_beside_the_line_is_named(whole_folder: Folder) -> None:
+    freeze(whole_folder.path, read_revisions(whole_folder.versions))
     found = only(whole_folder.add(before="0001").findings(), "revision-chain")
     assert "down_revision is '0001'" in found.found
 
