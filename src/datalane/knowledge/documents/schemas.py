@@ -8,9 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from datalane.contracts.storable import Text
 from datalane.errors import InvalidInput
 from datalane.kit.strict_json import parse_json
-from datalane.knowledge.storable import Text
 
 
 class NewDocument(BaseModel):

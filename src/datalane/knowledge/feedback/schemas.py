@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from datalane.knowledge.storable import Text
+from datalane.contracts.storable import Text
 
 Rating = Literal["up", "down"]
 

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from datalane.knowledge.storable import Text
+from datalane.contracts.storable import Text
 
 Category = Annotated[Text, Field(min_length=1, max_length=100)]
 Reason = Annotated[Text, Field(max_length=2_000)]

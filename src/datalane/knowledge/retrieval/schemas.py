@@ -10,10 +10,10 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from datalane.contracts.storable import Text
 from datalane.knowledge.confidence.bands import Band
 from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
-from datalane.knowledge.storable import Text
 
 MOST_VALUES = 100
 """Tags, members of metadata or sources that a filter names."""
