@@ -29,10 +29,11 @@ PERMISSIONS = (engine_permissions, identity_permissions, work_permissions, knowl
 
 def domain_routers(knowledge: Knowledge) -> list[MakeRouter]:
     """The routes of every domain, for `create_app`; a worker has none and loads none of their code."""
+    from datalane.integrations import routes as integration_routes
     from datalane.knowledge import routes as knowledge_routes
     from datalane.work import routes as work_routes
 
-    return [work_routes.router, partial(knowledge_routes.router, knowledge=knowledge)]
+    return [work_routes.router, partial(knowledge_routes.router, knowledge=knowledge), integration_routes.router]
 
 
 def register_handlers(handlers: Handlers, database: Database, knowledge: Knowledge) -> None:

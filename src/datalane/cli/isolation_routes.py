@@ -54,6 +54,7 @@ from datalane.ops.isolation.route_mutants import (
     Unguarded,
 )
 from datalane.ops.isolation.route_table import Route
+from datalane.ops.isolation.route_world import SEEN
 from datalane.ops.isolation.routes import EVERYTHING, Portion, RouteProof, prove_routes
 from datalane.ops.isolation.scratch import Scratch, copy_of
 from datalane.ops.isolation.wire import Wire, open_watched
@@ -230,6 +231,7 @@ async def breakable_application(
     wire = Wire()
     database = await open_watched(database_url, settings, wire)
     try:
+        EVENTS.register(SEEN, {"type": "object"})
         await register(database, {}, [], list(EVENTS))
         async with open_knowledge(settings) as knowledge:
             ours = domain_routers(knowledge)

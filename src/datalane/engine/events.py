@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 import orjson
@@ -21,6 +21,7 @@ from datalane.engine.metrics import count_published
 from datalane.engine.permissions import PUBLISH, READ_EVENTS
 from datalane.errors import LimitExceeded
 from datalane.kit.jsonlimits import encode_within
+from datalane.settings import Limits
 
 _queries = load_queries(__file__)
 
@@ -43,7 +44,7 @@ class Published:
     """`status` is `accepted` or `duplicate`; a duplicate's `event_id` is the first one's."""
 
     event_id: UUID
-    status: str
+    status: Literal["accepted", "duplicate"]
 
     @property
     def accepted(self) -> bool:
@@ -110,6 +111,40 @@ async def publish_batch(
     tx.wake_workers()
     count_published(tx, ((event.type, row["ingestion_status"]) for event, row in zip(events, rows, strict=True)))
     return [Published(row["event_id"], row["ingestion_status"]) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """An event that its schema, or that there is none, refuses; `detail` says why."""
+
+    type: str
+    source_system: str
+    source_event_id: str | None
+    detail: str
+
+
+async def record_rejections(tx: Transaction, rejected: Sequence[Rejected]) -> None:
+    """Keep refused events in the ingestion log as `rejected_schema`. Raises `Forbidden` for a viewer."""
+    PUBLISH.check(tx.context)
+    if not rejected:
+        return
+    await _queries.record_rejections(
+        tx.connection,
+        event_types=[one.type for one in rejected],
+        source_systems=[one.source_system for one in rejected],
+        source_event_ids=[one.source_event_id for one in rejected],
+        details=[one.detail for one in rejected],
+    )
+    count_published(tx, (("rejected", "rejected_schema") for _ in rejected))
+
+
+def check_event(event: NewEvent, limits: Limits) -> None:
+    """Whether it may be published, as far as the event alone tells.
+
+    Raises `SchemaViolation`, `InvalidInput` and `LimitExceeded` as `publish`.
+    """
+    encoded = encode_within(event.payload, "the event payload", limits.event_payload, limits.event_payload_depth)
+    _check_schema(event, encoded)
 
 
 def _check_schema(event: NewEvent, encoded: str) -> None:

@@ -12,7 +12,9 @@ from prometheus_client import Counter, Gauge, Histogram
 from datalane.db.transaction import Transaction
 
 EVENTS = Counter(
-    "datalane_events_total", "Events published, by type and status: accepted or duplicate", ["event_type", "status"]
+    "datalane_events_total",
+    "Events published, by type and status: accepted or duplicate; what no schema lets pass is of type rejected",
+    ["event_type", "status"],
 )
 ENQUEUED = Counter(
     "datalane_jobs_enqueued_total",

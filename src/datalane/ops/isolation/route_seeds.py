@@ -16,6 +16,7 @@ from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal
 from datalane.ops.isolation.route_world import (
     HOME,
     NEEDED,
+    SEEN,
     SHARED_FILE,
     SHARED_SOURCE,
     UNENDING,
@@ -55,6 +56,10 @@ def _cite(world: World, actor: Actor) -> Call:
 def _moderate(which: str, world: World, actor: Actor) -> Call:
     why = {"category": f"Privacy of {HOME}"} if which == "citation_id" else {}
     return Call(body={"citation_id": world.home.things[which], "reason": f"A name of {HOME}.", **why})
+
+
+def _event(world: World, actor: Actor) -> Call:
+    return Call(body={"event_type": SEEN, "payload": {"of": HOME}, "source_event_id": HOME})
 
 
 def _feedback(on: str, world: World, actor: Actor) -> Call:
@@ -213,6 +218,10 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     "POST /retrieval/citations": [Seed(_cite)],
     "POST /retrieval/citations/suppress": [Seed(partial(_moderate, "citation_id"))],
     "POST /retrieval/citations/restore": [Seed(partial(_moderate, "suppressed_id"))],
+    "POST /automation/events/publish": [Seed(_event)],
+    "POST /automation/events/publish-batch": [
+        Seed(lambda world, actor: Call(body={"events": [_event(world, actor).body]}))
+    ],
     "POST /feedback/give": [
         Seed(partial(_feedback, "response_id"), "on a response"),
         Seed(partial(_feedback, "citation_id"), "on a citation"),

@@ -16,6 +16,8 @@ UNENDING: Mapping[str, Mapping[str, str]] = {"GET /timeline/live": {"wait": "0"}
 """Routes whose answer goes on, and what makes it end."""
 NEEDED = "needed"
 """What a field and views of the one workspace alone are called."""
+SEEN = "proof.seen"
+"""The event type of an application that the proof plays."""
 SHARED_FILE = b"The same bytes in both workspaces."
 SHARED_SOURCE = "source:shared"
 

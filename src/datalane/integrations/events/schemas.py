@@ -1,0 +1,99 @@
+"""Events as other systems say them, and what the log tells of each."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+
+from datalane.contracts.storable import Text
+from datalane.engine.events import NewEvent
+
+MOST_EVENTS = 1_000
+"""Most events in one request; the lane's own limit (`limits.batch`) may be lower."""
+OWN_SYSTEM = "datalane"
+"""The source system of what the lane itself publishes."""
+
+Status = Literal["accepted", "duplicate", "duplicate_suspected", "rejected_signature", "rejected_schema"]
+Name = Annotated[Text, Field(min_length=1, max_length=200)]
+
+
+def _foreign(system: str) -> str:
+    if system == OWN_SYSTEM:
+        raise ValueError(f"{OWN_SYSTEM} is the lane itself; say which system the event comes from")
+    return system
+
+
+class IncomingEvent(BaseModel):
+    """What happened in another system. With a `source_event_id` it is taken once, however often it is sent."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    event_type: Annotated[Name, Field(pattern=r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$")]
+    version: Annotated[int, Field(ge=1, le=2**31 - 1)] = 1
+    payload: Any
+    source_system: Annotated[Name, AfterValidator(_foreign)] = "api"
+    source_event_id: Name | None = None
+    subject_id: Name | None = None
+    occurred_at: AwareDatetime | None = None
+
+    def as_new(self) -> NewEvent:
+        return NewEvent(
+            self.event_type,
+            self.payload,
+            self.version,
+            self.source_system,
+            self.source_event_id,
+            self.subject_id,
+            self.occurred_at,
+        )
+
+
+class IncomingEvents(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    events: Annotated[list[IncomingEvent], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+class PublishedEvent(BaseModel):
+    """`event_id` of a duplicate is that of the first one."""
+
+    event_id: UUID
+    ingestion_status: Literal["accepted", "duplicate"]
+
+
+class EventOutcome(BaseModel):
+    """What became of one event of a batch. One that was rejected has no id, and says why."""
+
+    event_id: UUID | None
+    ingestion_status: Literal["accepted", "duplicate", "rejected_schema"]
+    detail: str | None = None
+
+
+class EventOutcomes(BaseModel):
+    """In the order of the request."""
+
+    results: list[EventOutcome]
+
+
+class IngestionRecord(BaseModel):
+    """One attempt to publish. `event_id` is that of the stored event, of the first one where this was a duplicate, and
+    null where nothing was stored; `detail` says why."""
+
+    ingestion_id: UUID
+    event_id: UUID | None
+    event_type: str
+    source_system: str
+    source_event_id: str | None
+    ingestion_status: Status
+    received_at: datetime
+    correlation_id: str
+    detail: str | None
+
+
+class IngestionLog(BaseModel):
+    data: list[IngestionRecord]
+    page_size: int
+    next_cursor: str | None

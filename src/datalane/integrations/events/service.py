@@ -1,0 +1,131 @@
+"""Publishing what other systems say, and the log of it.
+
+The lane's own events (`BUILT_IN`) are facts that it states itself: nobody publishes them over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from datalane.contracts.registry import BUILT_IN
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.engine.events import NewEvent, Rejected, check_event, publish_batch, record_rejections
+from datalane.engine.permissions import READ_EVENTS
+from datalane.errors import InvalidInput, LimitExceeded
+from datalane.integrations.events.schemas import (
+    EventOutcome,
+    EventOutcomes,
+    IncomingEvent,
+    IngestionLog,
+    IngestionRecord,
+    PublishedEvent,
+    Status,
+)
+from datalane.settings import Limits
+
+Refusal = InvalidInput | LimitExceeded
+REFUSALS = (InvalidInput, LimitExceeded)
+"""Why an event is not published: no such type, another schema, too large or too deep."""
+
+_queries = load_queries(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class IngestionFilter:
+    """What the log is narrowed to; None is everything."""
+
+    status: Status | None = None
+    event_type: str | None = None
+    source_system: str | None = None
+    source_event_id: str | None = None
+
+
+def check_incoming(incoming: IncomingEvent, limits: Limits) -> NewEvent:
+    """The event as it may be published. Raises `InvalidInput` for a type that is the lane's own or is not registered,
+    and as `check_event`."""
+    if incoming.event_type in BUILT_IN:
+        raise InvalidInput(f"{incoming.event_type} is the lane's own to publish; register a type of yours")
+    event = incoming.as_new()
+    check_event(event, limits)
+    return event
+
+
+async def publish_event(tx: Transaction, event: NewEvent) -> PublishedEvent:
+    """One checked event. Raises `Forbidden` for a viewer."""
+    [published] = await publish_batch(tx, [event])
+    return PublishedEvent(event_id=published.event_id, ingestion_status=published.status)
+
+
+async def reject_event(tx: Transaction, incoming: IncomingEvent, error: Refusal) -> None:
+    """Keep in sight that the event was refused, in a transaction that is not the refused one's."""
+    await record_rejections(tx, [_rejected(incoming, error)])
+
+
+async def publish_events(tx: Transaction, incoming: Sequence[IncomingEvent]) -> EventOutcomes:
+    """Each event by itself: those that may be are published, the others are refused and kept in sight, in one
+    transaction. Raises `LimitExceeded` for more than `limits.batch`, `Forbidden` for a viewer."""
+    if len(incoming) > tx.limits.batch:
+        raise LimitExceeded(f"{len(incoming):,} events in one batch, the limit is {tx.limits.batch:,} (limits.batch)")
+    checked: list[NewEvent | Refusal] = [_checked(one, tx.limits) for one in incoming]
+    published = iter(await publish_batch(tx, [one for one in checked if isinstance(one, NewEvent)]))
+    refused = [
+        _rejected(one, error) for one, error in zip(incoming, checked, strict=True) if isinstance(error, Refusal)
+    ]
+    await record_rejections(tx, refused)
+    results = []
+    for one in checked:
+        if isinstance(one, NewEvent):
+            told = next(published)
+            results.append(EventOutcome(event_id=told.event_id, ingestion_status=told.status))
+        else:
+            results.append(EventOutcome(event_id=None, ingestion_status="rejected_schema", detail=_told(one)))
+    return EventOutcomes(results=results)
+
+
+async def list_ingestion(
+    tx: Transaction, asked: IngestionFilter, cursor: str | None = None, page_size: int = 25
+) -> IngestionLog:
+    """Attempts to publish, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
+    READ_EVENTS.check(tx.context)
+    listing = f"ingestion:{asked}"
+    before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
+    rows = await _queries.list_ingestion(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        status=asked.status,
+        event_type=asked.event_type,
+        source_system=asked.source_system,
+        source_event_id=asked.source_event_id,
+        before=before,
+        page_size=page_size + 1,
+    )
+    page = [IngestionRecord(**row) for row in rows[:page_size]]
+    following = tx.make_cursor(listing, str(page[-1].ingestion_id)) if len(rows) > page_size else None
+    return IngestionLog(data=page, page_size=page_size, next_cursor=following)
+
+
+def _checked(incoming: IncomingEvent, limits: Limits) -> NewEvent | Refusal:
+    try:
+        return check_incoming(incoming, limits)
+    except REFUSALS as error:
+        return error
+
+
+def _rejected(incoming: IncomingEvent, error: Refusal) -> Rejected:
+    """The log says which fields are wrong, and nothing of what they hold."""
+    fields = ", ".join(str(fault["field"]) for fault in _faults(error))
+    detail = f"{error}: {fields}" if fields else str(error)
+    return Rejected(incoming.event_type, incoming.source_system, incoming.source_event_id, detail)
+
+
+def _told(error: Refusal) -> str:
+    faults = "; ".join(f"{fault['field']}: {fault['message']}" for fault in _faults(error))
+    return f"{error}: {faults}" if faults else str(error)
+
+
+def _faults(error: Refusal) -> Sequence[dict[str, Any]]:
+    return error.errors if isinstance(error, InvalidInput) else ()

@@ -1,0 +1,36 @@
+"""A lane with the routes of integrations, an event type of an application, and people who publish it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from fastapi import FastAPI
+from tests.integration.api.conftest import OpenLane, ada, client, join, sign_up
+
+from datalane.api.app import create_app
+from datalane.contracts.registry import EVENTS
+from datalane.db.database import Database
+from datalane.engine.registration import register
+from datalane.integrations import routes
+from datalane.settings import Settings
+
+__all__ = ["ada", "client", "join", "sign_up"]
+
+PAID: dict[str, Any] = {
+    "type": "object",
+    "properties": {"invoice": {"type": "integer"}},
+    "required": ["invoice"],
+}
+
+
+@pytest.fixture
+async def lane(database: Database) -> OpenLane:
+    EVENTS.register("invoice.paid", PAID)
+    await register(database, {}, [], list(EVENTS))
+    return OpenLane(database, Settings())
+
+
+@pytest.fixture
+def app(lane: OpenLane) -> FastAPI:
+    return create_app(lane, [routes.router])
