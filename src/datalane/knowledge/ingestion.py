@@ -29,6 +29,7 @@ from datalane.engine.search.language import search_language
 from datalane.errors import Busy, RateLimited
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
+from datalane.knowledge.documents.originals import digest
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction import ExtractionPool, Source
 from datalane.knowledge.extraction.types import Extracted
@@ -36,6 +37,7 @@ from datalane.knowledge.extraction.types import Failure as ExtractionFailure
 from datalane.knowledge.files import FileStore, is_key_of
 from datalane.knowledge.headings import paths
 from datalane.knowledge.models.in_use import InUse, check_models, covers, embed_documents, hold_models
+from datalane.knowledge.parsing.errors import OriginalChanged
 from datalane.knowledge.providers import Providers
 from datalane.knowledge.vectors import to_wire
 
@@ -72,14 +74,15 @@ class Ingestion:
     async def prepare(self, jobs: Sequence[Job]) -> list[Arrival | Exception | None]:
         """Read, parse, chunk and embed; one result a job, None when the document is gone.
 
+        A file that is not the one that was uploaded is not read any further.
+
         Raises `EmbeddingRefused` for a text among them that a provider will not take.
         """
         rows, models = await self._read_versions(jobs)
         present = {job.id: rows[key] for job in jobs if (key := UUID(job.args["version_id"])) in rows}
         try:
             check_models(self._providers, jobs[0].workspace_id, models)
-            sources = [await self._source(row) for row in present.values()]
-            outcomes = dict(zip(present, await self._pool.extract_many(sources), strict=True))
+            outcomes = await self._extract({key: await self._source(row) for key, row in present.items()})
             extracted = {key: one for key, one in outcomes.items() if isinstance(one, Extracted)}
             embedded = await embed_documents(self._providers, jobs[0].workspace_id, models, list(extracted.values()))
         except (RateLimited, Busy) as told:
@@ -99,9 +102,19 @@ class Ingestion:
             in_use = await hold_models(tx, self._providers.usual)
         return {row["version_id"]: row for row in rows}, in_use.all
 
-    async def _source(self, row: Any) -> Source:
+    async def _source(self, row: Any) -> Source | ExtractionFailure:
         data = await self._files.get(row["file_key"])
+        if await digest(data) != row["content_sha256"]:
+            return ExtractionFailure(OriginalChanged.code, OriginalChanged.sentence, OriginalChanged.retryable)
         return Source(data, row["filename"], row["media_type"], row["title"])
+
+    async def _extract(
+        self, sources: Mapping[UUID, Source | ExtractionFailure]
+    ) -> dict[UUID, Extracted | ExtractionFailure]:
+        failures = {key: one for key, one in sources.items() if isinstance(one, ExtractionFailure)}
+        whole = {key: one for key, one in sources.items() if isinstance(one, Source)}
+        extracted = await self._pool.extract_many(list(whole.values()))
+        return {**failures, **dict(zip(whole, extracted, strict=True))}
 
     async def apply(self, tx: Transaction, jobs: Sequence[Job], prepared: Sequence[Any]) -> None:
         """Write what was prepared; the jobs complete with it."""

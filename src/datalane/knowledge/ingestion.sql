@@ -1,6 +1,6 @@
 -- name: read_versions(workspace_id, version_ids)
 -- What ingestion needs to know of versions.
-SELECT version_id, document_id, ordinal, filename, media_type, title, file_key
+SELECT version_id, document_id, ordinal, filename, media_type, title, file_key, content_sha256
 FROM datalane.document_versions WHERE workspace_id = :workspace_id AND version_id = ANY (:version_ids::uuid[]);
 
 -- name: lock_documents(workspace_id, document_ids)

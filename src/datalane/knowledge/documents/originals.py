@@ -59,9 +59,14 @@ async def store_original(
     check_document(document, len(data), limits)
     version_id, stored_at = uuid7(), utc_now()
     key = files.key(workspace_id, version_id)
-    digest = await asyncio.to_thread(_digest, data) if len(data) > _LARGE else _digest(data)
+    sha256 = await digest(data)
     await files.put(key, data)
-    return Original(document, version_id, key, len(data), digest, stored_at)
+    return Original(document, version_id, key, len(data), sha256, stored_at)
+
+
+async def digest(data: bytes) -> bytes:
+    """The SHA-256 of an original; that of a large one is computed in a thread."""
+    return await asyncio.to_thread(_digest, data) if len(data) > _LARGE else _digest(data)
 
 
 def _digest(data: bytes) -> bytes:

@@ -14,6 +14,7 @@
     ├── TooManyChunks         too_many_chunks         past the limit of chunks per document
     ├── ParseTimeout          parse_timeout           took longer than the limit per document
     ├── ParseMemory           parse_memory            needed more memory than the limit
+    ├── OriginalChanged       original_changed        the stored file is not the one that was uploaded
     ├── ParseCrashed          parse_crashed           the child process died; worth retrying
     └── SourceUnreadable      source_unreadable       the stored file cannot be opened; worth retrying
 
@@ -105,6 +106,15 @@ class ParseTimeout(ExtractionError):
 class ParseMemory(ExtractionError):
     code = "parse_memory"
     sentence = "Reading the document needed more memory than the limit."
+
+
+class OriginalChanged(ExtractionError):
+    code = "original_changed"
+    status = 500
+    sentence = (
+        "The stored file is not the one that was uploaded: its SHA-256 differs. Put the file back and retry the job, "
+        "or delete the document and upload it again."
+    )
 
 
 class ParseCrashed(ExtractionError):
