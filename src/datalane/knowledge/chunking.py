@@ -14,11 +14,12 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 from functools import cache
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 from semantic_text_splitter import TextSplitter
 
-from datalane.knowledge.parsing.errors import TooManyChunks
+from datalane.knowledge.parsing.errors import TooManyChunks, WrongOffsets
 
 CHUNKER_VERSION = "semantic-2000/1"
 CHUNK_CHARACTERS = 2000
@@ -53,6 +54,18 @@ def chunk_text(text: str, max_chunks: int = MAX_CHUNKS) -> list[Chunk]:
             )
         spans.append(span)
     return _locate_bytes(text, spans)
+
+
+def check_places(text: str, chunks: list[Chunk]) -> None:
+    """Hold chunks that somebody else has drawn to what is said of them above: in order, inside the text, and their
+    bytes those of their characters.
+
+    Raises WrongOffsets.
+    """
+    spans = [(chunk.start, chunk.end) for chunk in chunks]
+    in_order = all(one <= next_one for one, next_one in pairwise((0, *chain.from_iterable(spans), len(text))))
+    if not in_order or chunks != _locate_bytes(text, spans):
+        raise WrongOffsets
 
 
 @cache

@@ -29,6 +29,7 @@ from datalane.engine.search.language import search_language
 from datalane.errors import Busy, RateLimited
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
+from datalane.knowledge.chunking import check_places
 from datalane.knowledge.documents.originals import digest
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction import ExtractionPool, Source
@@ -176,9 +177,13 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival], usual: str) -> set
     """Write versions with their chunks and make them current; answers the version ids written.
 
     Versions of deleted documents are passed over. A version older than the current one keeps its text and chunks for
-    citations but does not enter the index. `usual` is the model of a workspace that registered none. Raises
+    citations but does not enter the index. `usual` is the model of a workspace that registered none.
+
+    Raises `WrongOffsets` for chunks that are not where they say, which is not left to the child that drew them, and
     `ModelsChanged` for an arrival without vectors of a model in use.
     """
+    for arrival in arrivals:
+        check_places(arrival.extracted.text, arrival.extracted.chunks)
     in_use = await hold_models(tx, usual)
     if not all(covers(arrival.vectors, in_use) for arrival in arrivals):
         raise ModelsChanged("the workspace's embedding models changed meanwhile; try again", _AT_ONCE)

@@ -9,7 +9,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 from tests.conftest import a_context
-from tests.integration.knowledge.library import Library
+from tests.integration.knowledge.gate import Gate
+from tests.integration.knowledge.library import Library, library_with_children
 from tests.integration.knowledge.shelf import Shelf
 from tests.unit.knowledge.conftest import (
     image_only_pdf,
@@ -41,6 +42,19 @@ async def idle_library(urls: Prepared, tmp_path: Path) -> AsyncIterator[Library]
 async def library(idle_library: Library) -> AsyncIterator[Library]:
     async with idle_library.working():
         yield idle_library
+
+
+@pytest.fixture
+def gate(tmp_path: Path) -> Gate:
+    return Gate.made(tmp_path)
+
+
+@pytest.fixture
+async def gated_library(urls: Prepared, tmp_path: Path) -> AsyncIterator[Library]:
+    """Its extraction child stops at the gate. No worker runs."""
+    setup = "tests.integration.knowledge.gated_parser:register"
+    async with library_with_children(urls, tmp_path, setup) as gated:
+        yield gated
 
 
 @pytest.fixture

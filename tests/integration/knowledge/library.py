@@ -7,12 +7,15 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import asyncpg
+from tests.conftest import a_context
 
 from datalane.contracts.context import Context, Role
+from datalane.db.provision import Prepared as Provisioned
 from datalane.db.transaction import Transaction
 from datalane.engine.events import get_event
 from datalane.engine.handlers import Job
@@ -22,13 +25,15 @@ from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import discard_original, store_original
 from datalane.knowledge.documents.schemas import Document, NewDocument, Uploaded
 from datalane.knowledge.documents.service import get_document, upload_or_discard
+from datalane.knowledge.extraction import ExtractionPool
 from datalane.knowledge.indexing import IndexChunks, Prepared, prepare
 from datalane.knowledge.methods import Method
 from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import Answer, Query
 from datalane.knowledge.retrieval.service import retrieve
-from datalane.knowledge.runtime import Knowledge
+from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
+from datalane.settings import Settings
 
 PATIENCE = 30.0
 TABLES = (
@@ -132,6 +137,17 @@ class Library:
     async def stored_files(self) -> int:
         folder = self.lane.settings.home / "files"
         return sum(1 for path in folder.rglob("*") if path.is_file())
+
+
+@asynccontextmanager
+async def library_with_children(urls: Provisioned, home: Path, setup: str) -> AsyncIterator[Library]:
+    """Its extraction children call the function `setup` when they start. No worker runs."""
+    settings, lane = Settings(home=home), Lane()
+    pool = ExtractionPool(setup=(setup,))
+    async with lane.open(settings, urls.database_url), open_knowledge(settings) as plain, pool:
+        knowledge = replace(plain, pool=pool)
+        knowledge.register(lane.handlers, lane.database)
+        yield Library(lane, knowledge, a_context(role=Role.OWNER))
 
 
 async def until_somebody_waits(connection: asyncpg.Connection) -> None:

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
-from pathlib import Path
 
 import asyncpg
 import psycopg
 import pytest
-from tests.conftest import a_context
-from tests.integration.knowledge.library import PATIENCE, Library, a_job, until_somebody_waits
+from tests.integration.knowledge.gate import Gate
+from tests.integration.knowledge.library import Library, a_job, until_somebody_waits
 from tests.integration.knowledge.site import TEXT, Site, open_site
 from tests.integration.knowledge.slow_store import SlowStore
 
-from datalane.contracts.context import Context, Role
+from datalane.contracts.context import Context
 from datalane.db.provision import Prepared
 from datalane.engine.failures import JobError
 from datalane.engine.jobs import list_jobs
@@ -27,12 +25,9 @@ from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import LONGEST_WAIT, store_original
 from datalane.knowledge.documents.schemas import NewDocument
 from datalane.knowledge.documents.service import add_ready, upload
-from datalane.knowledge.extraction import ExtractionPool
 from datalane.knowledge.files import FileStore, FileStoreUnavailable
 from datalane.knowledge.indexing import IndexChunks
-from datalane.knowledge.runtime import WRITTEN_AT_ONCE, open_knowledge
-from datalane.lane import Lane
-from datalane.settings import Settings
+from datalane.knowledge.runtime import WRITTEN_AT_ONCE
 
 LARGE = b"A line of a large file.\n" * 100_000
 
@@ -86,41 +81,6 @@ async def test_no_more_than_some_uploads_are_in_memory_at_once(slow_site: Site, 
     slow_store.leave.set()
     assert {(await each).status_code for each in stuck} == {202}
     assert slow_store.most == WRITTEN_AT_ONCE
-
-
-@dataclass(frozen=True)
-class Gate:
-    """The pipes of `gated_parser`: `text` is the document, `entered` waits for the parser, `leave` lets it go on."""
-
-    folder: Path
-
-    @property
-    def text(self) -> str:
-        return str(self.folder)
-
-    async def entered(self) -> None:
-        await asyncio.wait_for(asyncio.to_thread((self.folder / "entered").read_text), PATIENCE)
-
-    async def leave(self, text: str) -> None:
-        await asyncio.wait_for(asyncio.to_thread((self.folder / "leave").write_text, text), PATIENCE)
-
-
-@pytest.fixture
-def gate(tmp_path: Path) -> Gate:
-    for name in ("entered", "leave"):
-        os.mkfifo(tmp_path / name)
-    return Gate(tmp_path)
-
-
-@pytest.fixture
-async def gated_library(urls: Prepared, tmp_path: Path) -> AsyncIterator[Library]:
-    """Its extraction child stops at the gate. No worker runs."""
-    settings, lane = Settings(home=tmp_path), Lane()
-    pool = ExtractionPool(setup=("tests.integration.knowledge.gated_parser:register",))
-    async with lane.open(settings, urls.database_url), open_knowledge(settings) as plain, pool:
-        knowledge = replace(plain, pool=pool)
-        knowledge.register(lane.handlers, lane.database)
-        yield Library(lane, knowledge, a_context(role=Role.OWNER))
 
 
 async def test_indexing_a_text_holds_no_connection_during_the_extraction(gated_library: Library, gate: Gate) -> None:

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datalane.knowledge import chunking
-from datalane.knowledge.chunking import CHUNK_CHARACTERS, Chunk, chunk_text
-from datalane.knowledge.parsing.errors import TooManyChunks
+from datalane.knowledge.chunking import CHUNK_CHARACTERS, Chunk, check_places, chunk_text
+from datalane.knowledge.parsing.errors import TooManyChunks, WrongOffsets
 
 FAMILY = "👨\u200d👩\u200d👧\u200d👦"
 PIECES = st.sampled_from([
@@ -34,7 +34,34 @@ def assert_true_offsets(text: str, chunks: list[Chunk]) -> None:
 @given(st.lists(PIECES, max_size=120), st.integers(1, 40))
 def test_offsets_agree_and_no_byte_is_covered_twice(pieces: list[str], repeat: int) -> None:
     text = "".join(pieces) * repeat
-    assert_true_offsets(text, chunk_text(text))
+    chunks = chunk_text(text)
+    assert_true_offsets(text, chunks)
+    check_places(text, chunks)
+
+
+@pytest.mark.parametrize("text", ["A plain text of two parts.", "Äpfel, Öl und Fläschchen 😀"])
+@pytest.mark.parametrize(
+    ("field", "by"), [("start_byte", 1), ("end_byte", 1), ("start_byte", -1), ("start", 1), ("end", 40), ("ordinal", 1)]
+)
+def test_chunks_that_are_not_where_they_say_are_told(text: str, field: str, by: int) -> None:
+    middle = len(text) // 2
+    first = Chunk(0, 0, middle, 0, len(text[:middle].encode()))
+    second = Chunk(1, middle, len(text), first.end_byte, len(text.encode()))
+    check_places(text, [first, second])
+    for place, chunk in enumerate((first, second)):
+        wrong = [first, second]
+        wrong[place] = chunk._replace(**{field: getattr(chunk, field) + by})
+        with pytest.raises(WrongOffsets):
+            check_places(text, wrong)
+    with pytest.raises(WrongOffsets):
+        check_places(text, [second._replace(ordinal=0), first._replace(ordinal=1)])
+
+
+def test_bytes_that_are_shifted_together_are_told_though_their_lengths_are_right() -> None:
+    text = "Kräuter und Salz."
+    [chunk] = chunk_text(text)
+    with pytest.raises(WrongOffsets):
+        check_places(text, [chunk._replace(start_byte=chunk.start_byte + 1, end_byte=chunk.end_byte + 1)])
 
 
 @settings(deadline=None)

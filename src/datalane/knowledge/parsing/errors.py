@@ -15,6 +15,7 @@
     ├── ParseTimeout          parse_timeout           took longer than the limit per document
     ├── ParseMemory           parse_memory            needed more memory than the limit
     ├── OriginalChanged       original_changed        the stored file is not the one that was uploaded
+    ├── WrongOffsets          wrong_offsets           what stands in the text is not where its chunks say
     ├── ParseCrashed          parse_crashed           the child process died; worth retrying
     └── SourceUnreadable      source_unreadable       the stored file cannot be opened; worth retrying
 
@@ -114,6 +115,15 @@ class OriginalChanged(ExtractionError):
     sentence = (
         "The stored file is not the one that was uploaded: its SHA-256 differs. Put the file back and retry the job, "
         "or delete the document and upload it again."
+    )
+
+
+class WrongOffsets(ExtractionError):
+    code = "wrong_offsets"
+    status = 500
+    sentence = (
+        "The chunks of the document do not lie where their offsets say; nothing of it was stored. The lane or its "
+        "parser is at fault: report it, and upload the document in another form meanwhile."
     )
 
 
