@@ -35,7 +35,7 @@ from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction import ExtractionPool, Source
 from datalane.knowledge.extraction.types import Extracted
 from datalane.knowledge.extraction.types import Failure as ExtractionFailure
-from datalane.knowledge.files import FileStore, is_key_of
+from datalane.knowledge.files import FileStore
 from datalane.knowledge.headings import paths
 from datalane.knowledge.models.in_use import InUse, check_models, covers, embed_documents, hold_models
 from datalane.knowledge.parsing.errors import OriginalChanged
@@ -135,13 +135,6 @@ class Ingestion:
             return
         payload = {"document_id": job.subject_id, "error_class": failure.error_class}
         await publish(tx, "document.failed", payload, subject_id=job.subject_id)
-
-    async def delete_file(self, job: Job) -> None:
-        """Whoever may enqueue chooses the args, so they reach no other workspace's files."""
-        key = job.args["file_key"]
-        if not is_key_of(job.workspace_id, key):
-            raise JobError("wrong_file", "the file is none of this workspace's originals", retryable=False)
-        await self._files.delete(key)
 
 
 def _ingested(arrival: Arrival) -> NewEvent:

@@ -12,7 +12,8 @@ from datalane.db.database import Database
 from datalane.engine.handlers import Handler, Handlers, Mode
 from datalane.kit.outbound import Outbound
 from datalane.knowledge.documents.fetching import Fetching
-from datalane.knowledge.documents.service import DELETE_FILE, INGEST
+from datalane.knowledge.documents.removal import Removal
+from datalane.knowledge.documents.service import INGEST
 from datalane.knowledge.documents.sweep import SWEEP, Sweep
 from datalane.knowledge.embeddings import Embedder, WordLlamaEmbedder
 from datalane.knowledge.endpoint import Endpoint
@@ -65,7 +66,7 @@ class Knowledge:
                 on_failure=ingestion.failed,
             )
         )
-        handlers.add(Handler(DELETE_FILE, Mode.EXTERNAL, ingestion.delete_file))
+        Removal(self.files).register(handlers)
         handlers.add(Handler(SWEEP, Mode.EXTERNAL, self.sweep(database).run))
         ModelJobs(database, self.providers).register(handlers)
 

@@ -23,6 +23,7 @@ from datalane.errors import LimitExceeded
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import LONGEST_WAIT, store_original
+from datalane.knowledge.documents.removal import REMOVE_FILES
 from datalane.knowledge.documents.schemas import NewDocument
 from datalane.knowledge.documents.service import add_ready, upload
 from datalane.knowledge.files import FileStore, FileStoreUnavailable
@@ -218,10 +219,11 @@ async def test_rows_that_come_too_late_for_their_file_are_refused(idle_library: 
 async def test_no_job_removes_a_file_of_another_workspace(idle_library: Library, other_context: Context) -> None:
     mine = await idle_library.upload(TEXT, filename="a.txt")
     key = FileStore.key(idle_library.context.workspace_id, mine.version_id)
-    remove = idle_library.lane.handlers.get("document.delete_file").function
+    remove = idle_library.lane.handlers.get(REMOVE_FILES).prepare
+    assert remove is not None
     for wrong in (key, f"{other_context.workspace_id}/../{key}", f"{other_context.workspace_id}/x", "", "/"):
         with pytest.raises(JobError, match="none of this workspace's originals"):
-            await remove(a_job(other_context, "document.delete_file", {"file_key": wrong}))
+            await remove([a_job(other_context, REMOVE_FILES, {"file_keys": [wrong]})])
     assert await idle_library.stored_files() == 1
 
 

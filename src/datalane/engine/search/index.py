@@ -33,8 +33,9 @@ async def add_entries(
     )
 
 
-async def remove_entries(tx: Transaction, collection: Collection, entry_ids: Sequence[UUID]) -> None:
-    """Take entries out; unknown ones are passed over."""
-    await _queries.remove_entries(
+async def remove_entries(tx: Transaction, collection: Collection, entry_ids: Sequence[UUID]) -> int:
+    """Take entries out; unknown ones are passed over. Answers how many postings went with them."""
+    status: str = await _queries.remove_entries(
         tx.connection, workspace_id=tx.workspace_id, collection=collection, entry_ids=entry_ids
     )
+    return int(status.removeprefix("DELETE "))

@@ -111,10 +111,12 @@ class DocumentPage(BaseModel):
 
 
 class Deleted(BaseModel):
-    """The receipt of a deletion. The originals are removed by a job."""
+    """The receipt of a deletion: what went with its transaction, and how many originals a job removes. `postings` are
+    the rows of the keyword index."""
 
     document_id: UUID
     versions: int
     chunks: int
     vectors: int
+    postings: int
     files: int

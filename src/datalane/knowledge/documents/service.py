@@ -14,18 +14,18 @@ from datalane.db.database import encode_json
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine import audit
-from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch
+from datalane.engine.jobs import NewJob, cancel_jobs, enqueue_batch
 from datalane.engine.search.index import Collection, remove_entries
 from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.documents.originals import Original, OriginalIdentity, discard_original, refuse_late
+from datalane.knowledge.documents.removal import enqueue_removal
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.permissions import ADD_DOCUMENTS, DELETE_DOCUMENTS, READ_DOCUMENTS
 
 INGEST = "document.ingest"
-DELETE_FILE = "document.delete_file"
 
 _queries = load_queries(__file__)
 
@@ -201,7 +201,8 @@ async def list_documents(tx: Transaction, cursor: str | None = None, page_size: 
 
 
 async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
-    """Remove a document with versions, chunks, vectors and postings in this transaction; its files go by a job.
+    """Remove a document with versions, chunks, vectors and postings in this transaction; its files go by a job, which
+    leaves an audit record of its own.
 
     Citations stay and say, when verified, that their source is gone. Raises `Forbidden` below admin, and `NotFound`.
     """
@@ -215,16 +216,16 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
     chunk_ids = [row["chunk_id"] for row in rows]
     vectors = await _queries.count_vectors(tx.connection, workspace_id=tx.workspace_id, chunk_ids=chunk_ids)
     await cancel_jobs(tx, [version["job_id"] for version in versions if version["job_id"]])
-    await remove_entries(tx, Collection.CHUNKS, chunk_ids)
+    postings = await remove_entries(tx, Collection.CHUNKS, chunk_ids)
     if await _queries.delete_document(tx.connection, **scope) != "DELETE 1":
         raise NotFound("no such document")
-    for version in versions:
-        await enqueue(tx, DELETE_FILE, {"file_key": version["file_key"]}, subject_id=str(document_id), max_attempts=10)
+    await enqueue_removal(tx, document_id, [version["file_key"] for version in versions])
     receipt = Deleted(
         document_id=document_id,
         versions=len(versions),
         chunks=len(chunk_ids),
         vectors=vectors,
+        postings=postings,
         files=len(versions),
     )
     await audit.record(tx, "document.deleted", "document", document_id, after=receipt.model_dump(mode="json"))
