@@ -221,14 +221,15 @@ class Lab:
         async with self.database.transaction(context) as tx:
             return await tx.fetch(sql, *arguments)
 
-    async def blocked_backend(self) -> None:
-        """Wait until some session of this database waits for a lock."""
+    async def blocked_backend(self, sessions: int = 1) -> None:
+        """Wait until so many sessions of this database wait for a lock."""
 
         async def waits() -> bool:
             return bool(
                 await self.worker.fetchval(
-                    "SELECT count(*) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
-                    "WHERE NOT l.granted AND a.datname = current_database()"
+                    "SELECT count(DISTINCT l.pid) >= $1 FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid "
+                    "WHERE NOT l.granted AND a.datname = current_database()",
+                    sessions,
                 )
             )
 
