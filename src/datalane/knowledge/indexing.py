@@ -13,14 +13,16 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.knowledge.chunking import Chunk
-from datalane.knowledge.documents.originals import Original, check_document, store_original
+from datalane.knowledge.documents.originals import Original, check_document, discard_original, store_original
 from datalane.knowledge.documents.schemas import NewDocument
-from datalane.knowledge.documents.service import add_ready
+from datalane.knowledge.documents.service import add_ready, describe
 from datalane.knowledge.embeddings import passage_text
 from datalane.knowledge.extraction.types import Extracted, Failure, Source
+from datalane.knowledge.files import FileStore
 from datalane.knowledge.ingestion import Arrival, write
 from datalane.knowledge.models.in_use import embed_documents, hold_models
 from datalane.knowledge.parsing.errors import TooManyChunks
@@ -35,6 +37,8 @@ CALLER_CHUNKER = "caller/1"
 MOST_CHUNK_CHARACTERS = 32_000
 """Of a chunk that the caller draws; beyond, the index would no longer see every word."""
 
+_queries = load_queries(__file__, "indexing.sql")
+
 
 class Span(BaseModel):
     """Characters of the canonical text."""
@@ -45,7 +49,8 @@ class Span(BaseModel):
 
 class IndexChunks(BaseModel):
     """A text to index. With `chunks` the caller draws the borders, else the lane does. `document_id` adds a version of
-    that document, whose tags and metadata become what is said of them, if anything is.
+    that document, whose tags and metadata become what is said of them, if anything is. What is searched already, of the
+    same source or document and in the same chunks, is not written again.
 
     The lane's limits (title, tags, metadata, chunks) are checked when it is prepared.
     """
@@ -60,15 +65,19 @@ class IndexChunks(BaseModel):
 
 
 class Indexed(BaseModel):
+    """`created` is false when the same text of the same source was here already, in the same chunks."""
+
     document_id: UUID
     version_id: UUID
     chunks: int
+    created: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A text that was chunked and embedded, with its original in the file store."""
 
+    files: FileStore
     original: Original
     extracted: Extracted
     vectors: Mapping[str, Vectors]
@@ -108,7 +117,7 @@ async def prepare(
         extracted = await asyncio.to_thread(_recut, knowledge, outcome, request.chunks)
     [vectors] = await embed_documents(knowledge.providers, workspace_id, models, [extracted])
     original = await store_original(knowledge.files, workspace_id, document, data, limits)
-    return Prepared(original, extracted, vectors, knowledge.providers.usual)
+    return Prepared(knowledge.files, original, extracted, vectors, knowledge.providers.usual)
 
 
 def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Extracted:
@@ -148,13 +157,42 @@ def _recut(knowledge: Knowledge, extracted: Extracted, spans: list[Span]) -> Ext
 async def index_chunks(tx: Transaction, prepared: Prepared) -> Indexed:
     """Write the text as a new document or version and make it searchable at the commit.
 
+    What is searched already is not written again, and the stored file goes after the commit.
+
     Raises `ModelsChanged` when the workspace has come to use another embedding model since it was prepared.
     """
     INDEX_CHUNKS.check(tx.context)
     await hold_models(tx, prepared.usual)  # before the document is locked, as ingestion does
-    document_id, ordinal = await add_ready(tx, prepared.original)
-    arrival = Arrival(prepared.original.version_id, document_id, ordinal, prepared.extracted, prepared.vectors)
-    await write(tx, [arrival], prepared.usual)
-    return Indexed(
-        document_id=document_id, version_id=prepared.original.version_id, chunks=len(prepared.extracted.chunks)
+    original, extracted = prepared.original, prepared.extracted
+    same = await _find_same(tx, original, extracted)
+    if same is not None:
+        await describe(tx, original.document.document_id, original.document)
+        tx.after_commit(lambda: discard_original(prepared.files, original))
+        return same
+    document_id, ordinal = await add_ready(tx, original)
+    await write(tx, [Arrival(original.version_id, document_id, ordinal, extracted, prepared.vectors)], prepared.usual)
+    return Indexed(document_id=document_id, version_id=original.version_id, chunks=len(extracted.chunks), created=True)
+
+
+async def _find_same(tx: Transaction, original: Original, extracted: Extracted) -> Indexed | None:
+    """The text as it is searched now: of the same document, or else of the same source."""
+    await _queries.lock_content(tx.connection, workspace_id=tx.workspace_id, content_sha256=original.sha256)
+    rows = await _queries.find_searched(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        content_sha256=original.sha256,
+        source_uri=original.document.source_uri,
+        wanted=original.document.document_id,
     )
+    for row in rows:
+        if row["canonical_text"] == extracted.text and _is_cut_alike(row, extracted):
+            ids = {"document_id": row["document_id"], "version_id": row["version_id"]}
+            return Indexed(**ids, chunks=len(row["starts"]), created=False)
+    return None
+
+
+def _is_cut_alike(row: Any, extracted: Extracted) -> bool:
+    """The borders count where a caller drew them. Those of the lane do not: its chunker may have changed since."""
+    if CALLER_CHUNKER not in (row["chunker_version"], extracted.chunker_version):
+        return True
+    return list(zip(row["starts"], row["ends"], strict=True)) == [(one.start, one.end) for one in extracted.chunks]

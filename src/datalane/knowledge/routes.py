@@ -189,7 +189,8 @@ def _retrieval_routes(door: Door, knowledge: Knowledge) -> APIRouter:
     async def index_chunks(
         body: indexing.IndexChunks, late: LateTransaction = door.preparer(INDEX_CHUNKS)
     ) -> indexing.Indexed:
-        """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives."""
+        """Index a text directly, in the lane's chunks or in yours; it is searchable when the answer arrives. The same
+        text of the same source in the same chunks is one document."""
         async with door.transaction(late.context) as tx:
             in_use = await hold_models(tx, knowledge.providers.usual)
         workspace_id, limits = late.context.workspace_id, door.settings.limits

@@ -15,6 +15,7 @@ from tests.integration.knowledge.library import Library
 from datalane.contracts.context import Context
 from datalane.db.provision import Prepared
 from datalane.db.roles import Roles
+from datalane.kit.ids import uuid7
 from datalane.knowledge.indexing import IndexChunks, Span, index_chunks
 from datalane.knowledge.models.in_use import Searched, searched_model
 from datalane.knowledge.own_indexes.promotion import Promotion
@@ -35,7 +36,7 @@ class Shelf:
     maintenance: asyncpg.Connection
 
     async def fill(self, chunks: int, context: Context | None = None) -> UUID:
-        """A document of so many chunks of three words each."""
+        """A document of its own, of so many chunks of three words each."""
         context = context or self.library.context
         parts = [
             " ".join(_WORDS[(n * step + step) % len(_WORDS)] for step in (1, 5, 7)) + f" {n}" for n in range(chunks)
@@ -44,7 +45,8 @@ class Shelf:
         for part in parts:
             spans.append(Span(start_offset=place, end_offset=place + len(part)))
             place += len(part) + 1
-        prepared = await self.library.prepare(IndexChunks(text="\n".join(parts), chunks=spans), context)
+        request = IndexChunks(text="\n".join(parts), chunks=spans, source_uri=f"shelf:{uuid7()}")
+        prepared = await self.library.prepare(request, context)
         async with self.library.lane.transaction(context) as tx:
             return (await index_chunks(tx, prepared)).document_id
 
