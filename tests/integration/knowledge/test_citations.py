@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
 from datalane.knowledge.confidence.bands import Band, band_of
 from datalane.knowledge.documents.service import delete_document
+from datalane.knowledge.evidence.service import trace
 from datalane.knowledge.methods import Method
 from datalane.knowledge.responses.schemas import Citation, NewCitation, NewResponse, NewSegment, Response
 from datalane.knowledge.responses.service import create_response, fault_of, list_citations
@@ -60,6 +62,27 @@ async def test_without_offsets_the_whole_chunk_is_quoted(library: Library) -> No
     await library.bring_in(TEXT)
     response = await respond(library, citing((await found(library)).chunk_id))
     assert response.citations[0].quote == TEXT
+
+
+async def test_a_quote_has_its_own_page_and_a_result_that_on_which_its_chunk_begins(
+    library: Library, make_pdf: Callable[..., bytes]
+) -> None:
+    pages = ("A page about otters", "A page about badgers", "Lynxes hunt alone. " * 104)
+    await library.bring_in(make_pdf(*pages), filename="animals.pdf")
+    assert [(await found(library, one)).page for one in ("otters", "badgers", "lynxes")] == [1, 1, 3]
+    chunk = await found(library, "badgers")
+    told = []
+    for word in ("otters", "A page about badgers", "badgers"):
+        start = chunk.chunk_start_offset + chunk.text.index(word)
+        quoted = {"quote_start_offset": start, "quote_end_offset": start + len(word)}
+        response = await respond(library, citing(chunk.chunk_id, **quoted))
+        async with library.lane.transaction(library.context) as tx:
+            [traced] = (await trace(tx, response.response_id)).segments[0].citations
+        assert traced.page == response.citations[0].page
+        told.append((response.citations[0].quote, traced.page))
+    assert told == [("otters", 1), ("A page about badgers", 2), ("badgers", 2)]
+    await library.bring_in(TEXT)
+    assert (await respond(library, citing((await found(library)).chunk_id))).citations[0].page is None
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 10_000), (5, 5), (6, 5)])

@@ -66,6 +66,7 @@ async def test_a_citation_says_under_which_heading_it_stands(library: Library) -
         response = await create_response(tx, new)
     [cited] = (await traced(library, response.response_id)).segments[0].citations
     assert (cited.citation.quote, cited.heading) == ("The heron stands.", "Birds")
+    assert response.citations[0].heading == "Birds"
 
 
 async def test_a_thumbs_down_leads_to_the_cited_bytes_and_every_version_involved(library: Library) -> None:

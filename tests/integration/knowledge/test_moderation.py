@@ -26,7 +26,7 @@ from datalane.knowledge.responses.service import create_response, list_citations
 
 async def answer(library: Library) -> Response:
     """Two segments, each with a citation."""
-    await library.bring_in("Owls hunt at night.")
+    await library.bring_in("# Birds\n\nOwls hunt at night.", filename="birds.md")
     chunk_id = (await library.ask("owls", Method.KEYWORD)).data[0].chunk_id
     cited = [NewCitation(chunk_id=chunk_id, confidence_score=0.9)]
     said = NewResponse(segments=[NewSegment(text=text, citations=cited) for text in ("Owls hunt.", "At night.")])
@@ -62,13 +62,13 @@ async def test_a_suppressed_citation_shows_no_quote_and_says_by_which_outcome(li
     first, second = (await answer(library)).citations
     decided = await hide(library, first.citation_id, reference="outcome-7")
     hidden = await read(library, first.citation_id)
-    assert (hidden.suppressed, hidden.quote, hidden.verified) == (True, None, True)
+    assert (hidden.suppressed, hidden.quote, hidden.heading, hidden.verified) == (True, None, None, True)
     assert hidden.moderation == decided
     assert (decided.outcome, decided.category, decided.reference) == (Outcome.SUPPRESSED, "privacy", "outcome-7")
     assert await read(library, second.citation_id) == second
     restored = await show(library, first.citation_id)
     shown = await read(library, first.citation_id)
-    assert (shown.suppressed, shown.quote, shown.moderation) == (False, first.quote, restored)
+    assert (shown.suppressed, shown.quote, shown.heading, shown.moderation) == (False, first.quote, "Birds", restored)
 
 
 async def test_evidence_that_is_suppressed_is_none(library: Library) -> None:

@@ -20,8 +20,8 @@ SELECT response_segment_id, start_offset, end_offset, text FROM datalane.respons
 WHERE workspace_id = :workspace_id AND response_id = :response_id ORDER BY ordinal;
 
 -- name: locate_quotes(workspace_id, response_id)
--- Where the quotes of a response stand: their page and heading, their bytes in the canonical text.
-SELECT c.citation_id, c.quote_sha256, k.page, k.heading, k.start_byte + q.before AS quote_start_byte,
+-- Where the quotes of a response stand: their bytes in the canonical text.
+SELECT c.citation_id, c.quote_sha256, k.start_byte + q.before AS quote_start_byte,
        k.start_byte + q.before + q.length AS quote_end_byte
 FROM datalane.citations c
 LEFT JOIN datalane.chunks k ON k.workspace_id = c.workspace_id AND k.chunk_id = c.chunk_id

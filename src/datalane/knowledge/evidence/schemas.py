@@ -34,8 +34,8 @@ class TracedVersion(BaseModel):
 
 class TracedCitation(BaseModel):
     """The quote is bytes `quote_start_byte` to `quote_end_byte` of the version's canonical text in UTF-8, whose SHA-256
-    was `quote_sha256` (hexadecimal) when it was cited. `document_version` is None when the document is gone. Of a
-    suppressed quote neither heading nor digest is told."""
+    was `quote_sha256` (hexadecimal) when it was cited. `page` and `heading` are the citation's. `document_version` is
+    None when the document is gone. Of a suppressed quote neither heading nor digest is told."""
 
     citation: Citation
     page: int | None

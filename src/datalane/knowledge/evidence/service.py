@@ -73,8 +73,8 @@ async def _versions(tx: Transaction, citations: Sequence[Citation]) -> dict[UUID
 def _citation(citation: Citation, place: Any, version: TracedVersion | None) -> TracedCitation:
     return TracedCitation(
         citation=citation,
-        page=place["page"],
-        heading=None if citation.suppressed else place["heading"],
+        page=citation.page,
+        heading=citation.heading,
         quote_start_byte=place["quote_start_byte"],
         quote_end_byte=place["quote_end_byte"],
         quote_sha256=None if citation.suppressed else bytes(place["quote_sha256"]).hex(),

@@ -44,7 +44,8 @@ SELECT response_segment_id, ordinal, start_offset, end_offset, text
 FROM datalane.response_segments WHERE workspace_id = :workspace_id AND response_id = :response_id ORDER BY ordinal;
 
 -- name: list_citations(workspace_id, response_id, citation_id, most)
--- Citations with the text they point at as it is stored now: in the chunk, and in the version's canonical text.
+-- Citations with the text they point at as it is stored now: in the chunk, and in the version's canonical text. The page is
+-- the quote's own, the heading stands above its chunk.
 SELECT c.citation_id, c.response_id, c.agent_run_id, c.response_segment_id, s.start_offset AS segment_start_offset,
        s.end_offset AS segment_end_offset, c.document_id, c.version_id, c.chunk_id, c.quote_start_offset,
        c.quote_end_offset, c.quote_sha256, c.evidence_type, c.confidence_score, c.confidence_band,
@@ -53,7 +54,8 @@ SELECT c.citation_id, c.response_id, c.agent_run_id, c.response_segment_id, s.st
        coalesce(v.title, d.title) AS source_title, v.ordinal AS version, v.version_id = d.current_version_id AS is_current,
        substr(v.canonical_text, c.quote_start_offset + 1, c.quote_end_offset - c.quote_start_offset) AS quote,
        substr(k.text, c.quote_start_offset - k.start_offset + 1, c.quote_end_offset - c.quote_start_offset) AS chunk_quote,
-       k.start_offset AS chunk_start_offset, k.end_offset AS chunk_end_offset
+       k.start_offset AS chunk_start_offset, k.end_offset AS chunk_end_offset, k.heading,
+       nullif(width_bucket(c.quote_start_offset, v.page_starts), 0) AS page
 FROM datalane.citations c
 JOIN datalane.response_segments s ON s.workspace_id = c.workspace_id AND s.response_segment_id = c.response_segment_id
 LEFT JOIN datalane.documents d ON d.workspace_id = c.workspace_id AND d.document_id = c.document_id

@@ -47,7 +47,9 @@ class NewResponse(BaseModel):
 
 class Citation(BaseModel):
     """A citation with what it quotes. `verified` says that the stored text still is what was cited, recomputed at
-    every read; `fault` says why not. One that is `suppressed` shows no quote; `moderation` is what was decided last."""
+    every read; `fault` says why not. `page`, from 1, is that on which the quote begins; `heading` stands above the
+    start of its chunk. One that is `suppressed` shows neither quote nor heading; `moderation` is what was decided
+    last."""
 
     citation_id: UUID
     agent_run_id: UUID | None
@@ -63,6 +65,8 @@ class Citation(BaseModel):
     quote_start_offset: int
     quote_end_offset: int
     quote: str | None
+    page: int | None
+    heading: str | None
     evidence_type: EvidenceType
     confidence_score: float
     confidence_band: Band

@@ -226,8 +226,9 @@ def _citation(row: Any, moderation: Moderation | None) -> Citation:
     fault = fault_of(row["quote"], row["chunk_quote"], bytes(row["quote_sha256"]))
     suppressed = moderation is not None and moderation.outcome is Outcome.SUPPRESSED
     return Citation(
-        **{name: row[name] for name in Citation.model_fields if name in row and name != "quote"},
+        **{name: row[name] for name in Citation.model_fields if name in row and name not in {"quote", "heading"}},
         quote=None if suppressed else row["quote"],
+        heading=None if suppressed else row["heading"],
         verified=fault is None,
         fault=fault,
         suppressed=suppressed,

@@ -92,8 +92,9 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters). `heading`
-    is what stands above it in the document, from the highest: `Guide › Install`.
+    """One chunk. `text` is the canonical text from `chunk_start_offset` to `chunk_end_offset` (characters). `page`,
+    from 1, is that on which it begins, and it may go on to later ones. `heading` is what stands above its start in the
+    document, from the highest: `Guide › Install`. A citation tells the page of its quote.
 
     `confidence` is the share of judged results with such a score that were relevant; null where that was not learned.
     `matched_terms` are the stems that title or chunk share with the query; null for the method `semantic`.
