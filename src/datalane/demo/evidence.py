@@ -59,6 +59,8 @@ def _segment(result: Result) -> NewSegment:
         quote_end_offset=result.chunk_start_offset + end,
         evidence_type=EvidenceType.DIRECT,
         confidence_score=min(1.0, max(0.0, result.retrieval_score)),
+        retrieval_method=result.retrieval_method,
+        embedding_model_version=result.embedding_model_version,
     )
     return NewSegment(text=result.text[start:end], citations=[citation])
 

@@ -14,11 +14,16 @@ FROM unnest(:segment_ids::uuid[], :ordinals::integer[], :starts::integer[], :end
 -- name: read_cited(workspace_id, chunk_ids)
 -- Chunks that are about to be cited.
 SELECT c.chunk_id, c.document_id, c.version_id, c.start_offset, c.end_offset, c.text,
+       v.embedding_model_version AS ingested_model_version,
        coalesce((SELECT model_version FROM datalane.embedding_models WHERE workspace_id = :workspace_id AND status = 'active'),
                 v.embedding_model_version) AS embedding_model_version
 FROM datalane.chunks c
 JOIN datalane.document_versions v ON v.workspace_id = c.workspace_id AND v.version_id = c.version_id
 WHERE c.workspace_id = :workspace_id AND c.chunk_id = ANY (:chunk_ids::uuid[]);
+
+-- name: list_models(workspace_id)
+-- The models that the workspace registered, with those that it retired.
+SELECT model_version FROM datalane.embedding_models WHERE workspace_id = :workspace_id;
 
 -- name: add_citations(workspace_id, response_id, agent_run_id, answer_model_version, citation_ids, segment_ids, document_ids, version_ids, chunk_ids, starts, ends, sha256s, evidence_types, scores, bands, calibration_ids, model_versions)!
 -- The evidence of a response.

@@ -8,7 +8,9 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from datalane.contracts.storable import Text
 from datalane.knowledge.confidence.bands import Band
+from datalane.knowledge.methods import Method
 from datalane.knowledge.moderation.schemas import Moderation
 
 
@@ -21,7 +23,11 @@ class EvidenceType(StrEnum):
 class NewCitation(BaseModel):
     """Evidence from one chunk. Quote offsets are characters of the document's canonical text; without them the whole
     chunk is quoted. `calibration_id` says that `confidence_score` is a result's `confidence`, and by which calibration;
-    without it the score is the caller's own."""
+    without it the score is the caller's own.
+
+    `retrieval_method` and `embedding_model_version` are to be those of the result that is cited: its model is recorded
+    as the one that found the chunk, none for the method `keyword`. Where neither is said, the model is recorded that
+    the workspace searches by at the moment of citing."""
 
     chunk_id: UUID
     quote_start_offset: int | None = Field(default=None, ge=0)
@@ -29,6 +35,8 @@ class NewCitation(BaseModel):
     evidence_type: EvidenceType = EvidenceType.DIRECT
     confidence_score: float = Field(ge=0, le=1)
     calibration_id: UUID | None = None
+    retrieval_method: Method | None = None
+    embedding_model_version: Text | None = Field(default=None, min_length=1, max_length=200)
 
 
 class NewSegment(BaseModel):
@@ -48,8 +56,8 @@ class NewResponse(BaseModel):
 class Citation(BaseModel):
     """A citation with what it quotes. `verified` says that the stored text still is what was cited, recomputed at
     every read; `fault` says why not. `page`, from 1, is that on which the quote begins; `heading` stands above the
-    start of its chunk. One that is `suppressed` shows neither quote nor heading; `moderation` is what was decided
-    last."""
+    start of its chunk. `embedding_model_version` found the chunk; null where words alone did. One that is `suppressed`
+    shows neither quote nor heading; `moderation` is what was decided last."""
 
     citation_id: UUID
     agent_run_id: UUID | None

@@ -17,6 +17,7 @@ from datalane.kit.ids import uuid7
 from datalane.kit.logs import get_logger
 from datalane.knowledge.confidence.bands import band_of
 from datalane.knowledge.confidence.service import read_calibrations
+from datalane.knowledge.methods import Method
 from datalane.knowledge.moderation.schemas import Moderation, Outcome
 from datalane.knowledge.moderation.service import moderations_of
 from datalane.knowledge.permissions import CITE, READ_CITATIONS
@@ -39,7 +40,7 @@ async def create_response(tx: Transaction, new: NewResponse) -> Response:
 
     A segment without evidence puts the response into the fallback state `missing_provenance` and leaves a diagnostic
     line in the log. Raises `NotFound` for a chunk that is not in this workspace and `InvalidInput` for a quote outside
-    its chunk, naming segment and citation.
+    its chunk or an embedding model that the workspace never had, naming segment and citation.
     """
     CITE.check(tx.context)
     count = sum(len(segment.citations) for segment in new.segments)
@@ -49,6 +50,7 @@ async def create_response(tx: Transaction, new: NewResponse) -> Response:
     unproved = [place for place, segment in enumerate(new.segments) if not segment.citations]
     response_id, segment_ids = uuid7(), [uuid7() for _ in new.segments]
     quotes = _quotes(new, segment_ids, await _read_chunks(tx, new))
+    await _check_models(tx, quotes)
     await _store(tx, new, response_id, segment_ids, unproved)
     if quotes:
         await _cite(tx, new, response_id, quotes)
@@ -113,6 +115,23 @@ async def _read_chunks(tx: Transaction, new: NewResponse) -> Mapping[UUID, Any]:
     return {row["chunk_id"]: row for row in rows}
 
 
+async def _check_models(tx: Transaction, quotes: list[_Quote]) -> None:
+    """That the models which are said to have found chunks are the workspace's."""
+    told = [quote for quote in quotes if quote.citation.embedding_model_version is not None]
+    if not told:
+        return
+    rows = await _queries.list_models(tx.connection, workspace_id=tx.workspace_id)
+    registered = {row["model_version"] for row in rows}
+    for quote in told:
+        model = quote.citation.embedding_model_version
+        if model not in registered and model != quote.chunk["ingested_model_version"]:
+            where = f"{quote.where}.embedding_model_version"
+            raise InvalidInput(
+                f"{where}: the workspace never had the model {model}; give that of the result, or leave it out",
+                [{"field": where, "message": "is no embedding model of the workspace"}],
+            )
+
+
 async def _store(
     tx: Transaction, new: NewResponse, response_id: UUID, segment_ids: list[UUID], unproved: list[int]
 ) -> None:
@@ -144,13 +163,21 @@ async def _store(
 
 @dataclass(frozen=True, slots=True)
 class _Quote:
-    """A citation that was checked against its chunk."""
+    """A citation that was checked against its chunk; `where` is its place in what was sent."""
 
+    where: str
     segment_id: UUID
     citation: NewCitation
     chunk: Any
     start: int
     end: int
+
+    @property
+    def model_version(self) -> str | None:
+        """The embedding model that found the chunk, as far as that was said."""
+        if self.citation.retrieval_method is Method.KEYWORD:
+            return None
+        return self.citation.embedding_model_version or self.chunk["embedding_model_version"]
 
     @property
     def sha256(self) -> bytes:
@@ -165,8 +192,9 @@ def _quotes(new: NewResponse, segment_ids: list[UUID], chunks: Mapping[UUID, Any
             chunk = chunks.get(citation.chunk_id)
             if chunk is None:
                 raise NotFound("no such chunk")
-            start, end = _borders(citation, chunk, f"segments[{place}].citations[{number}]")
-            quotes.append(_Quote(segment_ids[place], citation, chunk, start, end))
+            where = f"segments[{place}].citations[{number}]"
+            start, end = _borders(citation, chunk, where)
+            quotes.append(_Quote(where, segment_ids[place], citation, chunk, start, end))
     return quotes
 
 
@@ -206,7 +234,7 @@ async def _cite(tx: Transaction, new: NewResponse, response_id: UUID, quotes: li
         scores=[quote.citation.confidence_score for quote in quotes],
         bands=[band_of(quote.citation.confidence_score).value for quote in quotes],
         calibration_ids=[quote.citation.calibration_id for quote in quotes],
-        model_versions=[quote.chunk["embedding_model_version"] for quote in quotes],
+        model_versions=[quote.model_version for quote in quotes],
     )
 
 
