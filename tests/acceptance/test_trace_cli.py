@@ -28,8 +28,11 @@ from datalane.settings import Settings
 
 @dataclass(frozen=True)
 class Answered:
+    """`feedback_id` is on the citation, `on_chunk_id` on its chunk."""
+
     context: Context
     feedback_id: UUID
+    on_chunk_id: UUID
 
 
 @pytest.fixture
@@ -64,7 +67,9 @@ async def _answer(settings: Settings, url: str, context: Context) -> Answered:
             down = NewFeedback(
                 citation_id=response.citations[0].citation_id, rating="down", comment="It [/flies] \x1b[31mnow."
             )
-            return Answered(context, (await give_feedback(tx, down)).feedback_id)
+            on_chunk = NewFeedback(chunk_id=chunk_id, rating="down", comment="[/bird]")
+            given = [(await give_feedback(tx, one)).feedback_id for one in (down, on_chunk)]
+            return Answered(context, *given)
 
 
 def test_a_thumbs_down_leads_to_the_bytes(run: Callable[..., Any], answered: Answered) -> None:
@@ -84,6 +89,24 @@ def test_a_thumbs_down_leads_to_the_bytes(run: Callable[..., Any], answered: Ans
     [citation] = as_json["segments"][0]["citations"]
     assert (citation["quote_start_byte"], citation["quote_end_byte"]) == (0, 24)
     assert as_json["verified"] is True
+
+
+def test_a_thumbs_down_on_a_chunk_leads_to_its_bytes(run: Callable[..., Any], answered: Answered) -> None:
+    workspace = ("--workspace", answered.context.workspace_id)
+    said = run("trace", answered.on_chunk_id, *workspace)
+    assert said.status == 0, said.err
+    for part in (
+        "thumbs down on the chunk",
+        "[/bird]",
+        "The heron [grey] stands.",
+        "verified",
+        "characters 0 to 24, bytes 0 to 24",
+        "Herons: document",
+        "embedded by",
+    ):
+        assert part in said.out
+    as_json = run("trace", answered.on_chunk_id, *workspace, "--json").json
+    assert (as_json["response_id"], as_json["chunk"]["text"]) == (None, "The heron [grey] stands.")
 
 
 def test_what_cannot_be_traced_is_said(run: Callable[..., Any], answered: Answered) -> None:

@@ -107,6 +107,58 @@ async def test_every_id_of_an_answer_leads_to_the_same_trace(library: Library) -
     assert all(other == first for other in others)
 
 
+async def test_a_thumbs_down_on_a_chunk_leads_to_its_bytes_and_every_version_involved(library: Library) -> None:
+    document, response = await answered(library)
+    chunk_id = response.citations[0].chunk_id
+    first = await give(library, chunk_id=chunk_id, question="Where is it?", comment="Not there.")
+    await give(library, library.acting(Role.MEMBER), chunk_id=chunk_id, rating="up")
+    found = await traced(library, first.feedback_id)
+    assert (found.response_id, found.segments, found.question) == (None, [], "Where is it?")
+    assert (found.actor_id, found.created_at) == (first.actor_id, first.created_at)
+    assert [(one.rating, one.comment) for one in found.feedback] == [("down", "Not there."), ("up", None)]
+
+    chunk, [row] = found.chunk, await library.fetch("SELECT canonical_text FROM datalane.document_versions")
+    assert chunk is not None
+    assert chunk.text is not None
+    assert row["canonical_text"][chunk.start_offset : chunk.end_offset] == chunk.text
+    assert row["canonical_text"].encode()[chunk.start_byte : chunk.end_byte] == chunk.text.encode()
+    assert (chunk.chunk_id, chunk.source_title, found.verified, chunk.fault) == (chunk_id, "Herons", True, None)
+    version, usual = chunk.document_version, library.knowledge.providers.usual
+    assert version is not None
+    assert (version.document_id, version.is_current, chunk.embedded_by) == (document.document_id, True, [usual])
+    involved = found.versions
+    assert (involved.documents, involved.embedding_models, involved.answer_models) == (
+        [document.document_id],
+        [usual],
+        [],
+    )
+    assert [involved.parsers, involved.chunkers] == [[version.parser_version], [version.chunker_version]]
+
+
+async def test_a_chunk_that_feedback_is_on_is_traced_when_it_was_replaced_moved_and_deleted(library: Library) -> None:
+    document, response = await answered(library)
+    down = await give(library, chunk_id=response.citations[0].chunk_id)
+    told = []
+
+    async def look() -> None:
+        found = await traced(library, down.feedback_id)
+        assert found.chunk is not None
+        told.append((found.verified, found.chunk.fault, found.chunk.embedded_by, len(found.versions.embedding_models)))
+
+    await library.bring_in("Now about storks.", document_id=document.document_id)
+    await look()
+    async with library.lane.transaction(library.acting(Role.SYSTEM)) as tx:
+        await tx.execute(
+            "UPDATE datalane.chunks SET start_byte = start_byte + 1, end_byte = end_byte + 1 WHERE chunk_id = $1",
+            down.chunk_id,
+        )
+    await look()
+    async with library.lane.transaction(library.acting(Role.OWNER)) as tx:
+        await delete_document(tx, document.document_id)
+    await look()
+    assert told == [(True, None, [], 1), (False, "offsets_disagree", [], 1), (False, "source_deleted", [], 0)]
+
+
 async def test_a_trace_stays_true_after_the_document_was_replaced_and_says_when_it_is_gone(library: Library) -> None:
     document, response = await answered(library)
     await library.bring_in("Now about storks.", document_id=document.document_id)
@@ -145,8 +197,10 @@ async def test_what_is_not_there_and_what_is_another_workspace_s_are_the_same(
 ) -> None:
     _, response = await answered(library)
     down = await give(library, response_id=response.response_id)
+    on_chunk = await give(library, chunk_id=response.citations[0].chunk_id)
+    ids = (response.response_id, response.citations[0].citation_id, down.feedback_id, on_chunk.feedback_id)
     told = set()
-    for unknown in (uuid7(), response.response_id, response.citations[0].citation_id, down.feedback_id):
+    for unknown in (uuid7(), *ids):
         with pytest.raises(NotFound) as caught:
             await traced(library, unknown, other_context)
         told.add(str(caught.value))

@@ -9,6 +9,24 @@ LEFT JOIN datalane.citations c ON c.workspace_id = f.workspace_id AND c.citation
 WHERE f.workspace_id = :workspace_id AND f.feedback_id = :id AND f.chunk_id IS NULL
 LIMIT 1;
 
+-- name: find_chunk_feedback(workspace_id, id)^
+-- Feedback on a chunk.
+SELECT chunk_id, question, created_at, actor_id, correlation_id FROM datalane.feedback
+WHERE workspace_id = :workspace_id AND feedback_id = :id AND chunk_id IS NOT NULL;
+
+-- name: get_chunk(workspace_id, chunk_id)^
+-- One chunk, the text that stands in its place now, and the models that it has vectors of.
+SELECT k.version_id, d.source_uri, coalesce(v.title, d.title) AS source_title, k.start_offset, k.end_offset, k.start_byte,
+       k.end_byte, k.page, k.heading, k.text,
+       substr(v.canonical_text, k.start_offset + 1, k.end_offset - k.start_offset) AS stored,
+       octet_length(substr(v.canonical_text, 1, k.start_offset)) AS bytes_before,
+       ARRAY(SELECT w.model_version FROM datalane.chunk_vectors w
+             WHERE w.workspace_id = :workspace_id AND w.chunk_id = k.chunk_id ORDER BY w.model_version) AS embedded_by
+FROM datalane.chunks k
+JOIN datalane.documents d ON d.workspace_id = k.workspace_id AND d.document_id = k.document_id
+JOIN datalane.document_versions v ON v.workspace_id = k.workspace_id AND v.version_id = k.version_id
+WHERE k.workspace_id = :workspace_id AND k.chunk_id = :chunk_id;
+
 -- name: get_response(workspace_id, response_id)^
 -- One response with who gave it.
 SELECT response_id, question, fallback, answer_model_version, agent_run_id, created_at, actor_id, correlation_id

@@ -52,7 +52,8 @@ def router(door: Door) -> APIRouter:
 
     @routes.get("/trace/{traced_id}")
     async def trace(traced_id: UUID, tx: Transaction = door.reader(READ_CITATIONS)) -> Trace:
-        """Why an answer says what it says: from a response, a citation or feedback to the cited bytes and versions."""
+        """Why an answer says what it says: from a response, a citation or feedback to the cited bytes and versions.
+        Feedback on a chunk leads to the chunk."""
         return await evidence.trace(tx, traced_id)
 
     return routes

@@ -46,6 +46,28 @@ class TracedCitation(BaseModel):
     document_version: TracedVersion | None
 
 
+class TracedChunk(BaseModel):
+    """The chunk that feedback is on: these characters and UTF-8 bytes of the version's canonical text. `verified` says
+    that they are its `text` still, and `fault` why not. `page` is that on which it begins, `heading` stands above its
+    start. `embedded_by` are the models of which it has vectors now: none when another version is current. Of a chunk
+    that went with its document there is the id alone."""
+
+    chunk_id: UUID
+    source_uri: str | None = None
+    source_title: str | None = None
+    start_offset: int | None = None
+    end_offset: int | None = None
+    start_byte: int | None = None
+    end_byte: int | None = None
+    page: int | None = None
+    heading: str | None = None
+    text: str | None = None
+    embedded_by: list[str] = []
+    verified: bool = False
+    fault: str | None = None
+    document_version: TracedVersion | None = None
+
+
 class TracedSegment(BaseModel):
     response_segment_id: UUID
     start_offset: int
@@ -55,7 +77,8 @@ class TracedSegment(BaseModel):
 
 
 class VersionsInvolved(BaseModel):
-    """Everything of which another version might have answered otherwise."""
+    """Everything of which another version might have answered otherwise. `embedding_models` of a chunk are that which
+    was searched when it was ingested, and those of which it has vectors now."""
 
     documents: list[UUID]
     parsers: list[str]
@@ -68,9 +91,14 @@ class Trace(BaseModel):
     """`verified` says that there is a quote that is not suppressed, and that each still is what was cited, recomputed
     now from the stored text. `fallback` is `missing_provenance` when a segment never had evidence, else
     `suppressed_evidence` when all that one had is suppressed. `calibrations` are those by which citations have their
-    confidence."""
+    confidence.
 
-    response_id: UUID
+    Feedback on a chunk leads to no response, so `response_id` is null and there are no segments: `chunk` is what it is
+    on, `verified` is that of the chunk, and `question`, `created_at`, `actor_id` and `correlation_id` are those of the
+    feedback.
+    """
+
+    response_id: UUID | None
     question: str | None
     fallback: str | None
     answer_model_version: str | None
@@ -80,6 +108,7 @@ class Trace(BaseModel):
     correlation_id: str
     verified: bool
     segments: list[TracedSegment]
+    chunk: TracedChunk | None
     feedback: list[Feedback]
     calibrations: list[Calibration]
     versions: VersionsInvolved

@@ -26,6 +26,11 @@ FROM datalane.feedback
 WHERE workspace_id = :workspace_id AND (response_id = :response_id OR citation_id = ANY (:citation_ids::uuid[]))
 ORDER BY feedback_id;
 
+-- name: list_of_chunk(workspace_id, chunk_id)
+-- Feedback on a chunk.
+SELECT feedback_id, response_id, citation_id, chunk_id, rating, comment, question, created_at, actor_id, correlation_id
+FROM datalane.feedback WHERE workspace_id = :workspace_id AND chunk_id = :chunk_id ORDER BY feedback_id;
+
 -- name: list_judgements(workspace_id)
 -- What people think of a document as an answer to a question: by its chunks that were found, and those that were cited. The
 -- later word of one person on one thing counts; more up than down is 1, else 0.

@@ -76,6 +76,13 @@ async def feedback_on(tx: Transaction, response_id: UUID, citation_ids: Sequence
     return [_feedback(row) for row in rows]
 
 
+async def feedback_on_chunk(tx: Transaction, chunk_id: UUID) -> list[Feedback]:
+    """Feedback on a chunk, in the order it was given."""
+    READ_FEEDBACK.check(tx.context)
+    rows = await _queries.list_of_chunk(tx.connection, workspace_id=tx.workspace_id, chunk_id=chunk_id)
+    return [_feedback(row) for row in rows]
+
+
 async def judgements(tx: Transaction) -> list[Judgement]:
     """What feedback on chunks and citations says of documents with a `source_uri`, by question."""
     READ_FEEDBACK.check(tx.context)
