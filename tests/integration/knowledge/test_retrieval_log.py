@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from typing import Any
 
 import asyncpg
 import pytest
 from prometheus_client import REGISTRY
 from tests.integration.knowledge.library import Library
+from tests.integration.knowledge.runs import a_run, judged_results
 
 from datalane.contracts.context import Context, Role
 from datalane.errors import Forbidden, InvalidInput
+from datalane.knowledge.confidence.service import calibrate
+from datalane.knowledge.evaluation.service import record_run
 from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.asked import list_asked
 from datalane.knowledge.retrieval.schemas import AskedQuery, DocumentFilters, Query, TagsWanted
@@ -36,11 +40,38 @@ async def test_a_query_leaves_what_was_asked_and_how_that_went(library: Library)
     semantic, filtered = sorted(await asked(library), key=lambda one: one.asked_at, reverse=True)
     assert (filtered.question, filtered.method, filtered.filtered) == ("owl", Method.HYBRID, True)
     assert (filtered.found, filtered.best_score, filtered.missed) == (0, None, True)
+    assert filtered.embedding_model_version == library.knowledge.providers.usual, "that nothing was found says it too"
     assert (semantic.found, semantic.missed, semantic.filtered) == (1, False, False)
     assert semantic.embedding_model_version == library.knowledge.providers.usual
     assert semantic.best_score is not None
     assert 0 < semantic.milliseconds < 60_000
     assert semantic.correlation_id == library.context.correlation_id
+
+
+async def test_a_line_says_which_versions_decided_the_answer_and_none_that_had_no_part(library: Library) -> None:
+    await library.bring_in("An owl at night.")
+    usual = library.knowledge.providers.usual
+    async with library.lane.transaction(library.acting(Role.OWNER)) as tx:
+        run = await record_run(tx, a_run({"q": 0.5}, versions={"embedding_model": usual}))
+        learned = await calibrate(tx, run.run_id, judged_results())
+    for method in Method:
+        await ask(library, method=method, keyword_weight=learned.keyword_weight)
+    told = {
+        one.method: (one.embedding_model_version, one.search_language, one.keyword_weight, one.calibration_id)
+        for one in await asked(library)
+    }
+    assert told == {
+        Method.HYBRID: (usual, "english", learned.keyword_weight, learned.calibration_id),
+        Method.KEYWORD: (None, "english", None, None),
+        Method.SEMANTIC: (usual, None, None, None),
+    }
+    assert {one.datalane_version for one in await asked(library)} == {version("datalane")}
+
+
+async def test_the_verb_is_called_as_before(library: Library) -> None:
+    await attempt(library, "SELECT datalane.log_retrieval('q', 'keyword', false, 0, NULL, true, NULL, 1)")
+    [one] = await asked(library)
+    assert (one.question, one.search_language, one.datalane_version) == ("q", None, None)
 
 
 async def test_words_that_no_document_has_are_a_miss_although_something_was_found(library: Library) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
 from uuid import UUID
 
 from prometheus_client import Counter, Histogram
@@ -27,12 +30,27 @@ RETRIEVAL_SECONDS = Histogram(
 _queries = load_queries(__file__)
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What decided an answer beside the query: the language of words, and the model whose vectors were searched."""
+
+    language: str
+    model: str | None
+
+
 def is_miss(answer: Answer) -> bool:
     """Whether nothing was found, or none of the words by a method that looks for them."""
     return not answer.data or answer.keyword_terms_found is False
 
 
-async def log_retrieval(tx: Transaction, query: Query, text: str, answer: Answer, seconds: float) -> None:
+@cache
+def _release() -> str:
+    return version("datalane")
+
+
+async def log_retrieval(
+    tx: Transaction, query: Query, text: str, answer: Answer, decided: Decided, seconds: float
+) -> None:
     """Keep what was asked in `tx`, whose commit then does not wait for the disk: what a crash forgets is a line of a
     log, so it must write nothing else."""
     missed = is_miss(answer)
@@ -44,8 +62,12 @@ async def log_retrieval(tx: Transaction, query: Query, text: str, answer: Answer
         results=len(answer.data),
         best_score=answer.data[0].retrieval_score if answer.data else None,
         missed=missed,
-        model=answer.data[0].embedding_model_version if answer.data and query.method is not Method.KEYWORD else None,
+        model=decided.model,
         milliseconds=round(seconds * 1000, 3),
+        language=None if query.method is Method.SEMANTIC else decided.language,
+        keyword_weight=query.keyword_weight if query.method is Method.HYBRID else None,
+        calibration_id=answer.calibration_id,
+        release=_release(),
     )
 
     tx.close_with("SET LOCAL synchronous_commit = off")

@@ -58,14 +58,15 @@ CROSS JOIN LATERAL (
     SELECT substr(canonical_text, s.start_offset + 1, s.end_offset - s.start_offset) AS body
     FROM datalane.document_versions WHERE workspace_id = :workspace_id AND version_id = c.version_id) AS v;
 
--- name: log_retrieval(question, method, filtered, results, best_score, missed, model, milliseconds)$
+-- name: log_retrieval(question, method, filtered, results, best_score, missed, model, milliseconds, language, keyword_weight, calibration_id, release)$
 -- Keep what was asked.
-SELECT datalane.log_retrieval(:question, :method, :filtered, :results, :best_score, :missed, :model, :milliseconds);
+SELECT datalane.log_retrieval(:question, :method, :filtered, :results, :best_score, :missed, :model, :milliseconds, :language,
+                              :keyword_weight, :calibration_id, :release);
 
 -- name: list_log(workspace_id, missed, before, page_size)
 -- What was asked, the newest first.
-SELECT query_id, question, method, filtered, found, best_score, missed, embedding_model_version, milliseconds, asked_at,
-       correlation_id
+SELECT query_id, question, method, filtered, found, best_score, missed, embedding_model_version, search_language,
+       keyword_weight, calibration_id, datalane_version, milliseconds, asked_at, correlation_id
 FROM datalane.retrieval_log
 WHERE workspace_id = :workspace_id AND (:missed::boolean IS NULL OR missed = :missed)
   AND (:before::uuid IS NULL OR query_id < :before)

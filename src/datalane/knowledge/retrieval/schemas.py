@@ -140,7 +140,12 @@ class Answer(BaseModel):
 
 class AskedQuery(BaseModel):
     """What was asked through the service. `missed`: nothing was found, or none of the words by a method that looks for
-    them. `milliseconds` are the service's, without the network."""
+    them. `milliseconds` are the service's, without the network.
+
+    What decided the answer, null where it had no part in it: `embedding_model_version` not for `keyword`,
+    `search_language` not for `semantic`, `keyword_weight` for `hybrid` alone, and the calibration where there was one.
+    `datalane_version` is the release that answered.
+    """
 
     query_id: UUID
     question: str
@@ -150,6 +155,10 @@ class AskedQuery(BaseModel):
     best_score: float | None
     missed: bool
     embedding_model_version: str | None
+    search_language: str | None
+    keyword_weight: float | None
+    calibration_id: UUID | None
+    datalane_version: str | None
     milliseconds: float
     asked_at: datetime
     correlation_id: str

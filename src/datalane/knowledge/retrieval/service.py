@@ -26,7 +26,7 @@ from datalane.knowledge.methods import Method
 from datalane.knowledge.models.in_use import Searched, searched_model
 from datalane.knowledge.permissions import QUERY
 from datalane.knowledge.providers import Providers, QueryVectors, VectorNeeded
-from datalane.knowledge.retrieval.asked import log_retrieval
+from datalane.knowledge.retrieval.asked import Decided, log_retrieval
 from datalane.knowledge.retrieval.explaining import Explanations, explain
 from datalane.knowledge.retrieval.fusion import fuse
 from datalane.knowledge.retrieval.schemas import Answer, ComponentScores, DocumentFilters, Query, Result, TagsWanted
@@ -63,19 +63,19 @@ async def answer(
     while True:
         async with open_as(context) as tx:
             try:
-                found, foreign = await _retrieve(tx, vectors, query, limits)
+                told = await _retrieve(tx, vectors, query, limits)
             except VectorNeeded as needed:
                 model_version = needed.model_version
             else:
                 if logged:
-                    await log_retrieval(tx, query, text, found, time.perf_counter() - began)
+                    await log_retrieval(tx, query, text, told.answer, told.decided, time.perf_counter() - began)
                 break
         await vectors.fetch(context.workspace_id, model_version)
-    if foreign:
+    if told.foreign:
         async with open_as(Context.system(context.workspace_id, context.correlation_id)) as tx:
-            detail = f"{foreign} rows of another workspace"
+            detail = f"{told.foreign} rows of another workspace"
             await publish(tx, "security.anomaly", {"kind": "foreign_rows_in_a_result", "detail": detail})
-    return found
+    return told.answer
 
 
 async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits = _DEFAULTS) -> Answer:
@@ -84,11 +84,19 @@ async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits:
     Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character,
     `VectorNeeded` for a vector that an endpoint makes, `ModelUnavailable` for a model that the lane does not have.
     """
-    return (await _retrieve(tx, vectors, query, limits))[0]
+    return (await _retrieve(tx, vectors, query, limits)).answer
 
 
-async def _retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits) -> tuple[Answer, int]:
-    """As `retrieve`, with how many rows of another workspace were thrown away."""
+@dataclass(frozen=True, slots=True)
+class _Retrieved:
+    """An answer, what decided it, and how many rows of another workspace were thrown away."""
+
+    answer: Answer
+    decided: Decided
+    foreign: int
+
+
+async def _retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits) -> _Retrieved:
     QUERY.check(tx.context)
     text, language = check_query(query.query, limits), await search_language(tx)
     foreign = 0
@@ -102,7 +110,7 @@ async def _retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits
     # a hybrid's scores are relative to what the filters left, which nothing was learned of
     tells = query.method is not Method.HYBRID or query.filters is None
     learned = await current(tx, query.method, query.keyword_weight, found.model) if tells else None
-    told = Answer(
+    answered = Answer(
         data=[
             _result(tx, query.method, rank, rows[key], found, why, learned)
             for rank, key in enumerate((key for key in found.chosen if key in rows), 1)
@@ -112,7 +120,7 @@ async def _retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits
         calibration_id=None if learned is None else learned.calibration_id,
         correlation_id=tx.context.correlation_id,
     )
-    return told, foreign
+    return _Retrieved(answered, Decided(language, found.model), foreign)
 
 
 @dataclass(frozen=True, slots=True)
