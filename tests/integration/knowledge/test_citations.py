@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from typing import Any
 from uuid import UUID
@@ -138,12 +139,26 @@ async def test_too_many_citations_are_refused(idle_library: Library) -> None:
         await respond(idle_library, NewResponse(segments=segments))
 
 
-async def test_citations_of_an_older_version_still_hold(library: Library) -> None:
-    document = await library.bring_in(TEXT)
-    response = await respond(library, citing((await found(library)).chunk_id))
-    await library.bring_in("Something else entirely.", document_id=document.document_id)
-    citation = (await read(library, response.response_id))[0]
-    assert (citation.quote, citation.verified, citation.is_current) == (TEXT, True, False)
+async def test_a_citation_of_each_version_still_holds_after_five_re_ingests(library: Library) -> None:
+    longer = "Größer als zuvor. 🦉🦉 " * 200 + TEXT
+    texts = [TEXT, longer, "Owls.", TEXT + " Owls again.", "Maß für Maß: owls. " * 150, TEXT]
+    document_id, cited = None, []
+    for text in texts:
+        document_id = (await library.bring_in(text, document_id=document_id)).document_id
+        chunk = await found(library)
+        word = re.search("owls", chunk.text, re.IGNORECASE)
+        assert word is not None
+        start = chunk.chunk_start_offset + word.start()
+        quoted = {"quote_start_offset": start, "quote_end_offset": start + 4}
+        whole, part = [await respond(library, citing(chunk.chunk_id, **said)) for said in ({}, quoted)]
+        cited.append((chunk.text, word.group(), whole, part))
+    for number, (text, word_, whole, part) in enumerate(cited, 1):
+        for quote, response in ((text, whole), (word_, part)):
+            [citation] = await read(library, response.response_id)
+            assert (citation.quote, citation.verified, citation.fault) == (quote, True, None)
+            assert (citation.document_id, citation.version) == (document_id, number)
+            assert citation.is_current == (number == len(texts))
+            assert texts[number - 1][citation.quote_start_offset : citation.quote_end_offset] == quote
 
 
 async def test_citations_of_a_deleted_document_say_so(library: Library) -> None:
