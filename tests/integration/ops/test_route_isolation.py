@@ -23,6 +23,7 @@ from datalane.errors import Forbidden, NotFound
 from datalane.knowledge.permissions import DELETE_DOCUMENTS, READ_DOCUMENTS
 from datalane.ops.isolation.cells import Verdict
 from datalane.ops.isolation.report import Uncovered
+from datalane.ops.isolation.route_cells import SLIPPED
 from datalane.ops.isolation.routes import Portion, RouteProof
 
 TITLES = "SELECT title FROM datalane.documents WHERE workspace_id = $1 ORDER BY title"
@@ -56,6 +57,8 @@ async def test_the_lane_s_own_routes_hold(prove: Prove) -> None:
     assert report.routes >= 70
     assert len(report.cells) >= 150
     assert len(report.kills) >= 20
+    slipped = {cell.subject for cell in report.cells if cell.probe.startswith(SLIPPED)}
+    assert len(slipped) >= 70, "what a route refuses is known before mutants of it are hunted"
 
 
 @pytest.mark.soak

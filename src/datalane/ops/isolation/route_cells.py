@@ -78,6 +78,9 @@ class Trial:
         return self.seed.permission or self.route.permission
 
 
+SLIPPED = "another workspace slipped into"
+"""How the title of a cell begins that puts a workspace where the route asks for none."""
+
 Judge = Callable[[Trial], Awaitable[str]]
 
 
@@ -225,7 +228,7 @@ class Examiner:
             empty = await self.asker.ask(route, route.put(call, place, twin(there)), owner.headers)
             return self._spill(owner, answer) or _differ(answer, empty)
 
-        yield RouteCell(route, f"another workspace slipped into {place}", owner.name, attempt_here, layer)
+        yield RouteCell(route, f"{SLIPPED} {place}", owner.name, attempt_here, layer)
         yield RouteCell(route, f"another workspace and what is in it in {place}", owner.name, attempt_there, layer)
 
     async def _ask_empty(self, key: tuple[str, str, str, Layer], route: Route, call: Call, actor: Actor) -> Answer:

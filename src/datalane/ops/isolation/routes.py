@@ -15,7 +15,7 @@ from datalane.ops.isolation.asking import asking
 from datalane.ops.isolation.cells import Cell
 from datalane.ops.isolation.ledger import Ledger
 from datalane.ops.isolation.report import RouteReport, Uncovered
-from datalane.ops.isolation.route_cells import UNBOUND, Examiner, Layer, RouteCell
+from datalane.ops.isolation.route_cells import SLIPPED, UNBOUND, Examiner, Layer, RouteCell
 from datalane.ops.isolation.route_making import make_world
 from datalane.ops.isolation.route_mutants import Face, Mutant, mutants_of, without
 from datalane.ops.isolation.route_seeds import seeds_of
@@ -29,7 +29,7 @@ from datalane.settings import Settings
 class Portion:
     """What is proved: everything by default.
 
-    `only` picks routes. `every` thins out: only every so manieth cell is tried, besides the owner's plain requests, and
+    `only` picks routes. `every` thins out: only every so manieth cell is tried, besides those that others stand on, and
     every so manieth mutant is hunted. Of `hands` that share the work, this is number `hand`.
     """
 
@@ -120,17 +120,20 @@ async def prove_routes(
     async with examining(face, superuser_url, wire, database, settings) as examiner:
         proof = _Proof(face, routes, examiner)
         cells = [cell for route in routes for cell in proof.cells_of(route)]
-        await proof.try_all([cell for place, cell in enumerate(cells) if place % every == 0 or _is_usual(cell)])
+        await proof.try_all([cell for place, cell in enumerate(cells) if place % every == 0 or _is_needed(cell)])
         for layer in (Layer.NONE, Layer.DOOR, Layer.PREDICATES, Layer.POLICIES):
             await proof.hunt([mutant for mutant in proof.mutants()[::every] if mutant.layer is layer], layer)
     seconds = time.perf_counter() - began
     return RouteProof(len(routes), proof.cells, proof.uncovered, proof.kills, proof.survivors, seconds)
 
 
-def _is_usual(cell: RouteCell) -> bool:
-    """Whether it tells what the route answers to whom nothing is closed, which others are compared with."""
-    usual = cell.layer is Layer.NONE and cell.actor == Role.OWNER.value
-    return usual and any(cell.probe == seed.name for seed in seeds_of(cell.route))
+def _is_needed(cell: RouteCell) -> bool:
+    """Whether it tells what the route answers to whom nothing is closed, which others are compared with; or whether the
+    route refuses a workspace that it does not ask for, where believing one is no fault."""
+    if cell.layer is not Layer.NONE:
+        return False
+    usual = cell.actor == Role.OWNER.value and any(cell.probe == seed.name for seed in seeds_of(cell.route))
+    return usual or cell.probe.startswith(SLIPPED)
 
 
 @dataclass
