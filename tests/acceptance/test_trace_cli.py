@@ -63,7 +63,9 @@ async def _answer(settings: Settings, url: str, context: Context) -> Answered:
             chunk_id = await tx.fetchval("SELECT chunk_id FROM datalane.chunks")
             cited = NewCitation(chunk_id=chunk_id, confidence_score=0.9)
             segment = NewSegment(text="It stands.", citations=[cited])
-            response = await create_response(tx, NewResponse(question="What does it do?", segments=[segment]))
+            new = NewResponse(question="What does it do?", segments=[segment], answer_model_version="writer\x1b[31m/3")
+            response = await create_response(tx, new)
+            await give_feedback(tx, NewFeedback(response_id=response.response_id, rating="up"))
             down = NewFeedback(
                 citation_id=response.citations[0].citation_id, rating="down", comment="It [/flies] \x1b[31mnow."
             )
@@ -124,7 +126,10 @@ def test_thumbs_become_a_dataset_that_can_be_asked(run: Callable[..., Any], answ
     workspace, out = ("--workspace", answered.context.workspace_id), tmp_path / "judged"
     written = run("eval", "judgements", *workspace, "--out", out, "--json")
     assert written.status == 0, written.err
-    assert written.json == {"queries": 1, "judgements": 1}
+    answers = [{"answer_model_version": "writer\x1b[31m/3", "up": 1, "down": 0}]
+    assert written.json == {"queries": 1, "judgements": 1, "answers": answers}
+    shown = run("eval", "judgements", *workspace, "--out", tmp_path / "shown")
+    assert "answers of writer\ufffd[31m/3: 1 up, 0 down" in shown.out
     assert json.loads((out / "queries.jsonl").read_text())["text"] == "What does it do?"
     assert (out / "qrels.tsv").read_text() == "feedback-1\tdemo:heron\t0\n"
     again = run("eval", "judgements", *workspace, "--out", out)
@@ -132,6 +137,9 @@ def test_thumbs_become_a_dataset_that_can_be_asked(run: Callable[..., Any], answ
     (out / "qrels.tsv").write_text("feedback-1\tdemo:heron\t1\n")
     asked = run("eval", "retrieval", "--dataset", out, *workspace, "--method", "semantic", "--json")
     assert asked.status == 0, asked.err
+    assert asked.json["answers"] == answers
+    shown = run("eval", "retrieval", "--dataset", out, *workspace, "--method", "semantic")
+    assert "answers of writer\ufffd[31m/3: 1 up, 0 down" in shown.out
     measures = asked.json["runs"][0]["run"]["measures"]
     assert measures["RR@10"]["value"] == 1, "documents go by their source_uri as it is"
 

@@ -18,7 +18,7 @@ from datalane.settings import load_settings
 
 if TYPE_CHECKING:
     from datalane.demo.evaluating import Asked, Dataset, Evaluated, Evaluation
-    from datalane.knowledge.feedback.schemas import Judgement
+    from datalane.knowledge.feedback.schemas import AnswerThumbs, Judgement
     from datalane.knowledge.methods import Method
     from datalane.settings import Settings
 
@@ -105,27 +105,32 @@ def judgements(
     out: Annotated[Path, typer.Option(help="A folder that is not there yet, or is empty.")],
     as_json: AsJson = False,
 ) -> None:
-    """Write what people thought of chunks and citations as a dataset: queries.jsonl and qrels.tsv.
+    """Write what people thought of chunks and citations as a dataset: queries.jsonl and qrels.tsv. What they thought of
+    whole answers names no document, and is counted.
 
     `datalane eval retrieval --dataset OUT --workspace ID` asks it.
     """
+    from datalane.cli.answer_thumbs import lines_of_answers
     from datalane.cli.office import Office
     from datalane.contracts.context import Context
     from datalane.demo.judgements import write_judgements
     from datalane.knowledge.feedback import service
 
-    async def read() -> list[Judgement]:
+    async def read() -> tuple[list[Judgement], list[AnswerThumbs]]:
         async with (
             Office(load_settings()).database() as database,
             database.transaction(Context.system(workspace)) as tx,
         ):
-            return await service.judgements(tx)
+            return await service.judgements(tx), await service.thumbs_on_answers(tx)
 
-    written = write_judgements(asyncio.run(read()), out)
+    judged, answers = asyncio.run(read())
+    written = write_judgements(judged, out)
     if as_json:
-        print_json(written)
-    else:
-        typer.echo(f"{written['queries']} queries with {written['judgements']} judgements are in {out}")
+        print_json({**written, "answers": [one.model_dump(mode="json") for one in answers]})
+        return
+    typer.echo(f"{written['queries']} queries with {written['judgements']} judgements are in {out}")
+    for line in lines_of_answers(answers):
+        typer.echo(line)
 
 
 def _run(settings: Settings, dataset: Dataset, asked: Asked) -> Evaluation:

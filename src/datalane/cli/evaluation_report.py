@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from datalane.cli.answer_thumbs import lines_of_answers
 from datalane.demo.evaluating import Evaluated, Evaluation
 from datalane.knowledge.confidence.schemas import Calibration
 from datalane.knowledge.evaluation.measuring import MEASURES
@@ -25,6 +26,8 @@ def print_report(evaluation: Evaluation, faults: Sequence[str]) -> None:
     if evaluation.failures:
         failures = ", ".join(f"{one.document} {one.error_class}" for one in evaluation.failures[:5])
         console.print(f"  {len(evaluation.failures)} documents failed: {failures}", highlight=False, markup=False)
+    for line in lines_of_answers(evaluation.answers):
+        console.print(f"  {line}", highlight=False, markup=False)
     console.print(f"  kept in workspace {evaluation.workspace_id}", highlight=False)
     for one in found:
         console.print(f"  {one.run.method}: run {one.run.run_id}", highlight=False)

@@ -31,3 +31,8 @@ def print_fault(error: DatalaneError, as_json: bool) -> None:
         print_json({"error": fault})
     else:
         typer.echo(f"error: {error}", err=True)
+
+
+def printable(text: str) -> str:
+    """What somebody wrote, without control characters that the terminal would obey."""
+    return "".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text)

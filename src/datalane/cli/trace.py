@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from datalane.cli.output import AsJson, print_json
+from datalane.cli.output import AsJson, print_json, printable
 from datalane.settings import load_settings
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _plain(text: str | None) -> str:
     """What somebody wrote, without marks or control characters that the terminal would obey."""
     from rich.markup import escape
 
-    return escape("".join(one if one.isprintable() or one == "\n" else "\ufffd" for one in text or "-"))
+    return escape(printable(text or "-"))
 
 
 def _why(moderation: Moderation) -> str:

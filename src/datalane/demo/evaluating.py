@@ -40,6 +40,8 @@ from datalane.knowledge.confidence.service import calibrate
 from datalane.knowledge.evaluation.measuring import measure_queries
 from datalane.knowledge.evaluation.schemas import Comparison, EvaluationRun, NewRun, QueryResult
 from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, record_run, versions_of
+from datalane.knowledge.feedback.schemas import AnswerThumbs
+from datalane.knowledge.feedback.service import thumbs_on_answers
 from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
 from datalane.knowledge.retrieval.schemas import Query
@@ -92,18 +94,20 @@ class Evaluated:
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """The runs of a dataset in a workspace; `failures` are documents that could not be ingested, `left_out` counts
-    queries without a relevant document."""
+    queries without a relevant document; `answers` is what people in the workspace said of whole answers."""
 
     workspace_id: UUID
     methods: list[Evaluated]
     failures: list[Failed]
     left_out: int
+    answers: list[AnswerThumbs]
 
     def as_dict(self) -> dict[str, Any]:
         """For machines."""
         return {
             "workspace_id": str(self.workspace_id),
             "queries_left_out": self.left_out,
+            "answers": [one.model_dump(mode="json") for one in self.answers],
             "documents_failed": [asdict(failure) for failure in self.failures],
             "runs": [
                 {
@@ -161,7 +165,10 @@ async def evaluate(settings: Settings, database_url: str, dataset: Dataset, aske
         for method in asked.methods:
             with step(f"asking {len(dataset.queries)} queries, {method}") as progress:
                 found.append(await _evaluate(lane, knowledge, context, dataset, asked, method, progress))
-        return Evaluation(context.workspace_id, found, ingested.failures if ingested else [], dataset.left_out)
+        async with lane.transaction(context) as tx:
+            answers = await thumbs_on_answers(tx)
+        failures = ingested.failures if ingested else []
+        return Evaluation(context.workspace_id, found, failures, dataset.left_out, answers)
 
 
 async def _place(

@@ -7,6 +7,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from datalane.knowledge.feedback.schemas import AnswerThumbs
 from datalane.knowledge.methods import Method
 
 
@@ -59,10 +60,12 @@ class RunList(BaseModel):
 
 
 class RunDetails(BaseModel):
-    """A run with its queries, those with the lowest nDCG first, up to 1,000."""
+    """A run with its queries, those with the lowest nDCG first, up to 1,000. `answers` is what people in the workspace
+    had said of whole answers until then."""
 
     run: EvaluationRun
     results: list[QueryResult]
+    answers: list[AnswerThumbs]
 
 
 class MeasureChange(BaseModel):

@@ -26,6 +26,7 @@ from datalane.knowledge.evaluation.schemas import (
     RunDetails,
     RunList,
 )
+from datalane.knowledge.feedback.service import thumbs_on_answers
 from datalane.knowledge.methods import Method
 from datalane.knowledge.permissions import READ_EVALUATIONS, RECORD_EVALUATIONS
 
@@ -95,7 +96,8 @@ async def get_run(tx: Transaction, run_id: UUID) -> RunDetails:
     READ_EVALUATIONS.check(tx.context)
     run, results = await _read(tx, run_id)
     worst = sorted(results.values(), key=lambda result: (result.measures.get(_FIRST, 0.0), result.query_id))
-    return RunDetails(run=run, results=worst[:MOST_SHOWN])
+    answers = await thumbs_on_answers(tx, run.created_at)
+    return RunDetails(run=run, results=worst[:MOST_SHOWN], answers=answers)
 
 
 async def last_run(tx: Transaction, dataset_sha256: str, method: Method) -> UUID | None:

@@ -54,6 +54,15 @@ class FeedbackList(BaseModel):
     next_cursor: str | None
 
 
+class AnswerThumbs(BaseModel):
+    """How many thought well and ill of whole answers, by what wrote them; null where a response does not say it. They
+    name no document, so they are no judgements."""
+
+    answer_model_version: str | None
+    up: int
+    down: int
+
+
 class Judgement(BaseModel):
     """What people think of a document as an answer to a question: 1 is relevant, 0 is not."""
 

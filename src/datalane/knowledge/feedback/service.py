@@ -12,8 +12,8 @@ from datalane.db.transaction import Transaction
 from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
-from datalane.knowledge.feedback.schemas import Feedback, FeedbackList, Judgement, NewFeedback, Rating
-from datalane.knowledge.permissions import GIVE_FEEDBACK, READ_FEEDBACK
+from datalane.knowledge.feedback.schemas import AnswerThumbs, Feedback, FeedbackList, Judgement, NewFeedback, Rating
+from datalane.knowledge.permissions import GIVE_FEEDBACK, READ_EVALUATIONS, READ_FEEDBACK
 
 _RATINGS: dict[Rating, int] = {"up": 1, "down": -1}
 
@@ -81,6 +81,13 @@ async def feedback_on_chunk(tx: Transaction, chunk_id: UUID) -> list[Feedback]:
     READ_FEEDBACK.check(tx.context)
     rows = await _queries.list_of_chunk(tx.connection, workspace_id=tx.workspace_id, chunk_id=chunk_id)
     return [_feedback(row) for row in rows]
+
+
+async def thumbs_on_answers(tx: Transaction, until: datetime | None = None) -> list[AnswerThumbs]:
+    """What feedback on responses says, up to a moment, for an evaluation to tell."""
+    READ_EVALUATIONS.check(tx.context)
+    rows = await _queries.count_on_answers(tx.connection, workspace_id=tx.workspace_id, until=until)
+    return [AnswerThumbs(**row) for row in rows]
 
 
 async def judgements(tx: Transaction) -> list[Judgement]:
