@@ -45,11 +45,10 @@ def add_routes(routes: APIRouter, door: Door) -> None:
         ingestion_status: Status | None = None,
         event_type: Asked = None,
         source_system: Asked = None,
-        source_event_id: Asked = None,
         page_size: int = Query(25, ge=1, le=100),
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_EVENTS),
     ) -> IngestionLog:
         """What became of each attempt to publish, the newest first."""
-        asked = service.IngestionFilter(ingestion_status, event_type, source_system, source_event_id)
+        asked = service.IngestionFilter(ingestion_status, event_type, source_system)
         return await service.list_ingestion(tx, asked, cursor, page_size)

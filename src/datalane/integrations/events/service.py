@@ -41,7 +41,6 @@ class IngestionFilter:
     status: Status | None = None
     event_type: str | None = None
     source_system: str | None = None
-    source_event_id: str | None = None
 
 
 def check_incoming(incoming: IncomingEvent, limits: Limits) -> NewEvent:
@@ -93,13 +92,13 @@ async def list_ingestion(
     READ_EVENTS.check(tx.context)
     listing = f"ingestion:{asked}"
     before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
-    rows = await _queries.list_ingestion(
+    listed = _queries.list_ingestion if asked.status in (None, "accepted") else _queries.list_refused
+    rows = await listed(
         tx.connection,
         workspace_id=tx.workspace_id,
         status=asked.status,
         event_type=asked.event_type,
         source_system=asked.source_system,
-        source_event_id=asked.source_event_id,
         before=before,
         page_size=page_size + 1,
     )

@@ -1,0 +1,1 @@
+DROP INDEX IF EXISTS datalane.event_ingestion_refused;
