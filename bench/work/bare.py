@@ -23,7 +23,7 @@ from datalane.cli.http_server import serve
 from datalane.settings import ApiSettings
 from datalane.work.items.schemas import Item
 
-_SESSION = """
+SESSION = """
 SELECT s.user_id, m.workspace_id, m.role FROM datalane.sessions s
 JOIN datalane.memberships m ON m.user_id = s.user_id AND m.status = 'active'
 WHERE s.token_hash = $1 AND s.expires_at > now() ORDER BY m.created_at LIMIT 1
@@ -44,7 +44,7 @@ def create_app(url: str, sql: str, arguments: Sequence[Any]) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with asyncpg.create_pool(url, min_size=1, max_size=10, init=_teach_json, server_settings=_PLANS) as pool:
+        async with asyncpg.create_pool(url, min_size=1, max_size=10, init=teach_json, server_settings=_PLANS) as pool:
             app.state.pool = pool
             yield
 
@@ -52,9 +52,8 @@ def create_app(url: str, sql: str, arguments: Sequence[Any]) -> FastAPI:
 
     @app.get("/items")
     async def list_items(request: Request) -> Page:
-        token = request.headers.get("authorization", "").removeprefix("Bearer ")
         async with app.state.pool.acquire() as connection:
-            session = await connection.fetchrow(_SESSION, hashlib.sha256(token.encode()).digest())
+            session = await connection.fetchrow(SESSION, token_hash(request))
             if session is None:
                 raise HTTPException(401)
             async with connection.transaction():
@@ -65,7 +64,11 @@ def create_app(url: str, sql: str, arguments: Sequence[Any]) -> FastAPI:
     return app
 
 
-async def _teach_json(connection: asyncpg.Connection) -> None:
+def token_hash(request: Request) -> bytes:
+    return hashlib.sha256(request.headers.get("authorization", "").removeprefix("Bearer ").encode()).digest()
+
+
+async def teach_json(connection: asyncpg.Connection) -> None:
     await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads)
 
 

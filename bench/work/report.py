@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.http_load import CLIENTS, Served
 from bench.server import SETTINGS
 from bench.work.ground import Ground
-from bench.work.http import CLIENTS, Served
 from bench.work.pages import DEPTH, Depth
 from bench.work.shapes import PASSES, Times, part_of
 from bench.work.writers import Contest
@@ -88,7 +88,7 @@ def as_json(results: Results, ground: Ground, server_version: str, runs: int) ->
             {"name": each.name, "first_ms": _both(each.first), "deep_ms": _both(each.deep), "ratio": _deep_ratio(each)}
             for each in results.depths
         ],
-        "http": results.served and {**asdict(results.served), "ratio": _http_ratio(results.served)},
+        "http": results.served and {**asdict(results.served), "ratio": results.served.ratio},
         "writers": results.contest and {**asdict(results.contest), "is_right": results.contest.is_right},
         "server": {"version": server_version, "settings": dict(SETTINGS)},
         "machine": {"cores": os.cpu_count(), "platform": platform.platform(), "python": platform.python_version()},
@@ -128,7 +128,7 @@ def _depths(depths: Sequence[Depth]) -> list[str]:
 
 def _served(served: Served) -> str:
     ours, bare = statistics.median(served.ours), statistics.median(served.bare)
-    ratio = _http_ratio(served)
+    ratio = served.ratio
     return (
         f"list of 25 over HTTP, {CLIENTS} clients: {ours:.0f} requests/s, bare app {bare:.0f}; ratio {ratio:.2f}, "
         f"target ≥ {HTTP_AT_LEAST}  {_verdict(ratio >= HTTP_AT_LEAST)}"
@@ -158,11 +158,6 @@ def _typical(seconds: Sequence[float]) -> tuple[float, float]:
 
 def _deep_ratio(depth: Depth) -> float:
     return _both(depth.deep)[1] / _both(depth.first)[1]
-
-
-def _http_ratio(served: Served) -> float:
-    """The median of the rounds' ratios."""
-    return statistics.median(ours / bare for ours, bare in zip(served.ours, served.bare, strict=True))
 
 
 def _verdict(met: bool) -> str:
