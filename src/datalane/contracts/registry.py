@@ -17,6 +17,7 @@ from datalane.errors import InvalidInput, SchemaViolation
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+")
 _SHOWN_FAULTS = 10
+_SHOWN_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,21 @@ class EventRegistry:
         if validator.is_valid(payload):
             return
         faults = [
-            {"field": "/".join(str(part) for part in fault.instance_path) or "payload", "message": fault.message}
+            {
+                "field": _shortened("/".join(str(part) for part in fault.instance_path)) or "payload",
+                "message": _shortened(fault.message),
+            }
             for fault, _ in zip(validator.iter_errors(payload), range(_SHOWN_FAULTS), strict=False)
         ]
         raise SchemaViolation(f"the payload of {name} does not match version {version} of its schema", faults)
 
     def __iter__(self) -> Iterator[EventType]:
         return iter(self._types.values())
+
+
+def _shortened(message: str) -> str:
+    """It holds the value that is wrong, however large."""
+    return message if len(message) <= _SHOWN_CHARACTERS else f"{message[:_SHOWN_CHARACTERS]}…"
 
 
 def _object(required: Mapping[str, str], optional: Mapping[str, str] | None = None) -> dict[str, Any]:

@@ -1,10 +1,14 @@
-"""Text that people send and the database can hold."""
+"""Text and moments that people send and the database can hold."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, AwareDatetime
+
+_FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""A day within what a datetime holds: at its very ends the driver means minus and plus infinity."""
 
 
 def _storable(text: str) -> str:
@@ -17,4 +21,16 @@ def _storable(text: str) -> str:
     return text
 
 
+def _within_years(moment: datetime) -> datetime:
+    try:
+        told = moment.astimezone(UTC)
+    except OverflowError:
+        told = None
+    if told is None or not _FIRST <= told <= _LAST:
+        raise ValueError("must be between the years 1 and 9999 of UTC")
+    return told
+
+
 Text = Annotated[str, AfterValidator(_storable)]
+Moment = Annotated[AwareDatetime, AfterValidator(_within_years)]
+"""With its offset; it becomes one of UTC."""

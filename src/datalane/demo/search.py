@@ -13,9 +13,8 @@ from datalane.demo.corpus import Corpus, identity_of
 from datalane.demo.people import Person
 from datalane.knowledge.beir import BeirQuery
 from datalane.knowledge.methods import Method
-from datalane.knowledge.providers import QueryVectors
 from datalane.knowledge.retrieval.schemas import Answer, Query
-from datalane.knowledge.retrieval.service import retrieve
+from datalane.knowledge.retrieval.service import answer
 from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane
 
@@ -54,14 +53,15 @@ async def run_queries(lane: Lane, knowledge: Knowledge, person: Person, corpus: 
 async def _run_query(lane: Lane, knowledge: Knowledge, person: Person, query: BeirQuery, run: Run) -> None:
     asked = Query(query=query.text, method=run.method, limit=DEPTH)
     began = time.perf_counter()
-    async with lane.transaction(person.context()) as tx:
-        answer = await retrieve(tx, QueryVectors(knowledge.providers, query.text), asked, lane.settings.limits)
+    told = await answer(
+        lane.transaction, person.context(), knowledge.providers, asked, lane.settings.limits, logged=False
+    )
     run.seconds.append(time.perf_counter() - began)
     best: dict[str, float] = {}
-    for result in answer.data:
+    for result in told.data:
         best.setdefault(identity_of(result.source_uri), result.retrieval_score)
     run.ranking[query.id] = best
-    run.answers[query.id] = answer
+    run.answers[query.id] = told
 
 
 def percentile_ms(seconds: list[float], percent: float) -> float | None:

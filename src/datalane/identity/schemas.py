@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from datalane.contracts.context import Role
 from datalane.contracts.http import ONE_TIME_SECRET
+from datalane.contracts.storable import Moment
 
 Email = Annotated[
     str,
@@ -254,7 +255,7 @@ class NewApiKey(Body):
     name: Name
     role: AssignableRole = "member"
     scopes: Scopes | None = None
-    expires_at: AwareDatetime | None = None
+    expires_at: Moment | None = None
 
 
 class ApiKey(BaseModel):

@@ -64,7 +64,7 @@ def check_places(text: str, chunks: list[Chunk]) -> None:
     """
     spans = [(chunk.start, chunk.end) for chunk in chunks]
     in_order = all(one <= next_one for one, next_one in pairwise((0, *chain.from_iterable(spans), len(text))))
-    if not in_order or chunks != _locate_bytes(text, spans):
+    if not in_order or any(start == end for start, end in spans) or chunks != _locate_bytes(text, spans):
         raise WrongOffsets
 
 

@@ -175,24 +175,20 @@ async def index_chunks(tx: Transaction, prepared: Prepared) -> Indexed:
 
 
 async def _find_same(tx: Transaction, original: Original, extracted: Extracted) -> Indexed | None:
-    """The text as it is searched now: of the same document, or else of the same source."""
+    """The text as it is searched now: of the same document, or else of the same source. The borders of its chunks count
+    where a caller drew them; those of the lane do not, whose chunker may have changed since."""
     await _queries.lock_content(tx.connection, workspace_id=tx.workspace_id, content_sha256=original.sha256)
-    rows = await _queries.find_searched(
+    chunks = extracted.chunks
+    row = await _queries.find_searched(
         tx.connection,
         workspace_id=tx.workspace_id,
         content_sha256=original.sha256,
         source_uri=original.document.source_uri,
         wanted=original.document.document_id,
+        text=extracted.text,
+        callers=CALLER_CHUNKER,
+        is_callers=extracted.chunker_version == CALLER_CHUNKER,
+        starts=[chunk.start for chunk in chunks],
+        ends=[chunk.end for chunk in chunks],
     )
-    for row in rows:
-        if row["canonical_text"] == extracted.text and _is_cut_alike(row, extracted):
-            ids = {"document_id": row["document_id"], "version_id": row["version_id"]}
-            return Indexed(**ids, chunks=len(row["starts"]), created=False)
-    return None
-
-
-def _is_cut_alike(row: Any, extracted: Extracted) -> bool:
-    """The borders count where a caller drew them. Those of the lane do not: its chunker may have changed since."""
-    if CALLER_CHUNKER not in (row["chunker_version"], extracted.chunker_version):
-        return True
-    return list(zip(row["starts"], row["ends"], strict=True)) == [(one.start, one.end) for one in extracted.chunks]
+    return None if row is None else Indexed(**row, created=False)

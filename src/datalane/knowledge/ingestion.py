@@ -25,7 +25,7 @@ from datalane.engine.events import NewEvent, publish, publish_batch
 from datalane.engine.failures import JobError
 from datalane.engine.handlers import Failure, Job
 from datalane.engine.search.index import Collection, add_entries, remove_entries
-from datalane.engine.search.language import search_language
+from datalane.engine.search.language import hold_search_language
 from datalane.errors import Busy, RateLimited
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
@@ -187,7 +187,7 @@ async def write(tx: Transaction, arrivals: Sequence[Arrival], usual: str) -> set
     present = [arrival for arrival in arrivals if arrival.document_id in documents]
     if not present:
         return set()
-    language = await search_language(tx)
+    language = await hold_search_language(tx)
     await _put_texts(tx, present, language, in_use)
     newest: dict[UUID, Arrival] = {}
     for arrival in present:

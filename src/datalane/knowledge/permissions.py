@@ -52,7 +52,7 @@ RECORD_EVALUATIONS = MATRIX.allow(
 READ_EVALUATIONS = MATRIX.allow(
     Role.VIEWER,
     "evaluation.read",
-    needs=[f"datalane.{table}:select" for table in ("evaluation_runs", "evaluation_results", "feedback", "responses")],
+    needs=["datalane.evaluation_runs:select", "datalane.evaluation_results:select"],
 )
 READ_CALIBRATIONS = MATRIX.allow(Role.VIEWER, "confidence.read", needs=["datalane.confidence_calibrations:select"])
 CALIBRATE = MATRIX.allow(Role.ADMIN, "confidence.calibrate", needs=["datalane.confidence_calibrations:insert"])

@@ -77,6 +77,9 @@ async def test_a_key_that_would_be_expired_already_is_not_made(client: httpx.Asy
     body = {"name": "k", "expires_at": "2001-01-01T00:00:00Z"}
     answer = await client.post("/api-keys/create", json=body, headers=ada.headers)
     assert (answer.status_code, answer.json()["detail"]) == (422, "expires_at must be in the future")
+    for never in ("9999-12-31T23:59:59-12:00", "9999-12-31T23:59:59.999999Z"):
+        answer = await client.post("/api-keys/create", json={"name": "k", "expires_at": never}, headers=ada.headers)
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "body.expires_at")
 
 
 async def test_a_key_is_never_above_its_creator(

@@ -90,6 +90,8 @@ async def test_what_is_refused_is_kept_in_sight_and_stores_nothing(
         {"version": 0},
         {"version": 2**31},
         {"occurred_at": "2026-01-02T03:04:05"},
+        {"occurred_at": "9999-12-31T23:59:59-12:00"},
+        {"occurred_at": "0001-01-01T00:00:00Z"},
         {"workspace_id": "01a22747-54a7-773d-9a3f-1e734a9de106"},
         {"signature_verified": True},
     ],
@@ -130,6 +132,33 @@ async def test_each_event_of_a_batch_has_its_own_result(
     assert sorted(line["ingestion_status"] for line in log if line["source_system"] == "shop") == sorted(
         result["ingestion_status"] for result in results
     )
+
+
+def swelling(**said: Any) -> dict[str, Any]:
+    """An event whose numbers the database writes with 301 digits each: larger there than it was sent."""
+    return {**PAID, "payload": {"invoice": 7, "numbers": [1e300] * 20_000}, **said}
+
+
+async def test_what_the_database_alone_refuses_is_kept_in_sight_and_keeps_no_other_from_being_published(
+    client: httpx.AsyncClient, ada: Person, database: Database
+) -> None:
+    alone = await client.post(PUBLISH, json=swelling(source_event_id="1"), headers=ada.headers)
+    assert (alone.status_code, alone.json()["code"]) == (413, "limit_exceeded")
+    events = [{**PAID, "source_event_id": "2"}, swelling(source_event_id="3"), {**PAID, "source_event_id": "4"}]
+    answer = await client.post(BATCH, json={"events": events}, headers=ada.headers)
+    results = answer.json()["results"]
+    assert [result["ingestion_status"] for result in results] == ["accepted", "rejected_schema", "accepted"]
+    assert "over the limit" in results[1]["detail"]
+    assert [row[0] for row in await stored(database, ada)] == ["2", "4"]
+    assert [line["source_event_id"] for line in await logged(client, ada, ingestion_status="rejected_schema")] == [
+        "3",
+        "1",
+    ]
+
+
+async def test_a_refusal_does_not_send_back_all_that_was_sent(client: httpx.AsyncClient, ada: Person) -> None:
+    answer = await publish(client, ada, payload={"invoice": "x" * 250_000})
+    assert (answer.status_code, len(answer.content) < 2_000) == (422, True)
 
 
 async def test_a_batch_over_the_limit_and_an_empty_one_are_refused(client: httpx.AsyncClient, ada: Person) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import httpx
+import pytest
 from tests.integration.api.conftest import Person, SignUp
+from tests.integration.knowledge.library import until_somebody_waits
+from tests.integration.work.conftest import Desk
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
+from datalane.errors import Conflict
+from datalane.identity.workspaces import set_search_language
+from datalane.work.items import service as items
+from datalane.work.items.schemas import NewItem
 
 
 async def test_texts_are_cut_by_the_language_of_the_workspace(
@@ -43,3 +52,18 @@ async def test_a_language_that_comes_too_late_or_is_none_is_refused(client: http
     assert (late.status_code, late.json()["code"]) == (409, "conflict")
     assert "indexed as english already" in late.json()["detail"]
     assert (await set_to("english")).status_code == 200, "which it is"
+
+
+async def test_a_text_that_is_being_indexed_holds_the_language(desk: Desk) -> None:
+    """Who sets another one waits for it, and is then told that a text is there."""
+
+    async def set_to_german() -> None:
+        async with desk.database.transaction(desk.context) as tx:
+            await set_search_language(tx, "german")
+
+    async with desk.database.transaction(desk.context) as tx:
+        await items.create_item(tx, NewItem(title="Old houses"))
+        setting = asyncio.create_task(set_to_german())
+        await until_somebody_waits(tx.connection)
+    with pytest.raises(Conflict, match="indexed as english already"):
+        await setting

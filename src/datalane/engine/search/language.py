@@ -11,6 +11,11 @@ _queries = load_queries(__file__)
 
 
 async def search_language(tx: Transaction) -> str:
-    """The workspace's text search configuration."""
+    """The workspace's text search configuration, to look for words by."""
     language = await _queries.get_search_language(tx.connection, workspace_id=tx.workspace_id)
     return language or DEFAULT_LANGUAGE
+
+
+async def hold_search_language(tx: Transaction) -> str:
+    """The same, to index texts by: nobody sets another one until `tx` ends."""
+    return await _queries.hold_search_language(tx.connection) or DEFAULT_LANGUAGE

@@ -2,6 +2,10 @@
 -- The workspace's text search configuration.
 SELECT search_language FROM datalane.workspaces WHERE workspace_id = :workspace_id;
 
+-- name: hold_search_language()$
+-- The same, to index by: nobody sets another until this transaction ends.
+SELECT datalane.hold_search_language();
+
 -- name: add_entries(workspace_id, collection, entry_ids, texts, language)!
 -- Put entries into the postings. Written in term order, which is the order of the index.
 WITH lexemes AS MATERIALIZED (

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
 from datalane.contracts.http import Door, LateTransaction
+from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.engine.permissions import PUBLISH, READ_EVENTS
 from datalane.integrations.events import service
@@ -23,17 +25,20 @@ Asked = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 
 def add_routes(routes: APIRouter, door: Door) -> None:
+    limits = door.settings.limits
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
+
     @routes.post("/publish", status_code=201)
     async def publish(body: IncomingEvent, late: LateTransaction = door.preparer(PUBLISH)) -> PublishedEvent:
         """Publish one event of a registered type. One whose `source_event_id` came before is a duplicate, and has no
         effect; one that its schema refuses is kept in the log as rejected."""
         try:
-            event = service.check_incoming(body, door.settings.limits)
+            event = service.check_incoming(body, limits)
+            return await service.publish_event(await late.begin(), event)
         except service.REFUSALS as error:
-            async with door.transaction(late.context) as tx:
-                await service.reject_event(tx, body, error)
+            # when the refused transaction is over
+            late.on_failure(partial(service.keep_refused, door.transaction(late.context), body, error))
             raise
-        return await service.publish_event(await late.begin(), event)
 
     @routes.post("/publish-batch")
     async def publish_batch(body: IncomingEvents, tx: Transaction = door.writer(PUBLISH)) -> EventOutcomes:
@@ -45,9 +50,9 @@ def add_routes(routes: APIRouter, door: Door) -> None:
         ingestion_status: Status | None = None,
         event_type: Asked = None,
         source_system: Asked = None,
-        page_size: int = Query(25, ge=1, le=100),
+        page_size: int = size,
         cursor: str | None = None,
-        tx: Transaction = door.reader(READ_EVENTS),
+        tx: Transaction = door.reader(READ_EVENTS, plans=Plans.OWN),
     ) -> IngestionLog:
         """What became of each attempt to publish, the newest first."""
         asked = service.IngestionFilter(ingestion_status, event_type, source_system)

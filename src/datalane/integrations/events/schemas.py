@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from datalane.contracts.storable import Text
+from datalane.contracts.storable import Moment, Text
 from datalane.engine.events import NewEvent
 
 MOST_EVENTS = 1_000
@@ -37,7 +37,7 @@ class IncomingEvent(BaseModel):
     source_system: Annotated[Name, AfterValidator(_foreign)] = "api"
     source_event_id: Name | None = None
     subject_id: Name | None = None
-    occurred_at: AwareDatetime | None = None
+    occurred_at: Moment | None = None
 
     def as_new(self) -> NewEvent:
         return NewEvent(
@@ -52,6 +52,8 @@ class IncomingEvent(BaseModel):
 
 
 class IncomingEvents(BaseModel):
+    """What is no event at all (a name, a number or a moment that none has) refuses the whole request."""
+
     model_config = ConfigDict(extra="forbid")
 
     events: Annotated[list[IncomingEvent], Field(min_length=1, max_length=MOST_EVENTS)]

@@ -6,6 +6,7 @@ The lane's own events (`BUILT_IN`) are facts that it states itself: nobody publi
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -13,9 +14,9 @@ from uuid import UUID
 from datalane.contracts.registry import BUILT_IN
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
-from datalane.engine.events import NewEvent, Rejected, check_event, publish_batch, record_rejections
+from datalane.engine.events import NewEvent, Published, Rejected, check_event, publish_batch, record_rejections
 from datalane.engine.permissions import READ_EVENTS
-from datalane.errors import InvalidInput, LimitExceeded
+from datalane.errors import DatalaneError, InvalidInput, LimitExceeded
 from datalane.integrations.events.schemas import (
     EventOutcome,
     EventOutcomes,
@@ -25,6 +26,7 @@ from datalane.integrations.events.schemas import (
     PublishedEvent,
     Status,
 )
+from datalane.kit.logs import get_logger
 from datalane.settings import Limits
 
 Refusal = InvalidInput | LimitExceeded
@@ -32,6 +34,7 @@ REFUSALS = (InvalidInput, LimitExceeded)
 """Why an event is not published: no such type, another schema, too large or too deep."""
 
 _queries = load_queries(__file__)
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +62,16 @@ async def publish_event(tx: Transaction, event: NewEvent) -> PublishedEvent:
     return PublishedEvent(event_id=published.event_id, ingestion_status=published.status)
 
 
-async def reject_event(tx: Transaction, incoming: IncomingEvent, error: Refusal) -> None:
-    """Keep in sight that the event was refused, in a transaction that is not the refused one's."""
-    await record_rejections(tx, [_rejected(incoming, error)])
+async def keep_refused(
+    transaction: AbstractAsyncContextManager[Transaction], incoming: IncomingEvent, error: Refusal
+) -> None:
+    """Keep in sight that the event was refused, in a transaction that is not the refused one's. Raises nothing: what
+    the caller is told is why the event was refused."""
+    try:
+        async with transaction as tx:
+            await record_rejections(tx, [_rejected(incoming, error)])
+    except DatalaneError as failure:
+        log.warning("rejection_not_kept", event_type=incoming.event_type, error_class=failure.code)
 
 
 async def publish_events(tx: Transaction, incoming: Sequence[IncomingEvent]) -> EventOutcomes:
@@ -70,19 +80,29 @@ async def publish_events(tx: Transaction, incoming: Sequence[IncomingEvent]) -> 
     if len(incoming) > tx.limits.batch:
         raise LimitExceeded(f"{len(incoming):,} events in one batch, the limit is {tx.limits.batch:,} (limits.batch)")
     checked: list[NewEvent | Refusal] = [_checked(one, tx.limits) for one in incoming]
-    published = iter(await publish_batch(tx, [one for one in checked if isinstance(one, NewEvent)]))
-    refused = [
-        _rejected(one, error) for one, error in zip(incoming, checked, strict=True) if isinstance(error, Refusal)
-    ]
-    await record_rejections(tx, refused)
-    results = []
-    for one in checked:
-        if isinstance(one, NewEvent):
-            told = next(published)
-            results.append(EventOutcome(event_id=told.event_id, ingestion_status=told.status))
-        else:
-            results.append(EventOutcome(event_id=None, ingestion_status="rejected_schema", detail=_told(one)))
-    return EventOutcomes(results=results)
+    published = iter(await _publish_each(tx, [one for one in checked if isinstance(one, NewEvent)]))
+    outcomes = [next(published) if isinstance(one, NewEvent) else one for one in checked]
+    await record_rejections(
+        tx, [_rejected(one, why) for one, why in zip(incoming, outcomes, strict=True) if isinstance(why, Refusal)]
+    )
+    return EventOutcomes(results=[_outcome(one) for one in outcomes])
+
+
+async def _publish_each(tx: Transaction, events: Sequence[NewEvent]) -> list[Published | Refusal]:
+    """All at once; where the database refuses one that looked well, one by one."""
+    try:
+        async with tx.savepoint():
+            return list(await publish_batch(tx, events))
+    except REFUSALS as error:
+        if len(events) == 1:
+            return [error]
+    return [outcome for event in events for outcome in await _publish_each(tx, [event])]
+
+
+def _outcome(one: Published | Refusal) -> EventOutcome:
+    if isinstance(one, Refusal):
+        return EventOutcome(event_id=None, ingestion_status="rejected_schema", detail=_told(one))
+    return EventOutcome(event_id=one.event_id, ingestion_status=one.status)
 
 
 async def list_ingestion(

@@ -7,7 +7,6 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
-from datalane.knowledge.feedback.schemas import AnswerThumbs
 from datalane.knowledge.methods import Method
 
 
@@ -60,12 +59,10 @@ class RunList(BaseModel):
 
 
 class RunDetails(BaseModel):
-    """A run with its queries, those with the lowest nDCG first, up to 1,000. `answers` is what people in the workspace
-    had said of whole answers until then."""
+    """A run with its queries, those with the lowest nDCG first, up to 1,000."""
 
     run: EvaluationRun
     results: list[QueryResult]
-    answers: list[AnswerThumbs]
 
 
 class MeasureChange(BaseModel):

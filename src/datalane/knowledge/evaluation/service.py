@@ -26,7 +26,6 @@ from datalane.knowledge.evaluation.schemas import (
     RunDetails,
     RunList,
 )
-from datalane.knowledge.feedback.service import thumbs_on_answers
 from datalane.knowledge.methods import Method
 from datalane.knowledge.permissions import READ_EVALUATIONS, RECORD_EVALUATIONS
 
@@ -96,8 +95,7 @@ async def get_run(tx: Transaction, run_id: UUID) -> RunDetails:
     READ_EVALUATIONS.check(tx.context)
     run, results = await _read(tx, run_id)
     worst = sorted(results.values(), key=lambda result: (result.measures.get(_FIRST, 0.0), result.query_id))
-    answers = await thumbs_on_answers(tx, run.created_at)
-    return RunDetails(run=run, results=worst[:MOST_SHOWN], answers=answers)
+    return RunDetails(run=run, results=worst[:MOST_SHOWN])
 
 
 async def last_run(tx: Transaction, dataset_sha256: str, method: Method) -> UUID | None:

@@ -31,12 +31,12 @@ ORDER BY feedback_id;
 SELECT feedback_id, response_id, citation_id, chunk_id, rating, comment, question, created_at, actor_id, correlation_id
 FROM datalane.feedback WHERE workspace_id = :workspace_id AND chunk_id = :chunk_id ORDER BY feedback_id;
 
--- name: count_on_answers(workspace_id, until)
--- Thumbs on responses by what wrote them, up to a moment. The later word of one person on one response counts.
+-- name: count_on_answers(workspace_id)
+-- Thumbs on responses by what wrote them. The later word of one person on one response counts.
 WITH said AS (
     SELECT DISTINCT ON (actor_id, response_id) response_id, rating FROM datalane.feedback
-    WHERE workspace_id = :workspace_id AND response_id IS NOT NULL AND (:until::timestamptz IS NULL OR created_at <= :until)
-    ORDER BY actor_id, response_id, created_at DESC)
+    WHERE workspace_id = :workspace_id AND response_id IS NOT NULL
+    ORDER BY actor_id, response_id, created_at DESC, feedback_id DESC)
 SELECT r.answer_model_version, count(*) FILTER (WHERE s.rating > 0) AS up, count(*) FILTER (WHERE s.rating < 0) AS down
 FROM said s JOIN datalane.responses r ON r.workspace_id = :workspace_id AND r.response_id = s.response_id
 GROUP BY r.answer_model_version ORDER BY r.answer_model_version NULLS FIRST;

@@ -13,7 +13,7 @@ from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.knowledge.feedback.schemas import AnswerThumbs, Feedback, FeedbackList, Judgement, NewFeedback, Rating
-from datalane.knowledge.permissions import GIVE_FEEDBACK, READ_EVALUATIONS, READ_FEEDBACK
+from datalane.knowledge.permissions import GIVE_FEEDBACK, READ_FEEDBACK
 
 _RATINGS: dict[Rating, int] = {"up": 1, "down": -1}
 
@@ -83,10 +83,10 @@ async def feedback_on_chunk(tx: Transaction, chunk_id: UUID) -> list[Feedback]:
     return [_feedback(row) for row in rows]
 
 
-async def thumbs_on_answers(tx: Transaction, until: datetime | None = None) -> list[AnswerThumbs]:
-    """What feedback on responses says, up to a moment, for an evaluation to tell."""
-    READ_EVALUATIONS.check(tx.context)
-    rows = await _queries.count_on_answers(tx.connection, workspace_id=tx.workspace_id, until=until)
+async def thumbs_on_answers(tx: Transaction) -> list[AnswerThumbs]:
+    """What feedback on responses says, for an evaluation to tell. All of it is read, so no request asks for this."""
+    READ_FEEDBACK.check(tx.context)
+    rows = await _queries.count_on_answers(tx.connection, workspace_id=tx.workspace_id)
     return [AnswerThumbs(**row) for row in rows]
 
 

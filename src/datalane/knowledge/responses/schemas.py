@@ -26,8 +26,8 @@ class NewCitation(BaseModel):
     without it the score is the caller's own.
 
     `retrieval_method` and `embedding_model_version` are to be those of the result that is cited: its model is recorded
-    as the one that found the chunk, none for the method `keyword`. Where neither is said, the model is recorded that
-    the workspace searches by at the moment of citing."""
+    as the one that found the chunk, none for the method `keyword`. Where no model is said, it is that which the
+    workspace searches by at the moment of citing."""
 
     chunk_id: UUID
     quote_start_offset: int | None = Field(default=None, ge=0)

@@ -79,7 +79,8 @@ async def answer(
 
 
 async def retrieve(tx: Transaction, vectors: QueryVectors, query: Query, limits: Limits = _DEFAULTS) -> Answer:
-    """The best chunks of the workspace for `query`, whose text has `vectors`. All of one answer are of one model.
+    """The best chunks of the workspace for `query`, whose text has `vectors`. All of one answer are of one model. Rows
+    of another workspace are thrown away and logged; `answer` reports them too.
 
     Raises `LimitExceeded` for a query text over the limit, `InvalidInput` for one without any character,
     `VectorNeeded` for a vector that an endpoint makes, `ModelUnavailable` for a model that the lane does not have.

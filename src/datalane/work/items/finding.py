@@ -11,7 +11,7 @@ from uuid import UUID
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.search.index import Collection, add_entries, remove_entries
-from datalane.engine.search.language import search_language
+from datalane.engine.search.language import hold_search_language
 from datalane.work.changes import same
 from datalane.work.editing import Edit
 from datalane.work.fields.definitions import Fields, IndexedValue
@@ -76,5 +76,5 @@ async def _set_words(tx: Transaction, edits: Sequence[Edit[Item]]) -> None:
         Collection.ITEMS,
         [edit.after.item_id for edit in changed],
         [searched_text(edit.after) for edit in changed],
-        await search_language(tx),
+        await hold_search_language(tx),
     )

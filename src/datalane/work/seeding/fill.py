@@ -13,7 +13,7 @@ from datalane.db.database import Database
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.search.index import Collection, add_entries
-from datalane.engine.search.language import search_language
+from datalane.engine.search.language import hold_search_language
 from datalane.errors import Conflict
 from datalane.settings import SessionSettings
 from datalane.work.seeding.ground import Place, add_ground, find_owner, found_small, lay_large
@@ -156,7 +156,7 @@ async def _add(database: Database, each: _Slice) -> bool:
         found = await _queries.texts_of_slice(
             tx.connection, workspace_id=tx.workspace_id, first=each.first, last=each.last, began=BEGAN, step=STEP
         )
-        language = await search_language(tx)
+        language = await hold_search_language(tx)
         await add_entries(tx, Collection.ITEMS, found["item_ids"], found["texts"], language)
     return True
 

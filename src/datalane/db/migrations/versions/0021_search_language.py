@@ -1,9 +1,9 @@
 """A workspace says what language its texts are in.
 
 Intent: words are cut by the rules of that language; until now every workspace had English.
-Rollback: drops the verb; workspaces keep their language.
-Consumers: `POST /workspaces/search-language/set`.
-Risk: low. It adds one function and changes nothing that is there.
+Rollback: drops the two functions; workspaces keep their language.
+Consumers: `POST /workspaces/search-language/set`; who indexes texts holds the language.
+Risk: low. It adds two functions and changes nothing that is there.
 Stories: F5-E2.
 """
 

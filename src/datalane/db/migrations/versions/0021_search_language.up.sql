@@ -15,6 +15,7 @@ BEGIN
              WHERE c.cfgnamespace = 'pg_catalog'::regnamespace) USING ERRCODE = 'DL400';
     END IF;
     PERFORM datalane.lock_workspace(app.workspace_id());
+    PERFORM pg_advisory_xact_lock(hashtextextended(app.workspace_id()::text, 9));
     SELECT w.search_language INTO former FROM datalane.workspaces w WHERE w.workspace_id = app.workspace_id();
     IF former = language THEN
         RETURN;
@@ -34,3 +35,14 @@ REVOKE ALL ON FUNCTION datalane.set_search_language(text, timestamptz) FROM PUBL
 GRANT EXECUTE ON FUNCTION datalane.set_search_language(text, timestamptz) TO datalane_app;
 
 SET LOCAL ROLE datalane_owner;
+
+-- The language to index a text by, as it is and stays until the transaction ends: whoever sets it waits for this lock, and
+-- then sees the text. Every statement in here sees what was committed before it began.
+CREATE FUNCTION datalane.hold_search_language()
+RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock_shared(hashtextextended(app.workspace_id()::text, 9));
+    RETURN (SELECT w.search_language FROM datalane.workspaces w WHERE w.workspace_id = app.workspace_id());
+END $$;
+REVOKE ALL ON FUNCTION datalane.hold_search_language() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION datalane.hold_search_language() TO datalane_app;
