@@ -69,7 +69,10 @@ def token_hash(request: Request) -> bytes:
 
 
 async def teach_json(connection: asyncpg.Connection) -> None:
-    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=orjson.dumps, decoder=orjson.loads)
+    def write(value: Any) -> str:
+        return orjson.dumps(value).decode()
+
+    await connection.set_type_codec("jsonb", schema="pg_catalog", encoder=write, decoder=orjson.loads)
 
 
 def main() -> None:
