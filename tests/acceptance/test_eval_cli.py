@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,29 @@ def evaluate(urls: Prepared, home: Path, datalane: Callable[..., Any], monkeypat
     return lambda *arguments: datalane("eval", "retrieval", *map(str, arguments))
 
 
-@pytest.fixture
-def dataset(tmp_path: Path) -> Path:
-    folder = tmp_path / "animals"
+def written(folder: Path, words: Sequence[str], text: str, question: str) -> Path:
+    """A dataset of a document and a query for each word, which stands in both for `{}`."""
     folder.mkdir()
     lines = {
-        "corpus.jsonl": [{"_id": animal, "title": animal, "text": f"The {animal} by the lake."} for animal in ANIMALS],
-        "queries.jsonl": [{"_id": f"q-{animal}", "text": f"where is the {animal}"} for animal in ANIMALS],
+        "corpus.jsonl": [{"_id": word, "title": word, "text": text.format(word)} for word in words],
+        "queries.jsonl": [{"_id": f"q-{word}", "text": question.format(word)} for word in words],
     }
     for name, entries in lines.items():
         (folder / name).write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
-    (folder / "qrels.tsv").write_text("".join(f"q-{animal}\t{animal}\t1\n" for animal in ANIMALS))
+    (folder / "qrels.tsv").write_text("".join(f"q-{word}\t{word}\t1\n" for word in words))
     return folder
 
 
 @pytest.fixture
-def names(tmp_path: Path) -> Path:
+def dataset(tmp_path: Path) -> Path:
+    return written(tmp_path / "animals", ANIMALS, "The {} by the lake.", "where is the {}")
+
+
+@pytest.fixture
+def numbers(tmp_path: Path) -> Path:
     """Forty documents, each of a number that no other has, which hardly tells them apart by meaning."""
-    folder = tmp_path / "many"
-    folder.mkdir()
-    words = [f"{number}" for number in range(70_001, 70_041)]
-    lines = {
-        "corpus.jsonl": [{"_id": name, "title": name, "text": f"The {name} by the lake of {name}."} for name in words],
-        "queries.jsonl": [{"_id": f"q-{name}", "text": f"the {name} by the lake"} for name in words],
-    }
-    for file, entries in lines.items():
-        (folder / file).write_text("".join(f"{json.dumps(entry)}\n" for entry in entries))
-    (folder / "qrels.tsv").write_text("".join(f"q-{name}\t{name}\t1\n" for name in words))
-    return folder
+    words = [str(number) for number in range(70_001, 70_041)]
+    return written(tmp_path / "many", words, "The {0} by the lake of {0}.", "the {} by the lake")
 
 
 def test_it_measures_every_method_keeps_the_runs_and_compares_with_the_one_before(
@@ -73,8 +68,8 @@ def test_it_measures_every_method_keeps_the_runs_and_compares_with_the_one_befor
     assert one["comparison"]["changed_versions"] == {"keyword_weight": ["0.7", "0.4"]}
 
 
-def test_it_learns_confidences_of_judged_results(evaluate: Eval, names: Path) -> None:
-    done = evaluate("--dataset", names, "--method", "keyword", "--calibrate", "--json")
+def test_it_learns_confidences_of_judged_results(evaluate: Eval, numbers: Path) -> None:
+    done = evaluate("--dataset", numbers, "--method", "keyword", "--calibrate", "--json")
     assert done.status == 0, done.err
     learned = done.json["runs"][0]["calibration"]
     assert (learned["method"], learned["queries"], learned["results"]) == ("keyword", 40, 400)
@@ -82,7 +77,7 @@ def test_it_learns_confidences_of_judged_results(evaluate: Eval, names: Path) ->
     assert learned["brier_score"] < learned["base_brier_score"] / 2
     [high] = [band for band in learned["bands"] if band["band"] == "high"]
     assert (high["results"], high["relevant"]) == (40, 1)
-    shown = evaluate("--dataset", names, "--method", "keyword", "--calibrate")
+    shown = evaluate("--dataset", numbers, "--method", "keyword", "--calibrate")
     assert "not learned from" in shown.out
 
 
@@ -98,9 +93,9 @@ def test_below_a_threshold_it_fails_and_says_what_is_below(evaluate: Eval, datas
     assert "keyword nDCG@10 is 0.0000, below 0.1" in said.out
 
 
-def test_worse_than_before_it_fails_when_it_is_asked_to(evaluate: Eval, names: Path) -> None:
-    by_words = ("--dataset", names, "--method", "hybrid", "--keyword-weight", 1)
-    by_meaning = ("--dataset", names, "--method", "hybrid", "--keyword-weight", 0)
+def test_worse_than_before_it_fails_when_it_is_asked_to(evaluate: Eval, numbers: Path) -> None:
+    by_words = ("--dataset", numbers, "--method", "hybrid", "--keyword-weight", 1)
+    by_meaning = ("--dataset", numbers, "--method", "hybrid", "--keyword-weight", 0)
     first = evaluate(*by_words, "--fail-if-worse")
     assert (first.status, "no run before to compare with" in first.err) == (0, True)
     assert evaluate(*by_words, "--fail-if-worse").status == 0

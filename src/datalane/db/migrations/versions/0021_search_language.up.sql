@@ -22,8 +22,8 @@ BEGIN
     END IF;
     SELECT sum(t.entries) INTO texts FROM datalane.search_totals t WHERE t.workspace_id = app.workspace_id();
     IF texts > 0 THEN
-        RAISE EXCEPTION 'texts of this workspace are indexed as % already (% of them); delete them first, or use another workspace',
-            former, texts USING ERRCODE = 'DL409';
+        RAISE EXCEPTION 'texts of this workspace are indexed as % already (% of them, deleted items among them); make another workspace for texts in %',
+            former, texts, language USING ERRCODE = 'DL409';
     END IF;
     UPDATE datalane.workspaces w SET search_language = language WHERE w.workspace_id = app.workspace_id();
     PERFORM datalane.audit_for(
