@@ -61,14 +61,16 @@ _SIZE = f"""SELECT sum(t.entries)::bigint FROM datalane.search_totals t
   WHERE t.workspace_id = {{workspace}} AND t.collection = {int(Collection.ITEMS)}::smallint"""
 """Items that have words; those that have none are few."""
 _HAS_RENAMED = "EXISTS (SELECT FROM datalane.field_aliases a WHERE a.workspace_id = {workspace}) AS has_renamed"
+_NOT_ASKED = "false AS has_renamed"
 _NO_TEXT = "NULL::bigint AS text_terms, false AS text_bounded"
 
 
 @dataclass(frozen=True, slots=True)
 class Composed:
     """A statement and its parameters. Its rows begin with `total_count` (one more than the bound: there are more),
-    `has_renamed` (whether the workspace has fields that had another key before), `text_terms` and `text_bounded`; the
-    columns of the items follow. For an empty page there is no row, or one in which these columns are null.
+    `has_renamed` (whether the workspace has fields that had another key before; it is not asked and false where
+    metadata is filtered by, as the caller has the fields then), `text_terms` and `text_bounded`; the columns of the
+    items follow. For an empty page there is no row, or one in which these columns are null.
 
     `filter_sql` with `filter_args` selects everything that the filters let through; None when the count is exact.
     Where nothing is filtered by, a column `size` says about how many items the workspace has.
@@ -100,9 +102,9 @@ def compose(
     if filters.text is not None:
         rows = query.page_size + 1
         text = TextPage(conditions, workspace, order, values, filters.text, language, after, rows, COLUMNS)
-        return _composed_text(*text.of_every_word(), workspace, order, values)
+        return _composed_text(*text.of_every_word(), _has_renamed(filters, workspace), order, values)
     everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions.text}", tuple(values.values)
-    told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
+    told = f"{_has_renamed(filters, workspace)}, {_NO_TEXT}"
     page = _page(query, conditions, workspace, order, values, after)
     if known is Known.FEW:
         return Composed(page.read(told), tuple(values.values))
@@ -137,15 +139,16 @@ def compose_single(
         if is_one_word(filters.text):
             rows = query.page_size + 1
             text = TextPage(conditions, workspace, order, values, filters.text, language, after, rows, COLUMNS)
-            yield _composed_text(*text.of_one_word(), workspace, order, values)
+            yield _composed_text(*text.of_one_word(), _has_renamed(filters, workspace), order, values)
         return
     if len(conditions.narrow) != 1:
         return
-    everything, filtered = f"SELECT FROM datalane.items i WHERE {conditions.text}", tuple(values.values)
+    filtered = tuple(values.values)
     page = _page(query, conditions, workspace, order, values, after)
-    told = f"{_HAS_RENAMED.format(workspace=workspace)}, {_NO_TEXT}"
-    yield Composed(page.read_if_few(told), tuple(values.values), everything, filtered)
-    yield Composed(page.walked_if_near(told, limits.exact_count + 1), tuple(values.values), everything, filtered)
+    told, args = f"{_has_renamed(filters, workspace)}, {_NO_TEXT}", tuple(values.values)
+    yield Composed(page.read_if_few(told), args)
+    everything = f"SELECT FROM datalane.items i WHERE {conditions.text}"
+    yield Composed(page.walked_if_near(told, limits.exact_count + 1), args, everything, filtered)
 
 
 def _page(
@@ -204,8 +207,12 @@ def compose_probe(query: ItemQuery, fields: Fields, workspace_id: UUID) -> tuple
     return f"SELECT {is_few(narrow)}", tuple(values.values)
 
 
-def _composed_text(tables: str, told: str, workspace: str, order: Order, values: Parameters) -> Composed:
-    told = f"{COUNTED} AS total_count, {_HAS_RENAMED.format(workspace=workspace)}, {told}"
+def _has_renamed(filters: ItemFilters, workspace: str) -> str:
+    return _HAS_RENAMED.format(workspace=workspace) if filters.metadata is None else _NOT_ASKED
+
+
+def _composed_text(tables: str, told: str, has_renamed: str, order: Order, values: Parameters) -> Composed:
+    told = f"{COUNTED} AS total_count, {has_renamed}, {told}"
     return Composed(_framed(tables, told, order), tuple(values.values))
 
 
