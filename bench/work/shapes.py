@@ -18,6 +18,7 @@ from typing import Any
 
 import asyncpg
 
+from bench.cores import one_core_for_both
 from bench.work.ground import Ground, opened
 from datalane.contracts.context import Context
 from datalane.db.database import Database, prepare_connection
@@ -128,15 +129,17 @@ async def time_shapes(ground: Ground, runs: int, only: Sequence[str] = ()) -> li
             context = Context.system(ground.workspace_id)
             async with database.transaction(context) as tx:
                 fields, rows, language = await load_fields(tx), await read_items(tx), await search_language(tx)
+                servers = [tx.connection.get_server_pid(), plain.get_server_pid()]
             of_run = [of_item(n * 7, rows, fields) for n in range(runs * _MORE_RUNS + _WARM_UP)]
             names = [shape.name for shape in shapes(of_run[0]) if not only or shape.name in only]
             _require_all(names, written)
             turn = _Turn(database, plain, ground, fields, language)
             found = {name: Times(name) for name in names}
-            for part in range(PASSES):
-                for times in found.values():
-                    await _take_part(turn, times, written[times.shape], of_run, runs, part)
-                print(f"  pass {part + 1} of {PASSES} over {len(names)} shapes", file=sys.stderr, flush=True)
+            with one_core_for_both(servers):
+                for part in range(PASSES):
+                    for times in found.values():
+                        await _take_part(turn, times, written[times.shape], of_run, runs, part)
+                    print(f"  pass {part + 1} of {PASSES} over {len(names)} shapes", file=sys.stderr, flush=True)
             return list(found.values())
     finally:
         await plain.close()
