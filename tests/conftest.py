@@ -19,11 +19,14 @@ from datalane.db.database import Database
 from datalane.db.embedded import EmbeddedPostgres
 from datalane.db.provision import Access, Prepared, prepare
 from datalane.identity.passwords import at_least_cost
+from datalane.kit.envelope import MasterKeys
 from datalane.kit.ids import uuid7
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # What a shell starts in the background is deaf to Ctrl-C, and so is all that it starts: tests send it to those.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+MASTER_KEYS = MasterKeys("the key that wraps the data keys of tests")
 
 FAST_AND_FORGETFUL = {
     "fsync": "off",
@@ -87,7 +90,7 @@ def urls(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
 @pytest.fixture
 async def database(urls: Prepared) -> AsyncIterator[Database]:
     """The lane's own connection pool, as the login role."""
-    connected = await Database.connect(urls.database_url)
+    connected = await Database.connect(urls.database_url, master_keys=lambda: MASTER_KEYS)
     yield connected
     await connected.close()
 

@@ -20,9 +20,9 @@ from datalane.db.provision import prepare
 from datalane.demo.corpus import Corpus, open_corpus, other_corpus
 from datalane.demo.ingest import ingest, working
 from datalane.demo.people import Person, make_person
-from datalane.domains import register_handlers
+from datalane.domains import make_runtime, open_runtime, register_handlers
 from datalane.knowledge.providers import Providers
-from datalane.knowledge.runtime import Knowledge, make_knowledge, open_knowledge
+from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
 
@@ -53,11 +53,12 @@ async def laid(server: Server, folder: Path) -> AsyncIterator[Ground]:
     with tempfile.TemporaryDirectory(prefix="dlk", dir="/tmp") as home:
         settings = Settings(home=Path(home), cursor_key=SecretStr("bench"))
         lane = Lane()
-        made = make_knowledge(settings)
-        second = Shortened(made.embedder)
-        made = replace(made, providers=Providers(made.providers.builtin, [second]))
-        async with open_knowledge(settings, made) as knowledge, lane.open(settings, url):
-            register_handlers(lane.handlers, lane.database, knowledge)
+        made = make_runtime(settings)
+        providers = Providers(made.knowledge.providers.builtin, [Shortened(made.knowledge.embedder)])
+        made = replace(made, knowledge=replace(made.knowledge, providers=providers))
+        async with open_runtime(settings, made), lane.open(settings, url):
+            knowledge = made.knowledge
+            register_handlers(lane.handlers, lane.database, made)
             await knowledge.pool.start()
             knowledge.embedder.embed(["loaded before the clock runs"])
             people = [await make_person(lane, f"bench{number}") for number in range(INGESTIONS + 1)]

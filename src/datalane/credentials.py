@@ -60,12 +60,20 @@ def check_token(variable: str, token: str, environment: Mapping[str, str]) -> It
         yield Fault(variable, f"the token {reason}", f"make one with `{HOW_TO_MAKE}` and put it into {variable}")
 
 
+def check_tokens(variable: str, tokens: str, environment: Mapping[str, str]) -> Iterator[Fault]:
+    """The faults of several secrets with commas between."""
+    for token in filter(None, (part.strip() for part in tokens.split(","))):
+        yield from check_token(variable, token, environment)
+
+
 SECRETS: Mapping[str, Rule] = MappingProxyType(
     {
         "DATALANE_DATABASE_URL": check_login,
         "DATALANE_MAINTENANCE_URL": check_login,
         "DATALANE_OPERATOR_URL": check_login,
         "DATALANE_CURSOR_KEY": check_token,
+        "DATALANE_MASTER_KEY": check_token,
+        "DATALANE_MASTER_KEYS_BEFORE": check_tokens,
         "DATALANE_TELEMETRY__METRICS_TOKEN": check_token,
     }
 )

@@ -1,44 +1,85 @@
 """The domains that every lane has, in one list: what they serve, what they work on, what they allow.
 
-A new domain is named here and in the layers of `pyproject.toml`, and nowhere else. `Knowledge` is what the domains
-need while a process runs.
+A new domain is named here and in the layers of `pyproject.toml`, and nowhere else.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from datalane.db.database import Database
 from datalane.engine import permissions as engine_permissions
+from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
 from datalane.identity import permissions as identity_permissions
+from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.knowledge import permissions as knowledge_permissions
+from datalane.knowledge.runtime import Knowledge, make_knowledge
 from datalane.work import permissions as work_permissions
 from datalane.work.fields import handlers as field_handlers
 
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter
     from datalane.engine.maintenance import Duty
-    from datalane.knowledge.runtime import Knowledge
     from datalane.settings import Settings
 
 PERMISSIONS = (engine_permissions, identity_permissions, work_permissions, knowledge_permissions)
 """The modules that state the lines of the role matrix; importing them has stated them."""
 
 
-def domain_routers(knowledge: Knowledge) -> list[MakeRouter]:
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the domains need while a process runs."""
+
+    knowledge: Knowledge
+    integrations: Integrations
+
+    async def aclose(self) -> None:
+        await self.knowledge.aclose()
+        await self.integrations.aclose()
+
+
+def make_runtime(settings: Settings, actions: Actions | None = None) -> Runtime:
+    """It starts nothing yet; use it with `open_runtime`. `actions` are the application's own, to which the domains add.
+
+    Raises `ConfigurationError` for an unusable file store.
+    """
+    return Runtime(make_knowledge(settings), make_integrations(settings, actions or Actions()))
+
+
+@asynccontextmanager
+async def open_runtime(
+    settings: Settings, made: Runtime | None = None, actions: Actions | None = None
+) -> AsyncIterator[Runtime]:
+    """`made`, or one that is made as by `make_runtime`, whose children end with the block. Raises as that does."""
+    runtime = made or make_runtime(settings, actions)
+    try:
+        yield runtime
+    finally:
+        await runtime.aclose()
+
+
+def domain_routers(runtime: Runtime) -> list[MakeRouter]:
     """The routes of every domain, for `create_app`; a worker has none and loads none of their code."""
     from datalane.integrations import routes as integration_routes
     from datalane.knowledge import routes as knowledge_routes
     from datalane.work import routes as work_routes
 
-    return [work_routes.router, partial(knowledge_routes.router, knowledge=knowledge), integration_routes.router]
+    return [
+        work_routes.router,
+        partial(knowledge_routes.router, knowledge=runtime.knowledge),
+        partial(integration_routes.router, integrations=runtime.integrations),
+    ]
 
 
-def register_handlers(handlers: Handlers, database: Database, knowledge: Knowledge) -> None:
+def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) -> None:
     """The handlers of the lane's own jobs."""
-    knowledge.register(handlers, database)
+    runtime.knowledge.register(handlers, database)
+    runtime.integrations.register(handlers, database)
     field_handlers.register(handlers)
 
 

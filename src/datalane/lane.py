@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from datalane.contracts.context import Context
@@ -23,11 +24,13 @@ from datalane.db.database import Database
 from datalane.db.home import Home
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
+from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
 from datalane.kit.cursors import Cursors
+from datalane.kit.envelope import KeySource, MasterKeys
 from datalane.kit.trace_mode import configure_tracing
 from datalane.settings import Settings
 
@@ -40,6 +43,7 @@ class Lane:
 
     def __init__(self) -> None:
         self.handlers = Handlers()
+        self.actions = Actions()
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None
@@ -70,6 +74,7 @@ class Lane:
             limits=settings.limits,
             jobs=settings.jobs,
             cursors=Cursors(_cursor_key(settings).encode()),
+            master_keys=master_keys_of(settings),
         )
         self._settings, self._database = settings, database
         try:
@@ -107,6 +112,20 @@ class Lane:
     def worker(self, settings: WorkerSettings | None = None) -> Worker:
         """A worker for this lane's handlers."""
         return Worker(self.database, self.handlers, settings or WorkerSettings(jobs=self.settings.jobs))
+
+
+def master_keys_of(settings: Settings) -> KeySource:
+    """Those of the settings. A lane that brings its own Postgres keeps one beside it, made on first use; for a database
+    of yours there is none unless it is set, as a key that one machine keeps would be lost with it."""
+
+    @cache
+    def read() -> MasterKeys | None:
+        before = [key.get_secret_value() for key in settings.master_keys_before]
+        if settings.master_key is not None:
+            return MasterKeys(settings.master_key.get_secret_value(), before)
+        return MasterKeys(Home(settings.home).secret("master_key"), before) if settings.embedded else None
+
+    return read
 
 
 def _cursor_key(settings: Settings) -> str:

@@ -268,7 +268,7 @@ class ParsingSettings(BaseModel):
     memory: Bytes = 2048 * MIB
 
 
-def _networks(value: object) -> object:
+def _split(value: object) -> object:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
@@ -276,7 +276,7 @@ class OutboundSettings(BaseModel):
     """What tenants may have fetched: public addresses, and those of the `allowed` networks. `timeout` is of one
     document, redirects included."""
 
-    allowed: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks), NoDecode] = ()
+    allowed: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split), NoDecode] = ()
     timeout: Duration = timedelta(seconds=30)
 
 
@@ -321,6 +321,8 @@ class Settings(BaseSettings):
     statement_cache_size: Annotated[int, Field(ge=0)] = 256
     files_url: str | None = None
     cursor_key: SecretStr | None = None
+    master_key: SecretStr | None = None
+    master_keys_before: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), NoDecode] = ()
     start_patience: Duration = timedelta(seconds=30)
     log_level: str = "INFO"
     limits: Limits = Limits()

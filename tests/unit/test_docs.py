@@ -120,8 +120,8 @@ FOR_ROLE = {
 
 async def test_every_route_is_in_the_reference_under_its_role(urls: Prepared, tmp_path: Path) -> None:
     lane = Lane()
-    async with open_lane(lane, Settings(home=tmp_path), urls.database_url, asyncio.Event()) as knowledge:
-        operations = access_by_operation(create_app(lane, domain_routers(knowledge)))
+    async with open_lane(lane, Settings(home=tmp_path), urls.database_url, asyncio.Event()) as runtime:
+        operations = access_by_operation(create_app(lane, domain_routers(runtime)))
     known: dict[str, str] = {}
     for (method, path), access in operations.items():
         if method == "HEAD":

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from functools import cache
+from types import SimpleNamespace
 from typing import Any, cast
 
 from datalane.api.app import create_app
 from datalane.contracts.exports import Contracts, describe_contracts
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
-from datalane.domains import domain_routers
+from datalane.domains import Runtime, domain_routers
 from datalane.errors import ConfigurationError
-from datalane.knowledge.runtime import Knowledge
 from datalane.settings import Settings
 
 
@@ -25,6 +25,9 @@ class ClosedLane:
         raise ConfigurationError("this lane was made to describe its routes; it has no database")
 
 
+_NOT_RUNNING = cast("Runtime", SimpleNamespace(knowledge=None, integrations=None))
+
+
 def describe_code() -> Contracts:
     """Import the application first, so that its event types are registered."""
     return describe_contracts(EVENTS, describe_http())
@@ -33,4 +36,4 @@ def describe_code() -> Contracts:
 @cache
 def describe_http() -> dict[str, Any]:
     """The OpenAPI document of every route; settings of the environment do not show in it."""
-    return create_app(ClosedLane(), domain_routers(cast("Knowledge", None))).openapi()
+    return create_app(ClosedLane(), domain_routers(_NOT_RUNNING)).openapi()

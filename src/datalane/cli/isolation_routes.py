@@ -36,12 +36,11 @@ from datalane.contracts.context import Context
 from datalane.contracts.http import MakeRouter
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
-from datalane.domains import domain_routers
+from datalane.domains import domain_routers, open_runtime
 from datalane.engine.registration import register
 from datalane.errors import DatalaneError, Forbidden
 from datalane.identity.accounts import Identity
 from datalane.identity.passwords import at_least_cost
-from datalane.knowledge.runtime import open_knowledge
 from datalane.ops.isolation import route_table
 from datalane.ops.isolation.prove import Step
 from datalane.ops.isolation.report import RouteReport
@@ -233,8 +232,8 @@ async def breakable_application(
     try:
         EVENTS.register(SEEN, {"type": "object"})
         await register(database, {}, [], list(EVENTS))
-        async with open_knowledge(settings) as knowledge:
-            ours = domain_routers(knowledge)
+        async with open_runtime(settings) as runtime:
+            ours = domain_routers(runtime)
             yield BreakableApp.of(_Lane(settings, database), [*ours, *domains]), wire, database
     finally:
         await database.close()

@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 
-from datalane.domains import register_handlers
+from datalane.domains import Runtime, open_runtime, register_handlers
 from datalane.errors import ConfigurationError, DatabaseRefused, DatabaseUnavailable
 from datalane.kit.logs import get_logger
-from datalane.knowledge.runtime import Knowledge, open_knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
 
@@ -24,15 +23,15 @@ log = get_logger(__name__)
 
 @asynccontextmanager
 async def open_lane(
-    lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event, knowledge: Knowledge | None = None
-) -> AsyncIterator[Knowledge]:
-    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block. `knowledge` is that
+    lane: Lane, settings: Settings, database_url: str, stop: asyncio.Event, runtime: Runtime | None = None
+) -> AsyncIterator[Runtime]:
+    """The lane, connected and with the handlers of Datalane's own jobs, for the time of the block. `runtime` is that
     which was made for it already.
 
     A database that is just starting, or recovering, is waited for until `stop` is set. Raises `DatabaseUnavailable`
     when it takes longer than the settings' `start_patience`, or at once when it refuses the login.
     """
-    async with open_knowledge(settings, knowledge) as opened, AsyncExitStack() as connected:
+    async with open_runtime(settings, runtime, lane.actions) as opened, AsyncExitStack() as connected:
         await _connect(connected, lane, settings, database_url, stop)
         register_handlers(lane.handlers, lane.database, opened)
         yield opened

@@ -35,18 +35,17 @@ def api(
     from datalane.api.app import create_app
     from datalane.cli.http_server import serve
     from datalane.cli.lanes import load_lane, open_lane
-    from datalane.domains import domain_routers
-    from datalane.knowledge.runtime import make_knowledge
+    from datalane.domains import domain_routers, make_runtime
 
     settings, lane = load_settings(serving=True), load_lane(app)
     url = connection_settings(settings).database_url
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
     lane.configure(settings)
-    knowledge = make_knowledge(settings)
-    served = create_app(lane, [*domain_routers(knowledge), *lane.routers])  # while the database is prepared
+    runtime = make_runtime(settings, lane.actions)
+    served = create_app(lane, [*domain_routers(runtime), *lane.routers])  # while the database is prepared
 
     async def work(stop: asyncio.Event) -> None:
-        async with open_lane(lane, settings, url, stop, knowledge):
+        async with open_lane(lane, settings, url, stop, runtime):
             await serve(served, listener, settings.api, stop, announce_ready, served.state.streams.stop)
 
     _run(work, settings, "api")
@@ -62,8 +61,8 @@ def worker(app: App = None) -> None:
 
     async def work(stop: asyncio.Event) -> None:
         ready = asyncio.Event()
-        async with serving_metrics(settings), open_lane(lane, settings, url, stop) as knowledge:
-            sweeping = asyncio.create_task(knowledge.sweep(lane.database).keep(stop))
+        async with serving_metrics(settings), open_lane(lane, settings, url, stop) as runtime:
+            sweeping = asyncio.create_task(runtime.knowledge.sweep(lane.database).keep(stop))
             try:
                 await _announcing(ready, run_worker(lane, stop, ready))
             finally:

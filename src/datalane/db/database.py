@@ -23,6 +23,7 @@ from datalane.errors import ConfigurationError
 from datalane.kit import tracing
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.encoding import to_json
+from datalane.kit.envelope import KeySource, no_keys
 from datalane.settings import JobSettings, Limits
 
 DEFAULT_JOBS = JobSettings()
@@ -46,6 +47,7 @@ class Database:
         limits: Limits = DEFAULT_LIMITS,
         jobs: JobSettings = DEFAULT_JOBS,
         cursors: Cursors = PROCESS_CURSORS,
+        master_keys: KeySource = no_keys,
     ) -> None:
         self.url = url
         self.roles = roles
@@ -54,7 +56,7 @@ class Database:
         self.cursors = cursors
         self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
-        self._door = Door(pool, roles, self.wakeup, limits, cursors, self._stated)
+        self._door = Door(pool, roles, self.wakeup, limits, cursors, master_keys, self._stated)
         self.listening = Listening(self.direct_connection, max(1, pool.get_max_size() // 4))
 
     @classmethod
@@ -68,10 +70,12 @@ class Database:
         limits: Limits = DEFAULT_LIMITS,
         jobs: JobSettings = DEFAULT_JOBS,
         cursors: Cursors = PROCESS_CURSORS,
+        master_keys: KeySource = no_keys,
     ) -> Database:
         """`size` bounds the connections, `limits` is what transactions hold their callers to, `jobs` what jobs get.
 
-        `cursors` has the key of the lists' cursors, by default one that dies with the process.
+        `cursors` has the key of the lists' cursors, by default one that dies with the process. `master_keys` wrap the
+        keys that seal secrets; without them none is kept.
 
         Raises `DatabaseUnavailable`, or `ConfigurationError` when the database was never prepared or the login is more
         powerful than it may be.
@@ -87,7 +91,7 @@ class Database:
                 timeout=CONNECT_SECONDS,
                 server_settings={"application_name": "datalane"},
             )
-        database = cls(url, roles or Roles(), pool, limits, jobs, cursors)
+        database = cls(url, roles or Roles(), pool, limits, jobs, cursors, master_keys)
         try:
             await database._refuse_powerful_login()
             with translated():

@@ -26,6 +26,7 @@ from datalane.db.turns import Turn
 from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
 from datalane.kit.cursors import Cursors
+from datalane.kit.envelope import KeySource
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
@@ -64,6 +65,7 @@ class Door:
     wakeup: Wakeup
     limits: Limits
     cursors: Cursors
+    master_keys: KeySource
     stated: Sequence[str]
 
     def statements(self, context: Context, traceparent: str | None = None, plans: Plans = Plans.USUAL) -> str:
@@ -175,7 +177,9 @@ class Opening(_Bracket):
             plans, traceparent = self._plans, current_traceparent()
             opening = door.statements(context, traceparent, plans)
             connection = await door.acquire()
-        transaction = Transaction(connection, context, door.wakeup, door.limits, traceparent, door.cursors, plans)
+        transaction = Transaction(
+            connection, context, door.wakeup, door.limits, traceparent, door.cursors, plans, door.master_keys
+        )
         await self._open(transaction, opening)
         self._token = _open.set(transaction)
         return transaction

@@ -7,6 +7,7 @@
 | `running.json`     | addresses and process ids while it runs, so that others find it  |
 | `metrics_token`    | what opens `/metrics`, made once, unless a setting says another  |
 | `cursor_key`       | what signs the lists' cursors, made once, unless a setting does  |
+| `master_key`       | what wraps the keys of secrets, made once, unless a setting does |
 | `metrics/`         | the numbers of the processes while they run                      |
 
 Files with secrets are readable by their owner only and are replaced whole. The lock belongs to the open file, so the

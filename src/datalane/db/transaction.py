@@ -17,6 +17,7 @@ from datalane.db.faults import translated
 from datalane.db.wakeup import CHANGES, Wakeup
 from datalane.errors import Conflict, DatalaneError
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
+from datalane.kit.envelope import KeySource, no_keys
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
@@ -50,6 +51,7 @@ class Transaction:
         "connection",
         "cursors",
         "limits",
+        "master_keys",
     )
 
     def __init__(
@@ -61,10 +63,12 @@ class Transaction:
         traceparent: str | None = None,
         cursors: Cursors = PROCESS_CURSORS,
         plans: Plans = Plans.USUAL,
+        master_keys: KeySource = no_keys,
     ) -> None:
         self.connection = connection
         self.limits = limits
         self.cursors = cursors
+        self.master_keys = master_keys
         self._context = context
         self._make_context: Callable[[], Context] | None = None
         self._wakeup = wakeup
@@ -106,6 +110,7 @@ class Transaction:
         view._wakeup = self._wakeup
         view.limits = self.limits
         view.cursors = self.cursors
+        view.master_keys = self.master_keys
         view._task = self._task
         view._depth = 0
         view.closing = ""

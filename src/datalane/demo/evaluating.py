@@ -26,7 +26,7 @@ from datalane.demo.ingest import Failed, Ingested, Progress, ingest, working
 from datalane.demo.people import Person
 from datalane.demo.run import Step
 from datalane.demo.search import DEPTH, percentile_ms
-from datalane.domains import register_handlers
+from datalane.domains import open_runtime, register_handlers
 from datalane.errors import InvalidInput, LimitExceeded, NotFound
 from datalane.identity.accounts import sign_up
 from datalane.identity.queries import queries as identity
@@ -46,7 +46,7 @@ from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.fusion import KEYWORD_WEIGHT
 from datalane.knowledge.retrieval.schemas import Query
 from datalane.knowledge.retrieval.service import answer, check_query
-from datalane.knowledge.runtime import Knowledge, open_knowledge
+from datalane.knowledge.runtime import Knowledge
 from datalane.lane import Lane
 from datalane.settings import Settings
 
@@ -157,8 +157,9 @@ async def evaluate(settings: Settings, database_url: str, dataset: Dataset, aske
             f"{len(dataset.queries)} judged queries are too few to calibrate by; it takes {FEWEST_QUERIES}"
         )
     lane = Lane()
-    async with open_knowledge(settings) as knowledge, lane.open(settings, database_url):
-        register_handlers(lane.handlers, lane.database, knowledge)
+    async with open_runtime(settings) as runtime, lane.open(settings, database_url):
+        register_handlers(lane.handlers, lane.database, runtime)
+        knowledge = runtime.knowledge
         context, ingested = await _place(lane, knowledge, dataset, asked, step)
         await _check_baseline(lane, context, dataset, asked)
         found = []

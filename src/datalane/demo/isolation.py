@@ -13,7 +13,7 @@ from datalane.demo.attempts import Attempt, attempts
 from datalane.demo.people import Person
 from datalane.demo.server import served
 from datalane.demo.targets import Property, list_property
-from datalane.knowledge.runtime import Knowledge
+from datalane.domains import Runtime
 from datalane.lane import Lane
 
 QUESTIONS = 8
@@ -70,13 +70,13 @@ class Detector:
 
 
 async def try_the_wall(
-    lane: Lane, knowledge: Knowledge, first: Person, second: Person, questions: Sequence[str]
+    lane: Lane, runtime: Runtime, first: Person, second: Person, questions: Sequence[str]
 ) -> Isolation:
     """All attempts, each once with the first workspace's ids and once with ids that name nothing."""
     owned = await list_property(lane, first)
     asked = [text for text in (*questions[:QUESTIONS], *(text[:200] for text in owned.texts[:QUESTIONS])) if text]
     detector = Detector(owned)
-    async with served(lane, knowledge) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
+    async with served(lane, runtime) as url, httpx.AsyncClient(base_url=url, timeout=30) as client:
         openapi = (await client.get("/openapi.json")).json()
         ids, cursors = owned.ids.sample(), lane.database.cursors
         real = attempts(ids, second.workspace_id, asked, openapi, cursors)

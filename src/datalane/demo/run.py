@@ -14,9 +14,8 @@ from datalane.demo.isolation import Isolation, try_the_wall
 from datalane.demo.people import make_person
 from datalane.demo.scratch import Place
 from datalane.demo.search import Quality, Run, judge, percentile_ms, run_queries
-from datalane.domains import register_handlers
+from datalane.domains import open_runtime, register_handlers
 from datalane.knowledge.methods import Method
-from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane
 
 Step = Callable[[str], AbstractContextManager[Progress]]
@@ -80,8 +79,9 @@ class Report:
 async def run_demo(place: Place, corpus: Corpus, step: Step) -> Report:
     """Raises whatever goes wrong on the way; what was written in a scratch place goes with it."""
     lane = Lane()
-    async with open_knowledge(place.settings) as knowledge, lane.open(place.settings, place.database_url):
-        register_handlers(lane.handlers, lane.database, knowledge)
+    async with open_runtime(place.settings) as runtime, lane.open(place.settings, place.database_url):
+        register_handlers(lane.handlers, lane.database, runtime)
+        knowledge = runtime.knowledge
         await knowledge.pool.start()
         first, second = await make_person(lane, "first"), await make_person(lane, "second")
         async with working(lane):
@@ -96,5 +96,5 @@ async def run_demo(place: Place, corpus: Corpus, step: Step) -> Report:
             checked = await cite_and_check(lane, first, corpus, runs[Method.HYBRID])
         with step("trying to look over the wall"):
             questions = [query.text for query in corpus.queries]
-            isolation = await try_the_wall(lane, knowledge, first, second, questions)
+            isolation = await try_the_wall(lane, runtime, first, second, questions)
     return Report(corpus.name, ingested, other, len(corpus.queries), runs, quality, checked, isolation)

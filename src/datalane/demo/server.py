@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 import uvicorn
 
 from datalane.api.app import create_app
-from datalane.domains import domain_routers
-from datalane.knowledge.runtime import Knowledge
+from datalane.domains import Runtime, domain_routers
 from datalane.lane import Lane
 
 
@@ -31,9 +30,9 @@ class _Server(uvicorn.Server):
 
 
 @asynccontextmanager
-async def served(lane: Lane, knowledge: Knowledge) -> AsyncIterator[str]:
+async def served(lane: Lane, runtime: Runtime) -> AsyncIterator[str]:
     """The URL of the API for the time of the block."""
-    app = create_app(lane, domain_routers(knowledge))
+    app = create_app(lane, domain_routers(runtime))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listening = asyncio.Event()
         config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=5, lifespan="off")

@@ -50,6 +50,11 @@ class Knowledge:
         """The model in this process."""
         return self.providers.builtin.embedder
 
+    async def aclose(self) -> None:
+        """End the children."""
+        await self.pool.aclose()
+        await self.providers.aclose()
+
     def sweep(self, database: Database) -> Sweep:
         return Sweep(database, self.files, self.orphan_age)
 
@@ -92,5 +97,4 @@ async def open_knowledge(settings: Settings, made: Knowledge | None = None) -> A
     try:
         yield knowledge
     finally:
-        await knowledge.pool.aclose()
-        await knowledge.providers.aclose()
+        await knowledge.aclose()

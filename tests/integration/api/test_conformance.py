@@ -27,15 +27,15 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
+from tests.conftest import MASTER_KEYS
 from tests.integration.api.conftest import PASSWORD, OpenLane
 
 from datalane.api.app import create_app
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
-from datalane.domains import domain_routers
+from datalane.domains import domain_routers, open_runtime
 from datalane.engine.registration import register
-from datalane.knowledge.runtime import open_knowledge
 from datalane.settings import AttemptSettings, Rate, Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -79,11 +79,11 @@ def running(urls: Prepared, tmp_path: Path) -> Iterator[RunningApp]:
     thread.start()
 
     async def open_app(stack: AsyncExitStack) -> RunningApp:
-        database = await Database.connect(urls.database_url)
+        database = await Database.connect(urls.database_url, master_keys=lambda: MASTER_KEYS)
         stack.push_async_callback(database.close)
         await register(database, {}, [], list(EVENTS))
-        knowledge = await stack.enter_async_context(open_knowledge(chosen))
-        app = create_app(OpenLane(database, chosen), domain_routers(knowledge))
+        runtime = await stack.enter_async_context(open_runtime(chosen))
+        app = create_app(OpenLane(database, chosen), domain_routers(runtime))
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         client = httpx.AsyncClient(transport=transport, base_url="http://lane")
         return RunningApp(app, await stack.enter_async_context(client), loop)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,8 +13,10 @@ from tests.integration.api.conftest import OpenLane, ada, client, join, sign_up
 from datalane.api.app import create_app
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.engine.actions import Actions
 from datalane.engine.registration import register
 from datalane.integrations import routes
+from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.settings import Settings
 
 __all__ = ["ada", "client", "join", "sign_up"]
@@ -32,5 +36,12 @@ async def lane(database: Database) -> OpenLane:
 
 
 @pytest.fixture
-def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [routes.router])
+async def integrations(lane: OpenLane) -> AsyncIterator[Integrations]:
+    made = make_integrations(lane.settings, Actions())
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def app(lane: OpenLane, integrations: Integrations) -> FastAPI:
+    return create_app(lane, [partial(routes.router, integrations=integrations)])

@@ -12,6 +12,7 @@ import asyncpg
 
 from datalane.db.database import Database, LaneConnection, prepare_connection
 from datalane.db.roles import Roles
+from datalane.lane import master_keys_of
 from datalane.settings import Settings
 
 Change = Callable[[str], str]
@@ -123,4 +124,5 @@ async def open_watched(url: str, settings: Settings, wire: Wire) -> Database:
         connection_class=Watched,
         statement_cache_size=settings.statement_cache_size,
     )
-    return Database(url, Roles(settings.role_prefix), pool, settings.limits, settings.jobs)
+    roles, keys = Roles(settings.role_prefix), master_keys_of(settings)
+    return Database(url, roles, pool, settings.limits, settings.jobs, master_keys=keys)

@@ -1,0 +1,30 @@
+"""What integrations and automation need while the process runs: the guard in front of what tenants name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from datalane.db.database import Database
+from datalane.engine.actions import Actions
+from datalane.engine.handlers import Handlers
+from datalane.kit.outbound import Outbound
+from datalane.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Integrations:
+    """`actions` are what rules may do; each domain has added its own."""
+
+    outbound: Outbound
+    actions: Actions
+
+    def register(self, handlers: Handlers, database: Database) -> None:
+        """Add the handlers of the jobs of integrations."""
+
+    async def aclose(self) -> None:
+        """End what was started."""
+
+
+def make_integrations(settings: Settings, actions: Actions) -> Integrations:
+    """It starts nothing yet."""
+    return Integrations(Outbound(settings.outbound.allowed, settings.outbound.timeout), actions)
