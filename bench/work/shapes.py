@@ -21,10 +21,11 @@ import asyncpg
 from bench.cores import one_core_for_both
 from bench.work.ground import Ground, opened
 from datalane.contracts.context import Context
+from datalane.contracts.storable import read_date
 from datalane.db.database import Database, prepare_connection
 from datalane.db.transaction import DEFAULT_LIMITS
 from datalane.engine.search.language import search_language
-from datalane.work.fields.definitions import Fields, load_fields, read_date
+from datalane.work.fields.definitions import Fields, load_fields
 from datalane.work.query.compose import COLUMNS, plans_of
 from datalane.work.query.service import fetch_page, list_items
 from datalane.work.query.shapes import Samples, Shape, shapes

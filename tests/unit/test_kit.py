@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from datalane.errors import IllegalTransition
-from datalane.kit.ids import uuid7
+from datalane.kit.ids import first_uuid7, uuid7
 from datalane.kit.lifecycle import Lifecycle
 from datalane.kit.retry import RetryPolicy, retry_delay
 
@@ -50,3 +50,13 @@ def test_ids_are_version_7_and_sort_by_time() -> None:
     first, second = uuid7(), uuid7()
     assert (first.version, first.variant) == (7, "specified in RFC 4122")
     assert first.int >> 80 <= second.int >> 80
+
+
+def test_the_first_id_of_a_moment_is_no_greater_than_any_made_then_and_greater_than_those_before() -> None:
+    made = uuid7()
+    moment = datetime.fromtimestamp((made.int >> 80) / 1000, UTC)
+    assert first_uuid7(moment) <= made < first_uuid7(moment + timedelta(milliseconds=1))
+    assert first_uuid7(moment).version == 7
+    assert (
+        first_uuid7(datetime(1, 1, 2, tzinfo=UTC)) < first_uuid7(moment) < first_uuid7(datetime(9999, 1, 1, tzinfo=UTC))
+    )

@@ -24,6 +24,7 @@ HOMES = {
     "version": "datalane.cli.version",
     "migrate": "datalane.cli.migrate",
     "jobs": "datalane.cli.jobs",
+    "events": "datalane.cli.events",
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",

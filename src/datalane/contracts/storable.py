@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime
 
@@ -34,3 +34,21 @@ def _within_years(moment: datetime) -> datetime:
 Text = Annotated[str, AfterValidator(_storable)]
 Moment = Annotated[AwareDatetime, AfterValidator(_within_years)]
 """With its offset; it becomes one of UTC."""
+
+
+def read_date(value: Any) -> datetime:
+    """A date (midnight UTC) or a moment with its offset, in ISO 8601. Raises `ValueError`."""
+    if not isinstance(value, str):
+        raise ValueError("must be a date or a moment, as text in ISO 8601")
+    try:
+        read = datetime.fromisoformat(value)
+    except ValueError:
+        raise ValueError("must be a date (2026-03-01) or a moment (2026-03-01T09:30:00Z) in ISO 8601") from None
+    if read.tzinfo is None:
+        if len(value) > len("2026-03-01"):
+            raise ValueError("must say its offset from UTC, as in 2026-03-01T09:30:00Z")
+        read = read.replace(tzinfo=UTC)
+    try:
+        return read.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("is outside the years 1 to 9999 in UTC") from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import time
+from datetime import UTC, datetime, timedelta
 from threading import Lock
 from uuid import UUID
 
@@ -16,6 +17,7 @@ SYSTEM_WORKSPACE = UUID(int=0)
 SYSTEM_ACTOR = UUID(int=0)
 """The system as an actor: job handlers, schedules, maintenance."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _rising, _highest = Lock(), 0
 
@@ -34,6 +36,12 @@ def rising_uuid7() -> UUID:
     with _rising:
         _highest = max(uuid7().int, _highest + 1)
         return UUID(int=_highest)
+
+
+def first_uuid7(moment: datetime) -> UUID:
+    """The least version 7 UUID that was made in the millisecond of `moment` or later."""
+    milliseconds = max(0, (moment - _EPOCH) // timedelta(milliseconds=1))
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | 0b10 << 62)
 
 
 def new_correlation_id() -> str:

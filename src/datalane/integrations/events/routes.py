@@ -1,18 +1,22 @@
-"""Routes of events that other systems publish."""
+"""Routes of events: what other systems publish, and what there is."""
 
 from __future__ import annotations
 
 from functools import partial
 from typing import Annotated
+from uuid import UUID
 
 from fastapi import APIRouter, Query
 
 from datalane.contracts.http import Door, LateTransaction
 from datalane.contracts.plans import Plans
+from datalane.contracts.storable import Moment
 from datalane.db.transaction import Transaction
 from datalane.engine.permissions import PUBLISH, READ_EVENTS
-from datalane.integrations.events import service
+from datalane.integrations.events import searching, service
 from datalane.integrations.events.schemas import (
+    EventDetail,
+    EventList,
     EventOutcomes,
     IncomingEvent,
     IncomingEvents,
@@ -45,15 +49,39 @@ def add_routes(routes: APIRouter, door: Door) -> None:
         """Publish up to 1,000 events, each with its own result."""
         return await service.publish_events(tx, body.events)
 
+    @routes.get("/list")
+    async def list_events(
+        event_type: Asked = None,
+        source_system: Asked = None,
+        subject_id: Asked = None,
+        correlation_id: Asked = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
+        page_size: int = size,
+        cursor: str | None = None,
+        tx: Transaction = door.reader(READ_EVENTS, plans=Plans.OWN),
+    ) -> EventList:
+        """The workspace's events without their payloads, the newest first; those received from `since` and before
+        `until`. A page may be short, or empty, and go on with `next_cursor`: a request looks at 20,000 at most."""
+        asked = searching.EventFilter(event_type, source_system, subject_id, correlation_id, since, until)
+        return await searching.list_events(tx, asked, cursor, page_size)
+
     @routes.get("/ingestion")
     async def list_ingestion(
         ingestion_status: Status | None = None,
         event_type: Asked = None,
         source_system: Asked = None,
+        since: Moment | None = None,
+        until: Moment | None = None,
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_EVENTS, plans=Plans.OWN),
     ) -> IngestionLog:
-        """What became of each attempt to publish, the newest first."""
-        asked = service.IngestionFilter(ingestion_status, event_type, source_system)
-        return await service.list_ingestion(tx, asked, cursor, page_size)
+        """What became of each attempt to publish, the newest first; paged as the list of events."""
+        asked = searching.IngestionFilter(ingestion_status, event_type, source_system, since, until)
+        return await searching.list_ingestion(tx, asked, cursor, page_size)
+
+    @routes.get("/{event_id}")
+    async def get_event(event_id: UUID, tx: Transaction = door.reader(READ_EVENTS)) -> EventDetail:
+        """One event with its payload."""
+        return await searching.get_event(tx, event_id)

@@ -80,6 +80,36 @@ class EventOutcomes(BaseModel):
     results: list[EventOutcome]
 
 
+class EventRecord(BaseModel):
+    """An event as lists show it. `causation_id` is the event that caused it, `causation_depth` how deep that goes."""
+
+    event_id: UUID
+    event_type: str
+    version: int
+    source_system: str
+    source_event_id: str
+    subject_id: str | None
+    actor_id: UUID
+    occurred_at: datetime
+    received_at: datetime
+    correlation_id: str
+    causation_id: UUID | None
+    causation_depth: int
+    signature_verified: bool
+
+
+class EventDetail(EventRecord):
+    payload: Any
+
+
+class EventList(BaseModel):
+    """A page may be short, or empty, and go on all the same: a request looks at 20,000 events at most."""
+
+    data: list[EventRecord]
+    page_size: int
+    next_cursor: str | None
+
+
 class IngestionRecord(BaseModel):
     """One attempt to publish. `event_id` is that of the stored event, of the first one where this was a duplicate, and
     null where nothing was stored; `detail` says why."""
@@ -96,6 +126,8 @@ class IngestionRecord(BaseModel):
 
 
 class IngestionLog(BaseModel):
+    """A page may be short, or empty, and go on all the same: a request looks at 20,000 attempts at most."""
+
     data: list[IngestionRecord]
     page_size: int
     next_cursor: str | None

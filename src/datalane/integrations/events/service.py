@@ -1,4 +1,4 @@
-"""Publishing what other systems say, and the log of it.
+"""Publishing what other systems say.
 
 The lane's own events (`BUILT_IN`) are facts that it states itself: nobody publishes them over HTTP.
 """
@@ -7,24 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
 from datalane.contracts.registry import BUILT_IN
-from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, Published, Rejected, check_event, publish_batch, record_rejections
-from datalane.engine.permissions import READ_EVENTS
 from datalane.errors import DatalaneError, InvalidInput, LimitExceeded
 from datalane.integrations.events.schemas import (
     EventOutcome,
     EventOutcomes,
     IncomingEvent,
-    IngestionLog,
-    IngestionRecord,
     PublishedEvent,
-    Status,
 )
 from datalane.kit.logs import get_logger
 from datalane.settings import Limits
@@ -33,17 +26,7 @@ Refusal = InvalidInput | LimitExceeded
 REFUSALS = (InvalidInput, LimitExceeded)
 """Why an event is not published: no such type, another schema, too large or too deep."""
 
-_queries = load_queries(__file__)
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class IngestionFilter:
-    """What the log is narrowed to; None is everything."""
-
-    status: Status | None = None
-    event_type: str | None = None
-    source_system: str | None = None
 
 
 def check_incoming(incoming: IncomingEvent, limits: Limits) -> NewEvent:
@@ -103,28 +86,6 @@ def _outcome(one: Published | Refusal) -> EventOutcome:
     if isinstance(one, Refusal):
         return EventOutcome(event_id=None, ingestion_status="rejected_schema", detail=_told(one))
     return EventOutcome(event_id=one.event_id, ingestion_status=one.status)
-
-
-async def list_ingestion(
-    tx: Transaction, asked: IngestionFilter, cursor: str | None = None, page_size: int = 25
-) -> IngestionLog:
-    """Attempts to publish, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
-    READ_EVENTS.check(tx.context)
-    listing = f"ingestion:{asked}"
-    before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
-    listed = _queries.list_ingestion if asked.status in (None, "accepted") else _queries.list_refused
-    rows = await listed(
-        tx.connection,
-        workspace_id=tx.workspace_id,
-        status=asked.status,
-        event_type=asked.event_type,
-        source_system=asked.source_system,
-        before=before,
-        page_size=page_size + 1,
-    )
-    page = [IngestionRecord(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].ingestion_id)) if len(rows) > page_size else None
-    return IngestionLog(data=page, page_size=page_size, next_cursor=following)
 
 
 def _checked(incoming: IncomingEvent, limits: Limits) -> NewEvent | Refusal:

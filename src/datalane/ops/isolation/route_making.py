@@ -24,6 +24,7 @@ from datalane.ops.isolation.route_world import (
     MEMBER_ROLES,
     NEEDED,
     OTHER,
+    SEEN,
     SHARED_FILE,
     SHARED_SOURCE,
     UNENDING,
@@ -140,6 +141,8 @@ class _Maker:
             things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
         pushed = {"title": f"Push of {space.word}", "source_uri": SHARED_SOURCE}
         await self.make(space, "POST /documents/push", Call(form=pushed, file=f"What {space.word} has of it.".encode()))
+        seen = Call(body={"event_type": SEEN, "payload": {"of": space.word}, "source_system": f"The {space.word}"})
+        things.update(_ids(await self.make(space, "POST /automation/events/publish", seen)))
         offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
         things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
         await self._work(space)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
+from datalane.contracts.storable import read_date
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
@@ -173,24 +174,6 @@ def _fields(rows: Sequence[Any]) -> Fields:
         {definition.key: definition for definition in definitions.values()},
         {old: definitions[row["field_id"]] for row in rows for old in row["old_keys"]},
     )
-
-
-def read_date(value: Any) -> datetime:
-    """A date (midnight UTC) or a moment with its offset, in ISO 8601. Raises `ValueError`."""
-    if not isinstance(value, str):
-        raise ValueError("must be a date or a moment, as text in ISO 8601")
-    try:
-        read = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError("must be a date (2026-03-01) or a moment (2026-03-01T09:30:00Z) in ISO 8601") from None
-    if read.tzinfo is None:
-        if len(value) > len("2026-03-01"):
-            raise ValueError("must say its offset from UTC, as in 2026-03-01T09:30:00Z")
-        read = read.replace(tzinfo=UTC)
-    try:
-        return read.astimezone(UTC)
-    except OverflowError:
-        raise ValueError("is outside the years 1 to 9999 in UTC") from None
 
 
 def _fault(key: str, message: str, code: str) -> dict[str, str]:

@@ -26,7 +26,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from datalane.work.fields.definitions import read_date
+from datalane.contracts.storable import read_date
 from datalane.work.items.schemas import Item, Priority
 from datalane.work.query.faults import Place, faults_of, refused, rewritten
 from datalane.work.schemas import Status
