@@ -1,23 +1,28 @@
-"""Fetching what a tenant names, without reaching what only this machine can reach (server-side request forgery).
+"""Asking what a tenant names, without reaching what only this machine can reach (server-side request forgery).
 
 Every connection resolves its host once, checks each address, and connects to one of these very addresses: a name that
-points elsewhere the next time gains nothing. Redirects are followed one by one, each as a request of its own. Nothing
-of the environment is used: no proxy, no credentials, no cookies. What is public is what IANA's special-purpose
-registries call global (RFC 6890).
+points elsewhere the next time gains nothing. The pool knows connections by scheme, name and port, as TLS verified them,
+so a session may use one again for the same name. Redirects are followed by `fetch` only, one by one, each as a
+request of its own. Nothing of the environment is used: no proxy, no credentials, no cookies. What is public is what
+IANA's special-purpose registries call global (RFC 6890).
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
-from collections.abc import AsyncIterator, Sequence
+import ssl
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any
+from typing import Any, Final, Literal
 
+import httpcore
 import httpx
 
 from datalane.errors import DatalaneError, InvalidInput, LimitExceeded
@@ -44,22 +49,67 @@ _PARTS, _PART_BYTES = 1_000, 256
 """A body comes in so many parts, and more as they have so many bytes on average."""
 _BREATH = 32
 """Parts after which others get their turn."""
-_AGENT = "datalane (+fetch)"
+_DRAINED = 64 * 1024
+"""Bytes that are read past an excerpt, so that the connection can be used again."""
+_IDLE = 5.0
+"""Seconds that a connection of a session is kept for the next request."""
+_AGENT: Final = "datalane"
 _NOT_PUBLIC = "the host of the URL is not known, or has an address that is not public"
+_TOLD: Final = ("content-type", "date", "retry-after", "location", "x-request-id", "request-id")
+"""Headers of an answer that are handed on, each cut to `_MOST_TOLD` characters."""
+_MOST_TOLD = 500
+_OURS: Final = frozenset(
+    {
+        *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "te", "trailer", "upgrade"),
+        *("expect", "accept-encoding", "proxy-connection"),
+    }
+)
+"""Headers that say how the message is carried: who asks does not set them."""
+_HEADER_NAME: Final = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_HEADER_VALUE: Final = re.compile(r"[\x21-\x7e]([\x20-\x7e\t]{0,8190}[\x21-\x7e])?")
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_BROKEN: Final = (
+    httpcore.NetworkError,
+    httpcore.ProtocolError,
+    httpcore.TimeoutException,
+    httpcore.UnsupportedProtocol,
+    httpx.InvalidURL,
+    OSError,
+    UnicodeError,
+)
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 
 class FetchRefused(InvalidInput):
-    """The URL is not one that the lane will ask."""
+    """The URL, or what should go there, is not one that the lane will send.
+
+    `reason`: `bad_url`, `bad_header`, or `address_refused` for a host that is not known or not public.
+    """
 
     code = "fetch_refused"
 
+    def __init__(self, message: str, reason: Literal["bad_url", "bad_header", "address_refused"] = "bad_url") -> None:
+        super().__init__(message)
+        self.reason = reason
+
 
 class FetchFailed(DatalaneError):
-    """The other side did not give what was asked for."""
+    """The other side did not give what was asked for.
+
+    `reason`: `timeout`, `connect`, `tls`, `protocol` for an answer that is broken or breaks off, `answer` for one that
+    is whole and not the one that was wanted.
+    """
 
     code = "fetch_failed"
     status = 502
     is_told = True
+
+    def __init__(
+        self, message: str, reason: Literal["timeout", "connect", "tls", "protocol", "answer"] = "answer"
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +121,62 @@ class Fetched:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`headers` are the few that matter afterwards, their names in small letters; `body_excerpt` is as it was sent,
+    and `truncated` says that there was more."""
+
+    status: int
+    headers: Mapping[str, str]
+    body_excerpt: bytes
+    truncated: bool
+
+
+class Session:
+    """Requests that may share connections; many may be under way at once. Made by `Outbound.session`."""
+
+    def __init__(self, pool: httpcore.AsyncConnectionPool) -> None:
+        self._pool = pool
+
+    async def send(
+        self,
+        method: Method,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        timeout: timedelta,
+        most_bytes: int,
+    ) -> Answer:
+        """Send one request and answer what came back, whatever its status; a redirect is an answer and not followed.
+
+        `timeout` is of the whole exchange, the last byte included; `most_bytes` of the body are kept. Raises
+        `FetchRefused` and `FetchFailed`. Nothing of the headers or the content is in their messages.
+        """
+        checked = check_url(url)
+        for name, value in headers.items():
+            check_header(name, value)
+        with _told_plainly(timeout):
+            async with asyncio.timeout(timeout.total_seconds()), self.ask(method, checked, headers, content) as answer:
+                body = await _read(answer, most_bytes, most_bytes + _DRAINED)
+                told = {name: value[:_MOST_TOLD] for name, value in _headers(answer) if name in _TOLD}
+                return Answer(answer.status, told, bytes(body[:most_bytes]), len(body) > most_bytes)
+
+    @asynccontextmanager
+    async def ask(
+        self, method: Method, url: httpx.URL, headers: Mapping[str, str], content: bytes | None
+    ) -> AsyncIterator[httpcore.Response]:
+        """The answer to a checked URL while its body is still to be read. Raises as httpcore does."""
+        host = url.raw_host.decode("ascii")
+        port = url.port or {"https": 443}.get(url.scheme, 80)
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=port, target=url.raw_path)
+        sent = {"host": url.netloc.decode("ascii"), "user-agent": _AGENT, "accept-encoding": "identity"}
+        sent.update((name.lower(), value) for name, value in headers.items())
+        extensions = {"sni_hostname": host.rstrip(".")}
+        lines = [(name.encode("ascii"), value.encode("ascii")) for name, value in sent.items()]
+        async with self._pool.stream(method, target, headers=lines, content=content, extensions=extensions) as answer:
+            yield answer
+
+
 class Outbound:
     """Requests to public addresses, and to those of the networks that the operator allows besides."""
 
@@ -78,46 +184,66 @@ class Outbound:
         self._allowed = tuple(allowed)
         self._timeout = timeout
 
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Session]:
+        """A pool of connections of its own, closed with the block. It has no bound of its own on how many there are:
+        whoever sends bounds how much is under way."""
+        async with httpcore.AsyncConnectionPool(
+            ssl_context=_tls(),
+            max_connections=None,
+            max_keepalive_connections=100,
+            keepalive_expiry=_IDLE,
+            network_backend=_Guarded(self._allowed),
+        ) as pool:
+            yield Session(pool)
+
     async def fetch(self, url: str, most: int) -> Fetched:
         """The body of `url`, of up to `most` bytes, within the timeout altogether.
 
         Raises `FetchRefused` for a URL that is not http or https, has credentials, or leads to an address that is not
         public; `FetchFailed` for any answer but 200, none, or one that is encoded; `LimitExceeded` for a larger body.
         """
-        try:
-            async with asyncio.timeout(self._timeout.total_seconds()), self._client() as client:
-                return await self._follow(client, url, most)
-        except TimeoutError as error:
-            raise FetchFailed(f"the other side took longer than {self._timeout.total_seconds():g} seconds") from error
-        except (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError) as error:
-            raise FetchFailed(f"the other side does not answer ({type(error).__name__})") from error
+        with _told_plainly(self._timeout):
+            async with asyncio.timeout(self._timeout.total_seconds()), self.session() as session:
+                return await self._follow(session, url, most)
 
-    async def _follow(self, client: httpx.AsyncClient, url: str, most: int) -> Fetched:
+    async def _follow(self, session: Session, url: str, most: int) -> Fetched:
         for _ in range(MOST_REDIRECTS + 1):
             checked = check_url(url)
-            client.cookies.clear()
-            async with client.stream("GET", checked) as answer:
-                if answer.next_request is not None:
-                    url = str(answer.next_request.url)
+            async with session.ask("GET", checked, {}, None) as answer:
+                headers = dict(_headers(answer))
+                if answer.status in _REDIRECTS and "location" in headers:
+                    url = str(checked.join(headers["location"]))
                     continue
-                if answer.status_code != httpx.codes.OK:
-                    raise FetchFailed(f"the other side answered {answer.status_code}")
-                if answer.headers.get("content-encoding", "identity").lower() != "identity":
+                if answer.status != httpx.codes.OK:
+                    raise FetchFailed(f"the other side answered {answer.status}")
+                if headers.get("content-encoding", "identity").lower() != "identity":
                     raise FetchFailed("the other side compresses its answer, which it was asked not to")
-                declared = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-                return Fetched(str(checked), declared or None, await _read(answer, most))
+                declared = headers.get("content-type", "").partition(";")[0].strip().lower()
+                data = await _read(answer, most, most)
+                if len(data) > most:
+                    raise LimitExceeded(f"what the URL gives has more than {most:,} bytes (limits.upload)")
+                return Fetched(str(checked), declared or None, data)
         raise FetchFailed(f"more than {MOST_REDIRECTS} redirects")
 
-    @asynccontextmanager
-    async def _client(self) -> AsyncIterator[httpx.AsyncClient]:
-        async with httpx.AsyncClient(
-            transport=_Guarded(self._allowed),
-            headers={"Accept-Encoding": "identity", "User-Agent": _AGENT},
-            follow_redirects=False,
-            trust_env=False,
-            timeout=self._timeout.total_seconds(),
-        ) as client:
-            yield client
+
+@contextmanager
+def _told_plainly(timeout: timedelta) -> Iterator[None]:
+    """What breaks on the way is told by its class alone, and without its cause: that may quote what was sent."""
+    try:
+        yield
+    except TimeoutError:
+        raise FetchFailed(f"the other side took longer than {timeout.total_seconds():g} seconds", "timeout") from None
+    except _BROKEN as error:
+        raise FetchFailed(f"the other side does not answer ({type(error).__name__})", _reason(error)) from None
+
+
+def _reason(error: Exception) -> Literal["timeout", "connect", "tls", "protocol"]:
+    if isinstance(error, ssl.SSLError) or isinstance(error.__cause__ or error.__context__, ssl.SSLError):
+        return "tls"
+    if isinstance(error, httpcore.TimeoutException):
+        return "timeout"
+    return "connect" if isinstance(error, httpcore.ConnectError) else "protocol"
 
 
 def look_up(host: str, port: int) -> Sequence[Any]:
@@ -143,6 +269,18 @@ def check_url(url: str) -> httpx.URL:
     return parsed.copy_with(fragment=None)
 
 
+def check_header(name: str, value: str) -> None:
+    """Raises `FetchRefused` for what is no header, or one that says how the message is carried. It quotes no value."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise FetchRefused("this is not the name of a header", "bad_header")
+    if name.lower() in _OURS:
+        raise FetchRefused(f"the header {name} is set by the lane", "bad_header")
+    if not _HEADER_VALUE.fullmatch(value):
+        raise FetchRefused(
+            f"the value of the header {name} is not one line of up to 8,192 printable ASCII characters", "bad_header"
+        )
+
+
 def is_public(address: Address, allowed: Sequence[Network] = ()) -> bool:
     """Whether anybody may reach `address`, or one of the `allowed` networks has it. A mapped address of version 4, or
     one behind NAT64, is as public as that."""
@@ -164,53 +302,65 @@ def _carried(address: Address) -> IPv4Address | None:
     return address.ipv4_mapped
 
 
-async def _read(answer: httpx.Response, most: int) -> bytes:
-    data, parts = bytearray(), 0
-    async for part in answer.aiter_raw():
-        data += part
-        parts += 1
-        if len(data) > most:
-            raise LimitExceeded(f"what the URL gives has more than {most:,} bytes (limits.upload)")
-        if parts > _PARTS + len(data) // _PART_BYTES:
-            raise FetchFailed("the other side sends its answer in too small parts")
+def _headers(answer: httpcore.Response) -> Iterator[tuple[str, str]]:
+    for name, value in answer.headers:
+        yield name.decode("latin-1").lower(), value.decode("latin-1")
+
+
+async def _read(answer: httpcore.Response, most: int, at_most: int) -> bytes:
+    """The body, or so much of it that it has more than `most` bytes and no more than a part over `at_most`."""
+    data, parts, length = bytearray(), 0, 0
+    async for part in answer.aiter_stream():
+        parts, length = parts + 1, length + len(part)
+        if len(data) <= most:
+            data += part
+        if length > at_most:
+            break
+        if parts > _PARTS + length // _PART_BYTES:
+            raise FetchFailed("the other side sends its answer in too small parts", "protocol")
         if parts % _BREATH == 0:
             await asyncio.sleep(0)
     return bytes(data)
 
 
-class _Guarded(httpx.AsyncBaseTransport):
-    """Connects to an address that was checked; the name stays in the Host header and in what TLS verifies.
+@cache
+def _tls() -> ssl.SSLContext:
+    """The public certificate authorities; reading them takes longer than a request."""
+    return httpx.create_ssl_context(trust_env=False)
 
-    A connection serves one request: the pool knows them by address, and one that was verified for another name must not
-    be used again.
-    """
+
+class _Guarded(httpcore.AsyncNetworkBackend):
+    """Dials an address that was checked. Above it everything goes by the name: the pool, the Host header, TLS."""
 
     def __init__(self, allowed: Sequence[Network]) -> None:
         self._allowed = allowed
-        self._inner = httpx.AsyncHTTPTransport(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+        self._inner = httpcore.AnyIOBackend()
 
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        host = request.url.raw_host.decode("ascii")
-        address = await self._resolve(host, request.url.port or {"https": 443}.get(request.url.scheme, 80))
-        # A request of its own: where the given one leads is what a redirect is relative to.
-        guarded = httpx.Request(
-            request.method,
-            request.url.copy_with(host=str(address)),
-            headers=request.headers,
-            stream=request.stream,
-            extensions={**request.extensions, "sni_hostname": host.rstrip(".")},
-        )
-        return await self._inner.handle_async_request(guarded)
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        address = await self._resolve(host, port)
+        return await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
 
-    async def aclose(self) -> None:
-        await self._inner.aclose()
+    async def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        raise FetchRefused(_NOT_PUBLIC, "address_refused")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._inner.sleep(seconds)
 
     async def _resolve(self, host: str, port: int) -> Address:
         try:
             found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up, host, port)
         except (socket.gaierror, UnicodeError) as error:
-            raise FetchRefused(_NOT_PUBLIC) from error
+            raise FetchRefused(_NOT_PUBLIC, "address_refused") from error
         addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
         if not addresses or not all(is_public(each, self._allowed) for each in addresses):
-            raise FetchRefused(_NOT_PUBLIC)
+            raise FetchRefused(_NOT_PUBLIC, "address_refused")
         return addresses[0]
