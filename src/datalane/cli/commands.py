@@ -32,6 +32,7 @@ HOMES = {
     "explain": "datalane.cli.explain",
     "trace": "datalane.cli.trace",
     "audit": "datalane.cli.audit",
+    "keys": "datalane.cli.keys",
     "guard": "datalane.cli.guard",
     "contracts": "datalane.cli.contracts",
     "isolation": "datalane.cli.isolation",

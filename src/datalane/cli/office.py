@@ -49,6 +49,8 @@ class Office:
 
     @asynccontextmanager
     async def database(self) -> AsyncIterator[Database]:
+        from datalane.lane import master_keys_of
+
         database = await Database.connect(
             self._addresses.database_url,
             Roles(self._settings.role_prefix),
@@ -56,6 +58,7 @@ class Office:
             statement_cache_size=self._settings.statement_cache_size,
             limits=self._settings.limits,
             jobs=self._settings.jobs,
+            master_keys=master_keys_of(self._settings),
         )
         try:
             yield database

@@ -62,6 +62,9 @@ class MasterKeys:
     def __repr__(self) -> str:
         return f"MasterKeys({self.current_id}, …)"
 
+    def has(self, master_key_id: str) -> bool:
+        return master_key_id in self._by_id
+
     def wrap(self, data_key: bytes, about: bytes) -> WrappedKey:
         return WrappedKey(self.current_id, seal(self._by_id[self.current_id], data_key, about))
 

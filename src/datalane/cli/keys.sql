@@ -1,0 +1,3 @@
+-- name: list_data_keys()
+-- Which workspace's data key is under which master key; the operator's columns, never the key.
+SELECT workspace_id, master_key_id, created_at, wrapped_at FROM datalane.data_keys ORDER BY workspace_id;
