@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from importlib import import_module
 
 from datalane.errors import DatalaneError
+from datalane.kit.children import child_environment
 from datalane.knowledge.extraction import child as child_program
 from datalane.knowledge.extraction import wire
 from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
@@ -29,7 +30,6 @@ _OUT_OF_MEMORY_SIGNS = (
     b"MemoryError",
     b"Cannot allocate memory",
 )
-_PASSED_ON = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 
 class ExtractionUnavailable(DatalaneError):
@@ -196,20 +196,3 @@ class Child:
     def _memory_error(self) -> ParseMemory:
         mebibytes = self._settings.memory_bytes // 2**20
         return ParseMemory(f"Reading the document needed more than {mebibytes:,} MiB of memory.")
-
-
-def child_environment() -> dict[str, str]:
-    """What a child may know: where Python's modules are, and to use one thread. No secret, no database address."""
-    modules = [os.path.abspath(entry) for entry in sys.path]
-    return {
-        **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(modules)),
-        "PYTHONUTF8": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-        "MKL_NUM_THREADS": "1",
-        "RAYON_NUM_THREADS": "1",
-        "TOKENIZERS_PARALLELISM": "false",
-        "MALLOC_ARENA_MAX": "1",
-        "HF_HUB_OFFLINE": "1",
-    }
