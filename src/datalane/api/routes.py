@@ -10,6 +10,7 @@ from datalane.api import (
     api_key_routes,
     auth_routes,
     invite_routes,
+    job_routes,
     member_routes,
     session_routes,
     workspace_routes,
@@ -35,7 +36,7 @@ door."""
 
 
 def routers(door: HttpDoor, domains: Sequence[MakeRouter] = ()) -> list[APIRouter]:
-    """The routers of identity, then of each domain."""
+    """The routers of identity and of jobs, then of each domain."""
     return [
         auth_routes.router(door),
         session_routes.router(door),
@@ -43,5 +44,6 @@ def routers(door: HttpDoor, domains: Sequence[MakeRouter] = ()) -> list[APIRoute
         member_routes.router(door),
         invite_routes.router(door),
         api_key_routes.router(door),
+        job_routes.router(door),
         *(make(door) for make in domains),
     ]

@@ -120,3 +120,24 @@ FROM datalane.job_schedules WHERE workspace_id = :workspace_id ORDER BY name;
 -- name: set_schedule_enabled(workspace_id, name, enabled)!
 -- Switch a schedule on or off.
 UPDATE datalane.job_schedules SET enabled = :enabled WHERE workspace_id = :workspace_id AND name = :name;
+
+-- name: find_chosen(workspace_id, ids)
+-- The jobs of these ids, wherever they are in their lives.
+SELECT id, status, replayed_by FROM datalane.jobs WHERE workspace_id = :workspace_id AND id = ANY (:ids::uuid[])
+UNION ALL
+SELECT id, status, NULL FROM datalane.job_history WHERE workspace_id = :workspace_id AND id = ANY (:ids::uuid[]);
+
+-- name: count_matching(workspace_id, statuses, kind, error_class, before)$
+-- How many jobs a filter matches, replayed ones left out.
+SELECT count(*) FROM datalane.jobs
+WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
+  AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:before::timestamptz IS NULL OR queued_at < :before);
+
+-- name: find_matching(workspace_id, statuses, kind, error_class, before, most)
+-- The oldest of them.
+SELECT id FROM datalane.jobs
+WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
+  AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:before::timestamptz IS NULL OR queued_at < :before)
+ORDER BY id LIMIT :most;

@@ -151,6 +151,7 @@ class _Maker:
             await self._require_field(space)
         await self._others(space)
         await self._evaluation(space)
+        await self._jobs(space)
         await self._cite(space)
         await self._keys(space)
 
@@ -195,6 +196,25 @@ class _Maker:
             "status, created_at, updated_at, created_by_actor_id) "
             "VALUES ($1, $2, 'builtin', $3, $4, 8, $5, clock_timestamp(), clock_timestamp(), $6)",
             *(space.workspace_id, model_version, name, version, status, space.owner.user_id),
+        )
+
+    async def _jobs(self, space: Space) -> None:
+        """A failed job, as routes take it among `ids`, a dead one, and a dead one that a line waits behind."""
+        if "GET /jobs/list" not in self.routes:
+            return
+        dead = ("dead_letter", "attempts")
+        for name, (status, reason) in {"ids": ("failed", None), "dead_job": dead, "line_job": dead}.items():
+            space.things[name] = str(uuid7())
+            line = (space.word, 0) if name == "line_job" else (None, None)
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, status, shelf, queued_at, "
+                "next_retry_at, correlation_id, actor_id, dead_letter_reason, last_error_class, order_key, order_seq) "
+                "VALUES ($1, $2, $3, $3, $4, 'stopped', clock_timestamp(), clock_timestamp(), $3, $5, $6, $3, $7, $8)",
+                *(space.workspace_id, UUID(space.things[name]), space.word, status, space.owner.user_id, reason, *line),
+            )
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.job_order (workspace_id, order_key, next_seq, head_seq) VALUES ($1, $2, 2, 0)",
+            *(space.workspace_id, space.word),
         )
 
     async def _evaluation(self, space: Space) -> None:

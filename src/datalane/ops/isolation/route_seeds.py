@@ -107,6 +107,25 @@ def _work(name: str) -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _jobs() -> Mapping[str, Sequence[Seed]]:
+    """By id and by a filter that matches everything: of another workspace neither may take any."""
+
+    def chosen(which: str) -> Sequence[Seed]:
+        return [
+            Seed(lambda world, actor: Call(body={"ids": [world.home.things[which]]})),
+            Seed(lambda world, actor: Call(body={"where": {}}), "by a filter"),
+        ]
+
+    return {
+        "POST /jobs/retry": chosen("ids"),
+        "POST /jobs/replay": chosen("dead_job"),
+        "POST /jobs/cancel": chosen("job_id"),
+        "POST /jobs/skip": [Seed(lambda world, actor: Call(body={"job_id": world.home.things["line_job"]}))],
+        "POST /jobs/pause": [Seed(lambda world, actor: Call(body={"kind": HOME}))],
+        "POST /jobs/resume": [Seed(lambda world, actor: Call(body={"kind": HOME}))],
+    }
+
+
 def _timeline(**said: str) -> Sequence[Seed]:
     """That of the workspace, and that of one thing."""
 
@@ -219,6 +238,7 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     "POST /retrieval/citations/suppress": [Seed(partial(_moderate, "citation_id"))],
     "POST /retrieval/citations/restore": [Seed(partial(_moderate, "suppressed_id"))],
     "POST /automation/events/publish": [Seed(_event)],
+    **_jobs(),
     "POST /automation/events/publish-batch": [
         Seed(lambda world, actor: Call(body={"events": [_event(world, actor).body]}))
     ],
