@@ -77,6 +77,8 @@ class Limits(BaseModel):
     exact_count: Count = 1_000
     batch: Count = 1_000
     chunks_per_document: Count = 50_000
+    condition: Bytes = 4 * KIB
+    rules: Count = 100
     causation_depth: Count = 16
     idempotency_window: Duration = timedelta(hours=24)
     dedupe_window: Duration = timedelta(days=30)
@@ -290,6 +292,14 @@ class SearchSettings(BaseModel):
     build_memory: Annotated[int, Field(ge=MIB)] = 512 * MIB
 
 
+class AutomationSettings(BaseModel):
+    """Bounds of the child processes that evaluate expressions of rules; `condition_time` is processor time of one."""
+
+    processes: Count = 1
+    condition_time: Duration = timedelta(milliseconds=50)
+    memory: Annotated[int, Field(ge=128 * MIB)] = 256 * MIB
+
+
 class TelemetrySettings(BaseModel):
     """`metrics_port` is for a worker or a maintenance process that runs on its own; the API has the route."""
 
@@ -338,6 +348,7 @@ class Settings(BaseSettings):
     embeddings: EmbeddingSettings = EmbeddingSettings()
     outbound: OutboundSettings = OutboundSettings()
     search: SearchSettings = SearchSettings()
+    automation: AutomationSettings = AutomationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
     @field_validator("log_level")
