@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,18 @@ async def test_a_connection_is_not_used_for_another_name_of_the_same_address(mon
     assert len(seen.connections) == 2
     hosts = [line for head, _ in seen.requests for line in head.splitlines() if line.lower().startswith("host:")]
     assert hosts == [f"host: {name}:{seen.port}" for name in ("one.example", "two.example", "one.example")]
+
+
+async def test_of_several_addresses_the_next_is_tried_where_one_has_no_way_to_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def several(host: str, port: int) -> Any:
+        return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.3", "127.0.0.3", "127.0.0.1")]
+
+    monkeypatch.setattr("datalane.kit.outbound.look_up", several)
+    async with keeping_alive(answer(b"found")) as seen, Outbound([ip_network("127.0.0.0/8")]).session() as session:
+        assert (await send(session, f"http://several.example:{seen.port}/")).body_excerpt == b"found"
+    assert len(seen.connections) == 1
 
 
 async def test_a_name_that_points_inside_when_it_is_dialed_again_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
@@ -51,6 +51,8 @@ _BREATH = 32
 """Parts after which others get their turn."""
 _DRAINED = 64 * 1024
 """Bytes that are read past an excerpt, so that the connection can be used again."""
+_MOST_ADDRESSES = 4
+"""Of a host that are tried, one after the other."""
 _IDLE = 5.0
 """Seconds that a connection of a session is kept for the next request."""
 _AGENT: Final = "datalane"
@@ -344,8 +346,11 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        address = await self._resolve(host, port)
-        return await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
+        *others, last = await self._resolve(host, port)
+        for address in others:
+            with suppress(httpcore.ConnectError):  # a host may have an address that this machine has no way to
+                return await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
+        return await self._inner.connect_tcp(str(last), port, timeout, local_address, socket_options)
 
     async def connect_unix_socket(
         self, path: str, timeout: float | None = None, socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None
@@ -355,7 +360,8 @@ class _Guarded(httpcore.AsyncNetworkBackend):
     async def sleep(self, seconds: float) -> None:
         await self._inner.sleep(seconds)
 
-    async def _resolve(self, host: str, port: int) -> Address:
+    async def _resolve(self, host: str, port: int) -> list[Address]:
+        """The addresses of `host` in the order in which they are to be tried, at least one."""
         try:
             found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up, host, port)
         except (socket.gaierror, UnicodeError) as error:
@@ -363,4 +369,4 @@ class _Guarded(httpcore.AsyncNetworkBackend):
         addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
         if not addresses or not all(is_public(each, self._allowed) for each in addresses):
             raise FetchRefused(_NOT_PUBLIC, "address_refused")
-        return addresses[0]
+        return list(dict.fromkeys(addresses))[:_MOST_ADDRESSES]
