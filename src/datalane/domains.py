@@ -16,6 +16,7 @@ from datalane.engine import permissions as engine_permissions
 from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
 from datalane.identity import permissions as identity_permissions
+from datalane.integrations import permissions as integration_permissions
 from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.knowledge import permissions as knowledge_permissions
 from datalane.knowledge.runtime import Knowledge, make_knowledge
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
     from datalane.engine.maintenance import Duty
     from datalane.settings import Settings
 
-PERMISSIONS = (engine_permissions, identity_permissions, work_permissions, knowledge_permissions)
+PERMISSIONS = (
+    *(engine_permissions, identity_permissions, work_permissions, knowledge_permissions),
+    integration_permissions,
+)
 """The modules that state the lines of the role matrix; importing them has stated them."""
 
 

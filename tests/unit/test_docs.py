@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import psycopg
 import pytest
@@ -35,6 +35,8 @@ from datalane.db.faults import VERB_ERRORS
 from datalane.domains import domain_routers
 from datalane.engine.states import JOB
 from datalane.identity.states import INVITE, MEMBERSHIP
+from datalane.integrations.connectors.schemas import HealthOutcome
+from datalane.integrations.connectors.states import CONNECTOR
 from datalane.kit.logs import LINE
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
@@ -257,6 +259,12 @@ def test_the_diagrams_of_memberships_and_invites_are_their_lifecycles() -> None:
     text = page("concepts/membership.md")
     assert code_blocks(text, "mermaid") == [MEMBERSHIP.mermaid() + "\n", INVITE.mermaid() + "\n"]
     assert {row[0].strip("`") for row in table_rows(text)} >= {*MEMBERSHIP.states, *INVITE.states}
+
+
+def test_the_diagram_of_connectors_is_their_lifecycle() -> None:
+    text = page("concepts/connectors.md")
+    assert code_blocks(text, "mermaid") == [CONNECTOR.mermaid() + "\n"]
+    assert {row[0].strip("`") for row in table_rows(text)} >= {*CONNECTOR.states, *get_args(HealthOutcome)}
 
 
 def test_the_built_in_event_types_are_named() -> None:

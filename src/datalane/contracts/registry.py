@@ -89,6 +89,7 @@ def _object(required: Mapping[str, str], optional: Mapping[str, str] | None = No
 _CHANGED_PROJECT = {"project_id": "string", "version": "integer", "fields": "array"}
 _CHANGED_ITEM = {"item_id": "string", "version": "integer", "fields": "array"}
 _STEP = {"from": "string", "to": "string"}
+_CONNECTOR = {"connector_id": "string", "kind": "string"}
 _MEMBERSHIP = {"workspace_id": "string", "role": "string", "status": "string"}
 
 BUILT_IN: Mapping[str, dict[str, Any]] = {
@@ -112,6 +113,10 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
         {"document_id": "string", "version_id": "string", "chunks": "integer"}, {"characters": "integer"}
     ),
     "document.failed": _object({"document_id": "string", "error_class": "string"}),
+    "integration.connected": _object(_CONNECTOR, {"outcome": "string", "refreshable": "boolean"}),
+    "integration.degraded": _object(_CONNECTOR | {"outcome": "string"}, {"refreshable": "boolean"}),
+    "integration.revoked": _object(_CONNECTOR | {"paused": "array"}),
+    "integration.sync_failed": _object(_CONNECTOR | {"outcome": "string"}, {"refreshable": "boolean"}),
     "job.dead_lettered": _object(
         {"job_id": "string", "kind": "string", "reason": "string"},
         {"error_class": "string|null", "attempt_count": "integer"},

@@ -7,19 +7,23 @@ from dataclasses import dataclass
 from datalane.db.database import Database
 from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
+from datalane.integrations.connectors.calls import call_action, register_calls
+from datalane.integrations.connectors.dependents import Dependents
 from datalane.kit.outbound import Outbound
 from datalane.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Integrations:
-    """`actions` are what rules may do; each domain has added its own."""
+    """`actions` are what rules may do; each domain has added its own. `dependents` stop when a connector is revoked."""
 
     outbound: Outbound
     actions: Actions
+    dependents: Dependents
 
     def register(self, handlers: Handlers, database: Database) -> None:
         """Add the handlers of the jobs of integrations."""
+        register_calls(handlers, database, self.outbound, self.dependents)
 
     async def aclose(self) -> None:
         """End what was started."""
@@ -27,4 +31,6 @@ class Integrations:
 
 def make_integrations(settings: Settings, actions: Actions) -> Integrations:
     """It starts nothing yet."""
-    return Integrations(Outbound(settings.outbound.allowed, settings.outbound.timeout), actions)
+    actions.add(call_action())
+    outbound = Outbound(settings.outbound.allowed, settings.outbound.timeout)
+    return Integrations(outbound, actions, Dependents())

@@ -199,6 +199,24 @@ class Outbound:
         ) as pool:
             yield Session(pool)
 
+    def check_secure(self, url: str) -> httpx.URL:
+        """`url` as secrets may be sent to it: by https, or to an address in a network that the operator allows.
+
+        Raises `FetchRefused`, also for a host that is written as an address which is not public. Where a name leads is
+        checked when it is dialed.
+        """
+        checked = check_url(url)
+        try:
+            address = ip_address(checked.host)
+        except ValueError:
+            address = None
+        if address is not None and not is_public(address, self._allowed):
+            raise FetchRefused(_NOT_PUBLIC, "address_refused")
+        opened = address is not None and any(address in one for one in self._allowed if one.version == address.version)
+        if checked.scheme != "https" and not opened:
+            raise FetchRefused("only https URLs are given secrets")
+        return checked
+
     async def fetch(self, url: str, most: int) -> Fetched:
         """The body of `url`, of up to `most` bytes, within the timeout altogether.
 

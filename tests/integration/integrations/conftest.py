@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI
-from tests.integration.api.conftest import OpenLane, ada, client, join, sign_up
+from tests.integration.api.conftest import OpenLane, ada, bob, client, join, sign_up
 
 from datalane.api.app import create_app
 from datalane.contracts.registry import EVENTS
@@ -19,7 +19,7 @@ from datalane.integrations import routes
 from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.settings import Settings
 
-__all__ = ["ada", "client", "join", "sign_up"]
+__all__ = ["ada", "bob", "client", "join", "sign_up"]
 
 PAID: dict[str, Any] = {
     "type": "object",

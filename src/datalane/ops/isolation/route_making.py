@@ -149,6 +149,7 @@ class _Maker:
         await self._views(space)
         if space.word == OTHER:
             await self._require_field(space)
+        await self._connectors(space)
         await self._others(space)
         await self._evaluation(space)
         await self._jobs(space)
@@ -176,6 +177,13 @@ class _Maker:
         space.things.update(_ids(shared))
         headers = space.owner.headers(space.workspace_id)
         space.things["own_view_id"] = await self.own_view(f"A view of {space.word} for its maker", headers)
+
+    async def _connectors(self, space: Space) -> None:
+        """Two, of which the one in `things` is the second; what the other workspace calls its first one is `NEEDED`."""
+        for name in (NEEDED if space.word == OTHER else f"First of {space.word}", f"Second of {space.word}"):
+            said = {"name": name, "kind": "owls", "credentials": {"token": f"The token of {space.word}"}}
+            made = await self.make(space, "POST /integrations/connectors/register", Call(body=said))
+            space.things.update(_ids(made))
 
     async def models(self, home: Space, other: Space) -> str:
         """What both workspaces search by. Both have retired a model of one name, and the other one a second."""

@@ -179,7 +179,28 @@ def _views() -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _connectors() -> Mapping[str, Sequence[Seed]]:
+    """The one that is there has its first credentials. Whoever sees the other workspace's finds the name in use."""
+
+    def of(world: World, **said: Any) -> Call:
+        return Call(body={"connector_id": world.home.things["connector_id"], **said})
+
+    said = {"kind": "owls", "credentials": {"token": f"The token of {HOME}"}}
+    seen = {"outcome": "expired", "observed_at": "2026-01-01T00:00:00Z"}
+    changed = {"credential_version": 1, "credentials": {"token": f"Another token of {HOME}"}}
+    return {
+        "POST /integrations/connectors/register": [Seed(lambda world, actor: Call(body={"name": NEEDED, **said}))],
+        "POST /integrations/connectors/health": [Seed(lambda world, actor: of(world, **seen))],
+        "POST /integrations/connectors/rotate": [Seed(lambda world, actor: of(world, **changed))],
+        "GET /integrations/connectors/history": [
+            Seed(lambda world, actor: Call(), "of all"),
+            Seed(lambda world, actor: Call(query=of(world).body), "of one"),
+        ],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
+    **_connectors(),
     **_views(),
     **_work("project"),
     **_work("item"),

@@ -1,0 +1,2 @@
+DROP TABLE datalane.connector_history;
+DROP TABLE datalane.connectors;
