@@ -66,6 +66,14 @@ def check_tokens(variable: str, tokens: str, environment: Mapping[str, str]) -> 
         yield from check_token(variable, token, environment)
 
 
+def check_given(variable: str, password: str, environment: Mapping[str, str]) -> Iterator[Fault]:
+    """The fault of a secret that another system gave, and whose length is that system's to decide."""
+    if not password.strip():
+        yield Fault(
+            variable, "the password is empty", "put in what the mail server gave you, or leave it and the user out"
+        )
+
+
 SECRETS: Mapping[str, Rule] = MappingProxyType(
     {
         "DATALANE_DATABASE_URL": check_login,
@@ -75,6 +83,7 @@ SECRETS: Mapping[str, Rule] = MappingProxyType(
         "DATALANE_MASTER_KEY": check_token,
         "DATALANE_MASTER_KEYS_BEFORE": check_tokens,
         "DATALANE_TELEMETRY__METRICS_TOKEN": check_token,
+        "DATALANE_EMAIL__PASSWORD": check_given,
     }
 )
 

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from datalane.settings import Settings
 
 PERMISSIONS = (
-    *(engine_permissions, identity_permissions, work_permissions, knowledge_permissions),
+    engine_permissions,
+    identity_permissions,
+    work_permissions,
+    knowledge_permissions,
     integration_permissions,
 )
 """The modules that state the lines of the role matrix; importing them has stated them."""

@@ -98,6 +98,7 @@ class Retention(BaseModel):
     job_history: Duration = timedelta(days=30)
     ingestion_log: Duration = timedelta(days=30)
     retrieval_log: Duration = timedelta(days=30)
+    notifications: Duration = timedelta(days=90)
     orphaned_originals: LongDuration = timedelta(days=1)
 
 
@@ -282,6 +283,46 @@ class OutboundSettings(BaseModel):
     timeout: Duration = timedelta(seconds=30)
 
 
+class EmailSettings(BaseModel):
+    """The operator's mail server, by which notifications are sent; without `host` none is. `timeout` is one message's.
+
+    `security` is how the connection is kept private: `starttls` and `tls` verify the server, by `ca_file` where its
+    certificate is of an authority of your own; `none` is for this machine alone.
+    """
+
+    host: Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[A-Za-z0-9.:_-]+$")] | None = None
+    port: Annotated[int, Field(ge=1, le=65_535)] | None = None
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    username: Annotated[str, Field(min_length=1, max_length=320)] | None = None
+    password: SecretStr | None = None
+    from_address: (
+        Annotated[str, Field(max_length=254, pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$")] | None
+    ) = None
+    ca_file: Path | None = None
+    timeout: Duration = timedelta(seconds=30)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.host is None:
+            given = next((name for name in ("username", "password", "from_address") if getattr(self, name)), None)
+            if given is not None:
+                raise ValueError(f"DATALANE_EMAIL__{given.upper()} needs DATALANE_EMAIL__HOST beside it")
+            return self
+        if self.from_address is None:
+            raise ValueError("DATALANE_EMAIL__HOST needs DATALANE_EMAIL__FROM_ADDRESS beside it")
+        if (self.username is None) != (self.password is None):
+            raise ValueError("DATALANE_EMAIL__USERNAME and DATALANE_EMAIL__PASSWORD go together")
+        if self.security == "none" and not is_loopback(f"//[{self.host}]" if ":" in self.host else f"//{self.host}"):
+            raise ValueError(
+                "DATALANE_EMAIL__SECURITY must be starttls or tls, unless the mail server is on this machine"
+            )
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        return self.host is not None
+
+
 class SearchSettings(BaseModel):
     """A workspace of `exact_chunks` chunks gets an index of its own for each model that it searches by, while the lane
     has fewer than `own_indexes`. `build_memory` is what the server may take while it builds one; an index that
@@ -347,6 +388,7 @@ class Settings(BaseSettings):
     parsing: ParsingSettings = ParsingSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
     outbound: OutboundSettings = OutboundSettings()
+    email: EmailSettings = EmailSettings()
     search: SearchSettings = SearchSettings()
     automation: AutomationSettings = AutomationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -37,6 +37,8 @@ from datalane.engine.states import JOB
 from datalane.identity.states import INVITE, MEMBERSHIP
 from datalane.integrations.connectors.schemas import HealthOutcome
 from datalane.integrations.connectors.states import CONNECTOR
+from datalane.integrations.notifications.categories import CATEGORIES
+from datalane.integrations.notifications.states import DELIVERY
 from datalane.kit.logs import LINE
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
@@ -265,6 +267,16 @@ def test_the_diagram_of_connectors_is_their_lifecycle() -> None:
     text = page("concepts/connectors.md")
     assert code_blocks(text, "mermaid") == [CONNECTOR.mermaid() + "\n"]
     assert {row[0].strip("`") for row in table_rows(text)} >= {*CONNECTOR.states, *get_args(HealthOutcome)}
+
+
+def test_the_diagram_and_the_categories_of_notifications_are_the_codes() -> None:
+    text = page("concepts/notifications.md")
+    assert code_blocks(text, "mermaid") == [DELIVERY.mermaid() + "\n"]
+    rows = {row[0].strip("`"): row[1] for row in table_rows(text)}
+    assert rows.keys() >= set(DELIVERY.states)
+    assert {name: set(re.findall(r"`(\w+)`", rows[name])) for name in CATEGORIES} == {
+        name: set(category.usual) for name, category in CATEGORIES.items()
+    }
 
 
 def test_the_built_in_event_types_are_named() -> None:

@@ -121,6 +121,7 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
         {"job_id": "string", "kind": "string", "reason": "string"},
         {"error_class": "string|null", "attempt_count": "integer"},
     ),
+    "notification.created": _object({"category": "string", "title": "string", "notification_ids": "array"}),
     "security.anomaly": _object({"kind": "string"}, {"detail": "string", "user_id": "string", "session_id": "string"}),
 }
 

@@ -70,6 +70,8 @@ async def run_once(
         "datalane.events": retention.events,
         "datalane.event_ingestion": retention.ingestion_log,
         "datalane.retrieval_log": retention.retrieval_log,
+        "datalane.notifications": retention.notifications,
+        "datalane.notification_deliveries": retention.notifications,
         "datalane.job_history": retention.job_history,
         "datalane.job_transitions": retention.job_history,
     }

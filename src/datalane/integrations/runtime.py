@@ -9,21 +9,29 @@ from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
 from datalane.integrations.connectors.calls import call_action, register_calls
 from datalane.integrations.connectors.dependents import Dependents
+from datalane.integrations.notifications import handlers as notification_handlers
+from datalane.integrations.notifications.actions import NOTIFY_ACTION
+from datalane.integrations.notifications.delivering import Delivering
+from datalane.integrations.notifications.mail import Mailer
 from datalane.kit.outbound import Outbound
 from datalane.settings import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Integrations:
-    """`actions` are what rules may do; each domain has added its own. `dependents` stop when a connector is revoked."""
+    """`actions` are what rules may do; each domain has added its own. `dependents` stop when a connector is revoked.
+    `mailer` is off without a mail server."""
 
     outbound: Outbound
     actions: Actions
     dependents: Dependents
+    mailer: Mailer
 
     def register(self, handlers: Handlers, database: Database) -> None:
         """Add the handlers of the jobs of integrations."""
         register_calls(handlers, database, self.outbound, self.dependents)
+        Delivering(database, self.mailer).register(handlers)
+        notification_handlers.register(handlers)
 
     async def aclose(self) -> None:
         """End what was started."""
@@ -31,6 +39,7 @@ class Integrations:
 
 def make_integrations(settings: Settings, actions: Actions) -> Integrations:
     """It starts nothing yet."""
-    actions.add(call_action())
+    for action in (call_action(), NOTIFY_ACTION):
+        actions.add(action)
     outbound = Outbound(settings.outbound.allowed, settings.outbound.timeout)
-    return Integrations(outbound, actions, Dependents())
+    return Integrations(outbound, actions, Dependents(), Mailer(settings.email))

@@ -58,12 +58,18 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     world.usual_model = await maker.models(home, other)
     for actor in world.roles():
         world.views[actor.name] = await maker.own_view(f"A view of {HOME} for {actor.name}", actor.headers)
+    for actor in world.roles():
+        if actor.person is not None:
+            world.notifications[actor.name] = await maker.notification(home, actor.person)
     world.invites = await maker.invite(people)
     for space in (home, other):
         space.ids = await maker.ids(space) | set(space.things.values())
     # After the ids: whom these views belong to is nobody of the workspace that they are in.
     await maker.view_of_outsider(other, home.owner, other.things.get("view_id", ""))
     world.views["owner of another workspace"] = await maker.view_of_outsider(home, other.owner, str(uuid4()))
+    other.things["notification_id"] = await maker.notifications_of_outsider(other, home.owner)
+    told = await maker.notifications_of_outsider(home, other.owner)
+    world.notifications["owner of another workspace"] = told
     world.relations = await asker.ledger.relations()
     await asker.ledger.keep()
     return world
@@ -153,6 +159,7 @@ class _Maker:
         await self._others(space)
         await self._evaluation(space)
         await self._jobs(space)
+        await self._notifications(space)
         await self._cite(space)
         await self._keys(space)
 
@@ -249,6 +256,53 @@ class _Maker:
             "VALUES ($1, $2, $3, 'semantic', $4, '{0}', '{0.5}', 30, 200, 0, 0, 0, '[]', clock_timestamp(), $5)",
             *(space.workspace_id, uuid7(), UUID(space.things["run_id"]), f"owls of {space.word}", space.owner.user_id),
         )
+
+    # Notifications ------------------------------------------------------------------------------------------------
+
+    async def _notifications(self, space: Space) -> None:
+        """Two of the owner's, one as `notification_id`, with their deliveries, and what the other workspace wants."""
+        for _ in range(2):
+            space.things["notification_id"] = await self.notification(space, space.owner)
+            await self._delivery(space, space.things["notification_id"])
+        if space.word == OTHER and space.things["notification_id"]:
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.notification_defaults (workspace_id, updated_by_actor_id, category, channel, "
+                "wanted, updated_at) VALUES ($1, $2, 'membership', 'webhook', true, clock_timestamp())",
+                *(space.workspace_id, space.owner.user_id),
+            )
+
+    async def _delivery(self, space: Space, notification_id: str) -> None:
+        if notification_id:
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.notification_deliveries (workspace_id, notification_id, channel, user_id, "
+                "category, status, reason, created_at, updated_at) "
+                "VALUES ($1, $2, 'email', $3, 'jobs', 'skipped', $4, clock_timestamp(), clock_timestamp())",
+                *(space.workspace_id, UUID(notification_id), space.owner.user_id, f"As {space.word} wants it"),
+            )
+
+    async def notifications_of_outsider(self, space: Space, person: Person) -> str:
+        """What somebody who is in another workspace was told, and wants, in this one: who sees their own in all
+        workspaces finds it, and who is let in by mistake."""
+        notification_id = await self.notification(space, person)
+        if notification_id:
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.notification_preferences (workspace_id, actor_id, category, channel, wanted, "
+                "updated_at) VALUES ($1, $2, 'automation', 'webhook', true, clock_timestamp())",
+                *(space.workspace_id, person.user_id),
+            )
+        return notification_id
+
+    async def notification(self, space: Space, person: Person) -> str:
+        """The id of what only one was told; none where there are no notifications."""
+        if "GET /notifications/list" not in self.routes:
+            return ""
+        notification_id = uuid7()
+        await self.asker.ledger.connection.execute(
+            "INSERT INTO datalane.notifications (workspace_id, notification_id, actor_id, category, title, body, "
+            "in_app, created_at, correlation_id) VALUES ($1, $2, $3, 'jobs', $4, $4, true, clock_timestamp(), 'proof')",
+            *(space.workspace_id, notification_id, person.user_id, f"Told in {space.word}"),
+        )
+        return str(notification_id)
 
     async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
         """The id of a view that only one sees; none where there are no views."""

@@ -199,9 +199,34 @@ def _connectors() -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _notifications() -> Mapping[str, Sequence[Seed]]:
+    """Everybody reads what they were told themselves; a key is told nothing."""
+
+    def own(world: World, actor: Actor) -> str:
+        return world.notifications.get(actor.name) or world.home.things["notification_id"]
+
+    def wishes(world: World, actor: Actor) -> Call:
+        return Call(body={"preferences": [{"category": "jobs", "channel": "email", "wanted": False}]})
+
+    return {
+        "GET /notifications/preferences": [Seed(lambda world, actor: Call(), keys="refused")],
+        "POST /notifications/preferences/update": [Seed(wishes, keys="refused")],
+        "POST /notifications/preferences/defaults": [Seed(wishes)],
+        "GET /notifications/list": [Seed(lambda world, actor: Call(), keys="refused")],
+        "POST /notifications/read": [
+            Seed(lambda world, actor: Call(body={"notification_ids": [own(world, actor)]}), "by id", keys="refused"),
+            Seed(lambda world, actor: Call(body={"up_to": own(world, actor)}), "up to one", keys="refused"),
+        ],
+        "GET /notifications/{notification_id}": [
+            Seed(lambda world, actor: Call(path={"notification_id": own(world, actor)}), keys="refused")
+        ],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
     **_connectors(),
     **_views(),
+    **_notifications(),
     **_work("project"),
     **_work("item"),
     "GET /timeline/list": _timeline(),

@@ -83,6 +83,8 @@ class World:
     """Tokens of invites to a third workspace, by the address they are to."""
     views: dict[str, str] = field(default_factory=dict)
     """Ids of views that belong to the roles alone, by the actor's name."""
+    notifications: dict[str, str] = field(default_factory=dict)
+    """Ids of what the roles alone were told, by the actor's name."""
     source_url: str = ""
     """What answers with a document, outside of the lane."""
     usual_model: str = ""

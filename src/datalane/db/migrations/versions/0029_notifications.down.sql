@@ -1,0 +1,10 @@
+DROP FUNCTION datalane.list_notification_deliveries;
+DROP FUNCTION datalane.move_notification_deliveries;
+DROP FUNCTION datalane.read_notification_deliveries;
+DROP FUNCTION datalane.add_notifications;
+DROP FUNCTION datalane.notification_delivery_may_go;
+DROP FUNCTION datalane.notification_wish;
+DROP TABLE datalane.notification_deliveries;
+DROP TABLE datalane.notifications;
+DROP TABLE datalane.notification_preferences;
+DROP TABLE datalane.notification_defaults;

@@ -1,0 +1,1 @@
+"""Notifications: what members are told, by which channels, and what became of each message."""
