@@ -186,3 +186,30 @@ async def test_a_connector_of_another_workspace_does_not_exist(
     ended = await client.post(f"{AT}/revoke", json={"connector_id": connector_id}, headers=bob.headers)
     assert [answer.status_code for answer in (read, history, ended)] == [404, 404, 404]
     assert (await client.get(f"{AT}/{connector_id}", headers=ada.headers)).json()["status"] == "connected"
+
+
+async def test_owners_and_admins_are_told_of_a_revocation_and_members_are_not(
+    client: httpx.AsyncClient, ada: Person, sign_up: SignUp, join: Join
+) -> None:
+    connector_id = (await register(client, ada)).json()["connector_id"]
+    admin, member = await sign_up("alan"), await sign_up("mae")
+    readers = {
+        "owner": ada.headers,
+        "admin": await join(ada, admin, "admin"),
+        "member": await join(ada, member, "member"),
+    }
+    revoked = await client.post(f"{AT}/revoke", json={"connector_id": connector_id}, headers=ada.headers)
+    assert revoked.status_code == 200, revoked.text
+    told = {
+        name: (await client.get("/notifications/list", headers=headers)).json() for name, headers in readers.items()
+    }
+    assert {name: len(page["data"]) for name, page in told.items()} == {"owner": 1, "admin": 1, "member": 0}
+    [notice] = told["owner"]["data"]
+    assert (notice["category"], notice["title"], notice["subject_id"]) == (
+        "integrations",
+        "The connector Payments was revoked",
+        connector_id,
+    )
+    again = await client.post(f"{AT}/revoke", json={"connector_id": connector_id}, headers=ada.headers)
+    assert again.status_code == 409
+    assert len((await client.get("/notifications/list", headers=ada.headers)).json()["data"]) == 1

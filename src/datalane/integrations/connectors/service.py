@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
+from datalane.contracts.context import Role
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import Conflict, InvalidInput, NotFound, StaleVersion
@@ -30,6 +31,7 @@ from datalane.integrations.connectors.schemas import (
     RevokedConnector,
 )
 from datalane.integrations.connectors.states import CONNECTOR
+from datalane.integrations.notifications.notices import Notice, notify
 from datalane.integrations.permissions import MANAGE_CONNECTORS, READ_CONNECTORS
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
@@ -187,13 +189,15 @@ async def revoke_connector(
 
 
 async def end(tx: Transaction, before: Connector, dependents: Dependents, at: datetime) -> Sequence[Paused]:
-    """Revoke a connector that is held, and pause what depends on it; tells both. The caller has checked who asks."""
+    """Revoke a connector that is held, and pause what depends on it; tells both, by the event and to owners and
+    admins. The caller has checked who asks."""
     await move(tx, before, "revoked", at)
     paused = await dependents.pause(tx, before.connector_id, at)
     after = await find(tx, before.connector_id)
     told = [one.model_dump(mode="json") for one in journal.told(paused)]
     await journal.audit(tx, "revoked", before, after, paused=told)
     await journal.tell(tx, "revoked", after, at, paused=told)
+    await notify(tx, _notice(after, paused), roles=(Role.OWNER, Role.ADMIN), now=at)
     return paused
 
 
@@ -225,6 +229,18 @@ async def find(tx: Transaction, connector_id: UUID) -> Connector:
     if row is None:
         raise NotFound("no such connector")
     return Connector(**row)
+
+
+def _notice(connector: Connector, paused: Sequence[Paused]) -> Notice:
+    stopped = ", ".join(f"{len(one.ids):,} of the kind {one.kind}" for one in paused)
+    what = f"With it stopped: {stopped}." if stopped else "Nothing that runs depended on it."
+    return Notice(
+        "integrations",
+        f"The connector {connector.name} was revoked",
+        f"Its credentials are removed. {what} To connect again, register a new connector.",
+        subject_type="connector",
+        subject_id=str(connector.connector_id),
+    )
 
 
 def _stale(current: Connector) -> StaleVersion:
