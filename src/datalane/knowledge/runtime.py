@@ -11,6 +11,7 @@ from datetime import timedelta
 from datalane.db.database import Database
 from datalane.engine.handlers import Handler, Handlers, Mode
 from datalane.kit.outbound import Outbound
+from datalane.knowledge.documents.actions import Bringing
 from datalane.knowledge.documents.fetching import Fetching
 from datalane.knowledge.documents.removal import Removal
 from datalane.knowledge.documents.service import INGEST
@@ -72,6 +73,7 @@ class Knowledge:
             )
         )
         Removal(self.files).register(handlers)
+        Bringing(database, self.files, self.fetching, self.writing).register(handlers)
         handlers.add(Handler(SWEEP, Mode.EXTERNAL, self.sweep(database).run))
         ModelJobs(database, self.providers).register(handlers)
 

@@ -43,6 +43,17 @@ async def get_item(tx: Transaction, item_id: UUID, *, deleted: bool = False) -> 
     return read_item(row, await load_fields(tx))
 
 
+async def hold_item(tx: Transaction, item_id: UUID) -> Item:
+    """An item that nobody else changes until the transaction ends. Raises `NotFound`, also for a deleted one."""
+    CHANGE_ITEMS.check(tx.context)
+    fields = await hold_fields(tx)
+    rows = await _queries.lock_items(tx.connection, workspace_id=tx.workspace_id, item_ids=[item_id])
+    held = [read_item(row, fields) for row in rows if row["deleted_at"] is None]
+    if not held:
+        raise NotFound("no such item")
+    return held[0]
+
+
 async def create_items(tx: Transaction, new: Sequence[NewItem], now: datetime | None = None) -> list[Outcome]:
     """New items, each with its outcome, in order. Raises `LimitExceeded` for a batch that is too large."""
     CREATE_ITEMS.check(tx.context)
