@@ -19,9 +19,11 @@ from datalane.identity import permissions as identity_permissions
 from datalane.integrations import permissions as integration_permissions
 from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.knowledge import permissions as knowledge_permissions
+from datalane.knowledge.documents import actions as document_actions
 from datalane.knowledge.runtime import Knowledge, make_knowledge
 from datalane.work import permissions as work_permissions
 from datalane.work.fields import handlers as field_handlers
+from datalane.work.items import actions as item_actions
 
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter
@@ -37,6 +39,9 @@ PERMISSIONS = (
 )
 """The modules that state the lines of the role matrix; importing them has stated them."""
 
+ACTIONS = (item_actions.register_actions, document_actions.register_actions)
+"""What adds the actions of the domains."""
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -51,11 +56,16 @@ class Runtime:
 
 
 def make_runtime(settings: Settings, actions: Actions | None = None) -> Runtime:
-    """It starts nothing yet; use it with `open_runtime`. `actions` are the application's own, to which the domains add.
+    """It starts nothing yet; use it with `open_runtime`. `actions` are the application's, beside those of the domains.
 
-    Raises `ConfigurationError` for an unusable file store.
+    Raises `ConfigurationError` for an unusable file store, and for an action that has the name of a domain's.
     """
-    return Runtime(make_knowledge(settings), make_integrations(settings, actions or Actions()))
+    known = Actions()
+    for action in actions or ():
+        known.add(action)
+    for register_actions in ACTIONS:
+        register_actions(known)
+    return Runtime(make_knowledge(settings), make_integrations(settings, known))
 
 
 @asynccontextmanager

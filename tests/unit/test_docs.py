@@ -20,6 +20,7 @@ from typer.main import get_command
 import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
+import datalane.integrations.automation.metrics
 import datalane.knowledge.moderation.service
 import datalane.knowledge.own_indexes.metrics
 import datalane.knowledge.responses.service
@@ -35,6 +36,7 @@ from datalane.db.faults import VERB_ERRORS
 from datalane.domains import domain_routers
 from datalane.engine.states import JOB
 from datalane.identity.states import INVITE, MEMBERSHIP
+from datalane.integrations.automation.states import RUN
 from datalane.integrations.connectors.schemas import HealthOutcome
 from datalane.integrations.connectors.states import CONNECTOR
 from datalane.integrations.notifications.categories import CATEGORIES
@@ -226,6 +228,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
         datalane.api.metrics,
         datalane.engine.metrics,
         datalane.identity.metrics,
+        datalane.integrations.automation.metrics,
         datalane.knowledge.own_indexes.metrics,
         datalane.knowledge.moderation.service,
         datalane.knowledge.responses.service,
@@ -277,6 +280,12 @@ def test_the_diagram_and_the_categories_of_notifications_are_the_codes() -> None
     assert {name: set(re.findall(r"`(\w+)`", rows[name])) for name in CATEGORIES} == {
         name: set(category.usual) for name, category in CATEGORIES.items()
     }
+
+
+def test_the_diagram_of_runs_is_their_lifecycle() -> None:
+    text = page("concepts/automation.md")
+    assert code_blocks(text, "mermaid") == [RUN.mermaid() + "\n"]
+    assert {row[0].strip("`") for row in table_rows(text)} >= set(RUN.states)
 
 
 def test_the_built_in_event_types_are_named() -> None:

@@ -68,6 +68,7 @@ async def run_once(
     """One run of all duties at `now`. `connection` is the maintenance login's."""
     kept: Mapping[str, timedelta] = {
         "datalane.events": retention.events,
+        "datalane.automation_runs": retention.events,
         "datalane.event_ingestion": retention.ingestion_log,
         "datalane.retrieval_log": retention.retrieval_log,
         "datalane.notifications": retention.notifications,

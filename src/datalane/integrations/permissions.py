@@ -1,4 +1,4 @@
-"""What may be done with integrations, and by whom."""
+"""What may be done with integrations and automation, and by whom."""
 
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
@@ -45,3 +45,32 @@ READ_NOTIFICATION_DELIVERIES = MATRIX.allow(
 DELIVER_NOTIFICATIONS = MATRIX.allow(
     Role.OWNER, "notification.deliver", needs=[f"datalane.{verb}" for verb in _DELIVERING]
 )
+
+# Automation
+READ_AUTOMATION = MATRIX.allow(
+    Role.VIEWER,
+    "automation.read",
+    needs=[
+        f"datalane.{table}:select"
+        for table in ("automation_rules", "automation_rule_versions", "automation_switches", "automation_runs")
+    ],
+)
+# A rule acts as the lane itself, for everybody in the workspace.
+MANAGE_RULES = MATRIX.allow(
+    Role.ADMIN,
+    "automation.manage",
+    needs=[
+        "datalane.automation_rules:insert",
+        "datalane.automation_rules:update",
+        "datalane.automation_rule_versions:insert",
+    ],
+)
+SWITCH_AUTOMATION = MATRIX.allow(
+    Role.ADMIN,
+    "automation.switch",
+    needs=["datalane.automation_switches:insert", "datalane.automation_switches:update"],
+)
+RUN_RULES = MATRIX.allow(
+    Role.ADMIN, "automation.run", needs=["datalane.automation_runs:insert", "datalane.automation_runs:update"]
+)
+REPLAY_RUNS = MATRIX.allow(Role.ADMIN, "automation.replay", needs=["datalane.automation_runs:update"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from datalane.contracts.http import Door
+from datalane.integrations.automation import routes as automation_routes
 from datalane.integrations.connectors import routes as connectors
 from datalane.integrations.events.routes import add_routes as add_event_routes
 from datalane.integrations.notifications.routes import router as notification_routes
@@ -17,5 +18,6 @@ def router(door: Door, integrations: Integrations) -> APIRouter:
     add_event_routes(events, door)
     routes.include_router(events)
     routes.include_router(connectors.router(door, integrations))
+    routes.include_router(automation_routes.router(door, integrations))
     routes.include_router(notification_routes(door))
     return routes

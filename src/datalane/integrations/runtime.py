@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from datalane.db.database import Database
 from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
+from datalane.integrations.automation.conditions import Conditions
+from datalane.integrations.automation.execution import Execution
+from datalane.integrations.automation.publishing import Publishing
+from datalane.integrations.automation.service import pause_for_connector
 from datalane.integrations.connectors.calls import call_action, register_calls
 from datalane.integrations.connectors.dependents import Dependents
 from datalane.integrations.notifications import handlers as notification_handlers
@@ -14,32 +18,48 @@ from datalane.integrations.notifications.actions import NOTIFY_ACTION
 from datalane.integrations.notifications.delivering import Delivering
 from datalane.integrations.notifications.mail import Mailer
 from datalane.kit.outbound import Outbound
-from datalane.settings import Settings
+from datalane.settings import Limits, Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Integrations:
-    """`actions` are what rules may do; each domain has added its own. `dependents` stop when a connector is revoked.
-    `mailer` is off without a mail server."""
+    """`actions` are what rules may do; each domain has added its own. `conditions` starts its children when they are
+    first needed. `dependents` stop when a connector is revoked. `mailer` is off without a mail server."""
 
     outbound: Outbound
     actions: Actions
     dependents: Dependents
+    conditions: Conditions
     mailer: Mailer
+    limits: Limits
+
+    @property
+    def publishing(self) -> Publishing:
+        return Publishing(self.conditions, self.actions, self.limits)
 
     def register(self, handlers: Handlers, database: Database) -> None:
         """Add the handlers of the jobs of integrations."""
         register_calls(handlers, database, self.outbound, self.dependents)
+        Execution(database, self.conditions, self.actions).register(handlers)
         Delivering(database, self.mailer).register(handlers)
         notification_handlers.register(handlers)
 
     async def aclose(self) -> None:
         """End what was started."""
+        await self.conditions.aclose()
 
 
 def make_integrations(settings: Settings, actions: Actions) -> Integrations:
     """It starts nothing yet."""
     for action in (call_action(), NOTIFY_ACTION):
         actions.add(action)
-    outbound = Outbound(settings.outbound.allowed, settings.outbound.timeout)
-    return Integrations(outbound, actions, Dependents(), Mailer(settings.email))
+    dependents = Dependents()
+    dependents.add("automation_rule", pause_for_connector)
+    return Integrations(
+        outbound=Outbound(settings.outbound.allowed, settings.outbound.timeout),
+        actions=actions,
+        dependents=dependents,
+        conditions=Conditions(settings.automation, settings.limits),
+        mailer=Mailer(settings.email),
+        limits=settings.limits,
+    )

@@ -15,6 +15,8 @@ _NAMES = ", ".join(TYPES)
 
 def readable(message: str) -> str:
     """`message` with places in words and without the library's own codes."""
+    if "Iteration budget exceeded" in message:
+        return "it goes through too many elements"
     faults: dict[str, None] = {}
     for line, column, says in _PLACED.findall(message):
         said = re.sub(r" \(in container ''\)$| expecting \{.*\}$", "", _CODE.sub("", says))

@@ -1,0 +1,300 @@
+"""Rules over HTTP: written by admins, checked before they are published, tried without effect."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+from tests.integration.api.conftest import Join, Person, SignUp
+from tests.integration.integrations.automation.conftest import Shop, add_connector_action
+
+from datalane.contracts.context import Context, Role
+from datalane.engine.audit import list_records
+from datalane.engine.events import publish
+from datalane.integrations.automation import service
+from datalane.kit.ids import uuid7
+
+RULES, RUNS = "/automation/rules", "/automation/runs"
+NOTE: dict[str, Any] = {"action": "note", "arguments": {"text": {"cel": "'invoice ' + string(event.payload.invoice)"}}}
+RULE: dict[str, Any] = {
+    "name": "A rule",
+    "event_type": "invoice.paid",
+    "condition": "event.payload.invoice > 5",
+    "actions": [NOTE],
+}
+
+
+async def create(client: httpx.AsyncClient, who: Person, **said: Any) -> httpx.Response:
+    return await client.post(f"{RULES}/create", json={**RULE, **said}, headers=who.headers)
+
+
+async def made(client: httpx.AsyncClient, who: Person, **said: Any) -> dict[str, Any]:
+    answer = await create(client, who, **said)
+    assert answer.status_code == 201, answer.text
+    rule: dict[str, Any] = answer.json()
+    return rule
+
+
+async def command(client: httpx.AsyncClient, who: Person, verb: str, **said: Any) -> httpx.Response:
+    return await client.post(f"/automation/{verb}", json=said, headers=who.headers)
+
+
+def of(shop: Shop, who: Person) -> Shop:
+    return Shop(shop.database, shop.integrations, Context(who.workspace_id, who.user_id, Role.OWNER), shop.notes)
+
+
+async def test_a_rule_is_made_published_anew_disabled_and_enabled(
+    client: httpx.AsyncClient, ada: Person, shop: Shop
+) -> None:
+    rule = await made(client, ada)
+    assert (rule["current_version"], rule["enabled"], rule["actions"]) == (1, True, [NOTE])
+    target = {"rule_id": rule["rule_id"]}
+    second = {"condition": "true", "actions": [NOTE, NOTE]}
+    answer = await command(client, ada, "rules/publish", **target, current_version=1, **second)
+    assert (answer.status_code, answer.json()["current_version"], answer.json()["condition"]) == (200, 2, "true")
+    late = await command(client, ada, "rules/publish", **target, current_version=1, **second)
+    assert (late.status_code, late.json()["code"], late.json()["current"]["current_version"]) == (
+        409,
+        "stale_version",
+        2,
+    )
+    off = await command(client, ada, "rules/disable", **target, reason="a holiday")
+    assert (off.json()["enabled"], off.json()["disabled_reason"]) == (False, "a holiday")
+    found = (await client.get(f"{RULES}/{rule['rule_id']}", headers=ada.headers)).json()
+    assert [(one["version"], len(one["actions"])) for one in found["versions"]] == [(2, 2), (1, 1)]
+    on = await command(client, ada, "rules/enable", **target)
+    assert (on.json()["enabled"], on.json()["disabled_reason"]) == (True, None)
+    async with shop.database.transaction(of(shop, ada).context) as tx:
+        records = [record.action for record in await list_records(tx, resource_type="automation_rule")]
+    assert records == [f"automation_rule.{what}" for what in ("enabled", "disabled", "published", "created")]
+
+
+@pytest.mark.parametrize(
+    ("said", "field", "says"),
+    [
+        ({"condition": "amount > 3"}, "condition", "undeclared reference to 'amount'"),
+        ({"condition": "1 + 1"}, "condition", "its type is INT, not BOOL"),
+        ({"event_type": "invoice.eaten"}, "event_type", "not registered"),
+        ({"actions": [{"action": "mail"}]}, "actions[0].action", "there are: item.create, item.transition, note"),
+        ({"actions": [NOTE, {"action": "note", "arguments": {}}]}, "actions[1].arguments.text", "Field required"),
+        ({"actions": [{"action": "note", "arguments": {"text": 7}}]}, "actions[0].arguments.text", "valid string"),
+        (
+            {"actions": [{"action": "note", "arguments": {"text": "x", "colour": {"cel": "'red'"}}}]},
+            "actions[0].arguments.colour",
+            "not permitted",
+        ),
+        (
+            {"actions": [{"action": "note", "arguments": {"text": {"cel": "now()"}}}]},
+            "actions[0].arguments.text",
+            "undeclared reference to 'now'",
+        ),
+        (
+            {"actions": [{"action": "item.create", "arguments": {"title": "x", "metadata": {"a": [{"cel": "("}]}}}]},
+            "actions[0].arguments.metadata.a[0]",
+            "Syntax error",
+        ),
+        ({"actions": []}, "body.actions", "at least 1"),
+        ({"name": ""}, "body.name", "at least 1"),
+        ({"workspace_id": str(uuid7())}, "body.workspace_id", "not permitted"),
+        ({"condition": "\x00"}, "body.condition", "NUL"),
+    ],
+)
+async def test_a_rule_that_could_not_run_is_refused_by_its_field(
+    client: httpx.AsyncClient, ada: Person, said: dict[str, Any], field: str, says: str
+) -> None:
+    answer = await create(client, ada, **said)
+    assert answer.status_code == 422, answer.text
+    assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+    assert says in answer.json()["errors"][0]["message"]
+    assert (await client.get(RULES, headers=ada.headers)).json()["data"] == []
+
+
+async def test_a_condition_that_is_too_long_is_refused_with_its_limit(client: httpx.AsyncClient, ada: Person) -> None:
+    answer = await create(client, ada, condition="true".ljust(4_097))
+    assert (answer.status_code, "limits.condition" in answer.json()["detail"]) == (413, True)
+    nested: Any = "x"
+    for _ in range(40):
+        nested = [nested]
+    answer = await create(client, ada, actions=[{"action": "note", "arguments": {"text": {"cel": "1"}, "x": nested}}])
+    assert answer.status_code in (413, 422)
+
+
+async def test_names_are_taken_once_and_rules_are_bounded(
+    client: httpx.AsyncClient, ada: Person, bob: Person, shop: Shop
+) -> None:
+    await made(client, ada)
+    again = await create(client, ada)
+    assert (again.status_code, again.json()["code"]) == (409, "conflict")
+    assert (await create(client, bob)).status_code == 201, "another workspace has its own names"
+    for number in range(99):
+        await made(client, ada, name=f"Rule {number}", condition="true")
+    full = await create(client, ada, name="One more")
+    assert (full.status_code, "limits.rules" in full.json()["detail"]) == (413, True)
+
+
+async def test_whoever_publishes_an_action_must_be_allowed_to_do_it(client: httpx.AsyncClient, ada: Person) -> None:
+    key = {"name": "rules only", "role": "admin", "scopes": ["automation.*"]}
+    token = (await client.post("/api-keys/create", json=key, headers=ada.headers)).json()["key"]
+    by_key = {"Authorization": f"Bearer {token}"}
+    refused = await client.post(f"{RULES}/create", json=RULE, headers=by_key)
+    assert (refused.status_code, "event.publish" in refused.json()["detail"]) == (403, True)
+    rule = await made(client, ada, enabled=False)
+    target = {"rule_id": rule["rule_id"]}
+    assert (await client.post(f"{RULES}/enable", json=target, headers=by_key)).status_code == 403
+    assert (await client.post(f"{RULES}/disable", json=target, headers=by_key)).status_code == 200
+
+
+async def test_members_and_viewers_look_and_change_nothing(
+    client: httpx.AsyncClient, ada: Person, sign_up: SignUp, join: Join
+) -> None:
+    rule = await made(client, ada)
+    target = {"rule_id": rule["rule_id"]}
+    commands: dict[str, dict[str, Any]] = {
+        "rules/create": RULE,
+        "rules/publish": {**target, "actions": [NOTE]},
+        "rules/enable": target,
+        "rules/disable": target,
+        "rules/dry-run": {**target, "event_id": str(uuid7())},
+        "switch": {"is_on": False, "reason": "why not"},
+        "runs/replay": {"status": "failed"},
+    }
+    for role in ("viewer", "member"):
+        there = await join(ada, await sign_up(role), role)
+        for path, body in commands.items():
+            assert (await client.post(f"/automation/{path}", json=body, headers=there)).status_code == 403, path
+        for path in (RULES, f"{RULES}/{rule['rule_id']}", RUNS):
+            assert (await client.get(path, headers=there)).status_code == 200, path
+
+
+async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
+    client: httpx.AsyncClient, ada: Person, shop: Shop
+) -> None:
+    mine = of(shop, ada)
+    rule = await made(client, ada)
+    event_id = str(await mine.pay(7))
+    before = await mine.rows("SELECT count(*) FROM datalane.events")
+    answer = await command(client, ada, "rules/dry-run", event_id=event_id, rule_id=rule["rule_id"])
+    assert answer.json() == {
+        "holds": True,
+        "error_class": None,
+        "error_message": None,
+        "actions": [{"action": "note", "arguments": {"text": "invoice 7"}, "error": None}],
+    }
+    unsaved = {"condition": "event.payload.invoice > 100", "actions": [NOTE]}
+    answer = await command(client, ada, "rules/dry-run", event_id=event_id, rule=unsaved)
+    assert (answer.json()["holds"], answer.json()["actions"]) == (False, [])
+    wrong = {"actions": [{"action": "note", "arguments": {"text": {"cel": "event.payload.invoice"}}}]}
+    answer = await command(client, ada, "rules/dry-run", event_id=event_id, rule=wrong)
+    assert answer.json()["actions"][0]["error"] == "text: Input should be a valid string"
+    failing = {"condition": "event.payload.customer == ''", "actions": [NOTE]}
+    answer = await command(client, ada, "rules/dry-run", event_id=event_id, rule=failing)
+    assert (answer.json()["holds"], answer.json()["error_class"]) == (None, "condition_error")
+    assert (await mine.runs(), await mine.left()) == ([], [])
+    assert await mine.rows("SELECT count(*) FROM datalane.events") == before
+    neither_nor: list[dict[str, Any]] = [{"rule": unsaved, "rule_id": rule["rule_id"]}, {}]
+    for said in neither_nor:
+        assert (await command(client, ada, "rules/dry-run", event_id=event_id, **said)).status_code == 422
+    for lost in ({"event_id": str(uuid7())}, {"rule_id": str(uuid7())}):
+        asked = {"event_id": event_id, "rule_id": rule["rule_id"], **lost}
+        assert (await command(client, ada, "rules/dry-run", **asked)).status_code == 404
+
+
+async def test_runs_are_listed_by_rule_event_and_status_and_replayed(
+    client: httpx.AsyncClient, ada: Person, shop: Shop
+) -> None:
+    mine = of(shop, ada)
+    rule = await made(client, ada)
+    events = [str(await mine.pay(invoice)) for invoice in (4, 7, 8)]
+    async with mine.working():
+        await mine.ended(3)
+    listed = (await client.get(RUNS, params={"rule_id": rule["rule_id"], "page_size": 2}, headers=ada.headers)).json()
+    rest = (
+        await client.get(
+            RUNS,
+            params={"rule_id": rule["rule_id"], "page_size": 2, "cursor": listed["next_cursor"]},
+            headers=ada.headers,
+        )
+    ).json()
+    runs = [*listed["data"], *rest["data"]]
+    assert sorted(run["event_id"] for run in runs) == sorted(events)
+    assert rest["next_cursor"] is None
+    skipped = (await client.get(RUNS, params={"status": "skipped"}, headers=ada.headers)).json()["data"]
+    assert [(run["event_id"], run["reason"]) for run in skipped] == [(events[0], "condition")]
+    [run] = (await client.get(RUNS, params={"event_id": events[1]}, headers=ada.headers)).json()["data"]
+    whole = (await client.get(f"{RUNS}/{run['run_id']}", headers=ada.headers)).json()
+    assert whole["actions"][0]["result"] == {"text": "invoice 7"}
+    refused = await command(client, ada, "runs/replay", run_ids=[run["run_id"]])
+    assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
+    told = await command(client, ada, "runs/replay", status="skipped", dry_run=True)
+    assert told.json() == {"runs": 1, "run_ids": [skipped[0]["run_id"]], "more": False, "dry_run": True}
+    no_filters: list[dict[str, Any]] = [
+        {},
+        {"status": "completed"},
+        {"run_ids": []},
+        {"status": "failed", "run_ids": [run["run_id"]]},
+    ]
+    for said in no_filters:
+        assert (await command(client, ada, "runs/replay", **said)).status_code == 422
+
+
+async def test_another_workspaces_rules_and_runs_are_not_there(
+    client: httpx.AsyncClient, ada: Person, bob: Person, shop: Shop
+) -> None:
+    mine = of(shop, ada)
+    rule = await made(client, ada)
+    event_id = str(await mine.pay(7))
+    async with mine.working():
+        [run] = await mine.ended()
+    theirs = await made(client, bob)
+    for path in (f"{RULES}/{rule['rule_id']}", f"{RUNS}/{run.run_id}"):
+        assert (await client.get(path, headers=bob.headers)).status_code == 404
+    commands: dict[str, dict[str, Any]] = {
+        "rules/publish": {"rule_id": rule["rule_id"], "actions": [NOTE]},
+        "rules/enable": {"rule_id": rule["rule_id"]},
+        "rules/disable": {"rule_id": rule["rule_id"]},
+        "rules/dry-run": {"event_id": event_id, "rule_id": theirs["rule_id"]},
+        "runs/replay": {"run_ids": [str(run.run_id)]},
+    }
+    for path, body in commands.items():
+        assert (await command(client, bob, path, **body)).status_code == 404, path
+    listed = (await client.get(RULES, headers=bob.headers)).json()
+    assert [one["rule_id"] for one in listed["data"]] == [theirs["rule_id"]]
+    assert (await client.get(RUNS, headers=bob.headers)).json()["data"] == []
+
+
+async def test_the_switch_is_told_with_the_rules(client: httpx.AsyncClient, ada: Person, bob: Person) -> None:
+    assert (await client.get(RULES, headers=ada.headers)).json()["switch"]["is_on"] is True
+    said = await command(client, ada, "switch", is_on=False, reason="an incident")
+    assert (said.json()["is_on"], said.json()["reason"]) == (False, "an incident")
+    assert (await client.get(RULES, headers=ada.headers)).json()["switch"] == said.json()
+    assert (await client.get(RULES, headers=bob.headers)).json()["switch"]["is_on"] is True
+    assert (await command(client, ada, "switch", is_on=True)).status_code == 422, "a reason is asked for"
+
+
+async def test_a_repeated_request_makes_one_rule(client: httpx.AsyncClient, ada: Person) -> None:
+    headers = {**ada.headers, "Idempotency-Key": "once"}
+    answers = [await client.post(f"{RULES}/create", json=RULE, headers=headers) for _ in range(2)]
+    assert answers[0].json() == answers[1].json()
+    assert len((await client.get(RULES, headers=ada.headers)).json()["data"]) == 1
+
+
+async def test_rules_that_name_a_connector_are_paused_with_it(shop: Shop) -> None:
+    connector, other = uuid7(), uuid7()
+    add_connector_action(shop.integrations.actions)
+    named = await shop.rule(("call", {"connector_id": str(connector).upper()}), name="named")
+    await shop.rule(("call", {"connector_id": str(other)}), name="another one")
+    computed = await shop.rule(("call", {"connector_id": {"cel": "event.payload.connector"}}), name="computed")
+    before = await shop.rule(("call", {"connector_id": str(connector)}), name="no longer")
+    await shop.publish_version(before, ("note", {"text": "x"}))
+    elsewhere = shop.elsewhere()
+    await elsewhere.rule(("call", {"connector_id": str(connector)}))
+    async with shop.database.transaction(shop.context) as tx:
+        assert await service.pause_for_connector(tx, connector) == [named.rule_id]
+        assert await service.pause_for_connector(tx, connector) == []
+        paused = await service.get_rule(tx, named.rule_id)
+        assert (paused.enabled, paused.disabled_reason) == (False, service.CONNECTOR_REVOKED)
+        assert (await service.get_rule(tx, computed.rule_id)).enabled
+        await publish(tx, "invoice.paid", {"invoice": 7})
+    assert len(await shop.rows("SELECT FROM datalane.jobs WHERE kind = 'automation.run'")) == 3
+    assert (await elsewhere.rows("SELECT enabled FROM datalane.automation_rules")) == [(True,)]

@@ -1,0 +1,94 @@
+"""The rules of docs/how-to/write-a-rule.md, as they stand there, against the events beside them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import AsyncIterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from tests.integration.api.conftest import OpenLane, Person
+from tests.integration.integrations.automation.conftest import Notes, Shop
+
+from datalane.api.app import create_app
+from datalane.contracts.context import Context, Role
+from datalane.contracts.registry import EVENTS
+from datalane.domains import Runtime, make_runtime
+from datalane.engine.registration import register
+from datalane.integrations import routes
+from datalane.integrations.runtime import Integrations
+from datalane.settings import Settings
+
+PAGE = Path(__file__).parents[4] / "docs/how-to/write-a-rule.md"
+BLOCKS: list[dict[str, Any]] = [
+    json.loads(block) for block in re.findall(r"^```json\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+]
+WRITTEN = [block for block in BLOCKS if "name" in block]
+EXAMPLE_EVENTS = [block for block in BLOCKS if "payload" in block]
+[TRIED] = [block for block in BLOCKS if "event_id" in block]
+
+
+@pytest.fixture
+async def runtime(lane: OpenLane, tmp_path: Path) -> AsyncIterator[Runtime]:
+    """All domains, with their actions."""
+    EVENTS.register("receipt.printed", {"type": "object"})
+    await register(lane.database, {}, [], list(EVENTS))
+    made = make_runtime(Settings(home=tmp_path))
+    yield made
+    await made.aclose()
+
+
+@pytest.fixture
+def integrations(runtime: Runtime) -> Integrations:
+    return runtime.integrations
+
+
+@pytest.fixture
+def app(lane: OpenLane, integrations: Integrations) -> FastAPI:
+    return create_app(lane, [partial(routes.router, integrations=integrations)])
+
+
+async def test_the_rules_of_the_page_do_what_it_says(
+    client: httpx.AsyncClient, ada: Person, lane: OpenLane, integrations: Integrations
+) -> None:
+    shop = Shop(lane.database, integrations, Context(ada.workspace_id, ada.user_id, Role.OWNER), Notes())
+    for rule in WRITTEN:
+        answer = await client.post("/automation/rules/create", json=rule, headers=ada.headers)
+        assert answer.status_code == 201, answer.text
+    for event in EXAMPLE_EVENTS:
+        answer = await client.post("/automation/events/publish", json=event, headers=ada.headers)
+        assert answer.status_code == 201, answer.text
+    names = {row[0]: row[1] for row in await shop.rows("SELECT rule_id, name FROM datalane.automation_rules")}
+    async with shop.working():
+        found = await shop.ended(7)
+    assert sorted((names[run.rule_id], run.status, run.reason) for run in found) == [
+        ("Begin at once", "completed", None),
+        ("Begin at once", "completed", None),
+        ("Keep every receipt", "completed", None),
+        ("Look at what the till cannot name", "completed", None),
+        ("Look at what the till cannot name", "skipped", "condition"),
+        ("Thank whoever pays much", "completed", None),
+        ("Thank whoever pays much", "skipped", "condition"),
+    ]
+    made = await shop.rows("SELECT title, status, tags, metadata FROM datalane.items ORDER BY title")
+    assert [row[:3] for row in made] == [
+        ("Thank Ada", "active", ["thanks"]),
+        ("Who paid invoice 8?", "active", []),
+    ]
+    assert made[0][3]["invoice"] == 7
+    [(args,)] = await shop.rows("SELECT args FROM datalane.jobs WHERE kind = 'document.bring'")
+    assert (args["text"], args["source_uri"], args["title"]) == ("One coffee, 3.50", "till:8", "Receipt 8")
+
+
+async def test_the_dry_run_of_the_page_can_be_asked(
+    client: httpx.AsyncClient, ada: Person, lane: OpenLane, integrations: Integrations
+) -> None:
+    answer = await client.post("/automation/events/publish", json=EXAMPLE_EVENTS[0], headers=ada.headers)
+    asked = {**TRIED, "event_id": answer.json()["event_id"]}
+    answer = await client.post("/automation/rules/dry-run", json=asked, headers=ada.headers)
+    assert answer.json()["actions"] == [{"action": "item.create", "arguments": {"title": "Ada"}, "error": None}]
