@@ -76,7 +76,7 @@ async def test_a_rule_is_made_published_anew_disabled_and_enabled(
         ({"condition": "amount > 3"}, "condition", "undeclared reference to 'amount'"),
         ({"condition": "1 + 1"}, "condition", "its type is INT, not BOOL"),
         ({"event_type": "invoice.eaten"}, "event_type", "not registered"),
-        ({"actions": [{"action": "mail"}]}, "actions[0].action", "there are: item.create, item.transition, note"),
+        ({"actions": [{"action": "mail"}]}, "actions[0].action", "item.create, item.transition, note"),
         ({"actions": [NOTE, {"action": "note", "arguments": {}}]}, "actions[1].arguments.text", "Field required"),
         ({"actions": [{"action": "note", "arguments": {"text": 7}}]}, "actions[0].arguments.text", "valid string"),
         (
