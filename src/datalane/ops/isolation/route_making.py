@@ -31,12 +31,22 @@ from datalane.ops.isolation.route_world import (
     Person,
     Space,
     World,
+    create_item_of,
     texts_of,
 )
 from datalane.settings import Settings
 
 _MADE = frozenset(
-    {"/projects", "/items", "/workspaces", "/workspaces/invites", "/api-keys", "/items/views", "/items/views/shared"}
+    {
+        "/projects",
+        "/items",
+        "/workspaces",
+        "/workspaces/invites",
+        "/api-keys",
+        "/items/views",
+        "/items/views/shared",
+        "/automation/rules",
+    }
 )
 """What can be created and is made by a method of its own, or needs no making."""
 
@@ -160,6 +170,7 @@ class _Maker:
         await self._evaluation(space)
         await self._jobs(space)
         await self._notifications(space)
+        await self._automation(space)
         await self._cite(space)
         await self._keys(space)
 
@@ -303,6 +314,31 @@ class _Maker:
             *(space.workspace_id, notification_id, person.user_id, f"Told in {space.word}"),
         )
         return str(notification_id)
+
+    async def _automation(self, space: Space) -> None:
+        """A stored event, a rule that is enabled and one that is not, and a run of each that failed. Nothing here
+        publishes what they wait for."""
+        seen = {"event_type": SEEN, "payload": {"of": space.word}}
+        space.things.update(_ids(await self.make(space, "POST /automation/events/publish", Call(body=seen))))
+        name = NEEDED if space.word == OTHER else f"A rule of {space.word}"
+        for said, thing, run in (
+            ({"name": name}, "rule_id", "automation_run_id"),
+            ({"name": f"Another {name}", "enabled": False}, "disabled_rule_id", "other_automation_run_id"),
+        ):
+            rule = {"event_type": "job.dead_lettered", "actions": [create_item_of(space.word)], **said}
+            made = await self.make(space, "POST /automation/rules/create", Call(body=rule))
+            if made is None:
+                continue
+            space.things |= {thing: made["rule_id"], run: str(uuid7())}
+            await self.asker.ledger.connection.execute(
+                "INSERT INTO datalane.automation_runs (workspace_id, event_id, rule_id, rule_version, run_id, "
+                "event_type, status, error_class, error_message, job_id, attempt_count, actor_id, correlation_id, "
+                "causation_depth, created_at, started_at, ended_at) VALUES ($1, $2, $3, 1, $4, 'job.dead_lettered', "
+                "'failed', 'invalid_input', $5, $6, 1, $7, 'proof', 0, clock_timestamp(), clock_timestamp(), "
+                "clock_timestamp())",
+                *(space.workspace_id, UUID(space.things["event_id"]), UUID(space.things[thing])),
+                *(UUID(space.things[run]), f"Nothing of {space.word}.", uuid7(), space.owner.user_id),
+            )
 
     async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
         """The id of a view that only one sees; none where there are no views."""

@@ -22,6 +22,7 @@ from datalane.ops.isolation.route_world import (
     UNENDING,
     Actor,
     World,
+    create_item_of,
     texts_of,
 )
 
@@ -223,7 +224,46 @@ def _notifications() -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _automation() -> Mapping[str, Sequence[Seed]]:
+    """Rules and their runs. Whoever sees the other workspace finds the name in use."""
+    said = {"actions": [create_item_of(HOME)]}
+
+    def of(name: str, **said: Any) -> Build:
+        return lambda world, actor: Call(body={"rule_id": world.home.things[name], **said})
+
+    def tried(world: World, actor: Actor, **rule: Any) -> Call:
+        return Call(body={"event_id": world.home.things["event_id"], **rule})
+
+    def runs(world: World, actor: Actor) -> Call:
+        return Call(query={name: world.home.things[name] for name in ("rule_id", "event_id")})
+
+    return {
+        "POST /automation/rules/create": [
+            Seed(lambda world, actor: Call(body={"name": NEEDED, "event_type": SEEN, **said}))
+        ],
+        "POST /automation/rules/publish": [Seed(of("rule_id", **said))],
+        "POST /automation/rules/enable": [Seed(of("disabled_rule_id"))],
+        "POST /automation/rules/disable": [Seed(of("rule_id", reason=f"A reason of {HOME}."))],
+        "POST /automation/rules/dry-run": [
+            Seed(lambda world, actor: tried(world, actor, rule_id=world.home.things["rule_id"]), "of a rule"),
+            Seed(lambda world, actor: tried(world, actor, rule=said), "of one that is not kept"),
+        ],
+        "POST /automation/switch": [
+            Seed(lambda world, actor: Call(body={"is_on": False, "reason": f"A reason of {HOME}."}))
+        ],
+        "GET /automation/runs": [Seed(lambda world, actor: Call(query={})), Seed(runs, "of a rule and an event")],
+        "GET /automation/runs/{run_id}": [
+            Seed(lambda world, actor: Call(path={"run_id": world.home.things["automation_run_id"]}))
+        ],
+        "POST /automation/runs/replay": [
+            Seed(lambda world, actor: Call(body={"run_ids": [world.home.things["automation_run_id"]]}), "by id"),
+            Seed(lambda world, actor: Call(body={"status": "failed"}), "all that failed"),
+        ],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
+    **_automation(),
     **_connectors(),
     **_views(),
     **_notifications(),

@@ -147,6 +147,11 @@ def texts_of(word: str) -> Mapping[str, str]:
     }
 
 
+def create_item_of(word: str) -> Mapping[str, object]:
+    """An action of a rule."""
+    return {"action": "item.create", "arguments": {"title": f"Something of {word}"}}
+
+
 def owners_context(space: Space) -> Context:
     return Context(space.workspace_id, space.owner.user_id, Role.OWNER)
 

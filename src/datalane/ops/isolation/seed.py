@@ -141,7 +141,7 @@ def _combinations(session: Session, values: Values, table: Table, place: Place) 
         for column in table.columns
         if not column.generated
         and (
-            column.name in open_columns | linked | {WORKSPACE}
+            column.name in open_columns | linked | values.pointed_at(table) | {WORKSPACE}
             or (not column.filled and (column.required or place.number % 2 == 1))
         )
     ]

@@ -99,6 +99,10 @@ class Values:
         """Whether a check lists what the column may hold."""
         return column.type in _TEXT and bool(self._words(table, column.name))
 
+    def pointed_at(self, table: Table) -> set[str]:
+        """Columns that other tables link to: they need a value that is known, though a default would fill them."""
+        return {theirs for target, theirs in self._links.values() if target == table.name}
+
     def _label(self, table: str, column: str) -> str:
         seen = (table, column)
         for _ in range(len(self._links)):

@@ -7,7 +7,7 @@ CREATE TABLE datalane.automation_rules (
     event_type text NOT NULL,
     enabled boolean NOT NULL,
     disabled_reason text CONSTRAINT reasons_are_short CHECK (length(disabled_reason) BETWEEN 1 AND 500),
-    current_version integer NOT NULL CONSTRAINT rule_versions_begin_at_one CHECK (current_version > 0),
+    current_version integer NOT NULL CONSTRAINT current_versions_begin_at_one CHECK (current_version > 0),
     subscription_id uuid NOT NULL,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
@@ -51,7 +51,7 @@ CREATE TABLE datalane.automation_runs (
     workspace_id uuid NOT NULL,
     event_id uuid NOT NULL,
     rule_id uuid NOT NULL,
-    rule_version integer NOT NULL,
+    rule_version integer NOT NULL CONSTRAINT rule_versions_begin_at_one CHECK (rule_version > 0),
     run_id uuid NOT NULL,
     event_type text NOT NULL,
     status text NOT NULL CONSTRAINT status_is_known
