@@ -323,6 +323,51 @@ class EmailSettings(BaseModel):
         return self.host is not None
 
 
+MOST_WAITING = timedelta(days=5)
+"""Of one delivery, from its first attempt to its last: what waits for longer loses its job."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pauses:
+    """How long to wait after the first failed attempt, after the second, and so on; after the last there is none.
+    Written in seconds, `5,300,1800`."""
+
+    each: tuple[timedelta, ...]
+
+    @classmethod
+    def read(cls, text: str) -> Pauses:
+        pauses = cls(tuple(timedelta(seconds=float(part)) for part in text.split(",")))
+        if min(pauses.each) <= timedelta() or sum(pauses.each, timedelta()) > MOST_WAITING:
+            raise ValueError
+        return pauses
+
+    def __str__(self) -> str:
+        return ",".join(f"{pause.total_seconds():g}" for pause in self.each)
+
+
+def _pauses(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    try:
+        return Pauses.read(value)
+    except (ValueError, OverflowError):
+        raise ValueError("must be seconds with commas between them, such as 5,300,1800, five days at most") from None
+
+
+class WebhookSettings(BaseModel):
+    """Outbound webhooks. A delivery is tried at once, and again after each of the `pauses`, drawn from within `jitter`
+    of them (0.2 is a fifth either way). `timeout` is of one attempt. An endpoint is disabled after `disable_after` of
+    nothing but failures. An old secret goes on signing for `rotation`. Recovery releases `recovery_rate` deliveries a
+    second."""
+
+    pauses: Annotated[Pauses, BeforeValidator(_pauses), NoDecode] = Pauses.read("5,300,1800,7200,18000,36000,36000")
+    jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
+    timeout: Annotated[Duration, Field(le=timedelta(seconds=30))] = timedelta(seconds=15)
+    disable_after: Duration = timedelta(days=5)
+    rotation: Duration = timedelta(hours=24)
+    recovery_rate: Count = 100
+
+
 class SearchSettings(BaseModel):
     """A workspace of `exact_chunks` chunks gets an index of its own for each model that it searches by, while the lane
     has fewer than `own_indexes`. `build_memory` is what the server may take while it builds one; an index that
@@ -389,6 +434,7 @@ class Settings(BaseSettings):
     embeddings: EmbeddingSettings = EmbeddingSettings()
     outbound: OutboundSettings = OutboundSettings()
     email: EmailSettings = EmailSettings()
+    webhooks: WebhookSettings = WebhookSettings()
     search: SearchSettings = SearchSettings()
     automation: AutomationSettings = AutomationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -21,6 +21,7 @@ import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
 import datalane.integrations.automation.metrics
+import datalane.integrations.webhooks.deliveries.metrics
 import datalane.knowledge.moderation.service
 import datalane.knowledge.own_indexes.metrics
 import datalane.knowledge.responses.service
@@ -40,7 +41,9 @@ from datalane.integrations.automation.states import RUN
 from datalane.integrations.connectors.schemas import HealthOutcome
 from datalane.integrations.connectors.states import CONNECTOR
 from datalane.integrations.notifications.categories import CATEGORIES
-from datalane.integrations.notifications.states import DELIVERY
+from datalane.integrations.notifications.states import DELIVERY as NOTIFICATION_DELIVERY
+from datalane.integrations.webhooks.deliveries.states import DELIVERY
+from datalane.integrations.webhooks.endpoints.states import ENDPOINT
 from datalane.kit.logs import LINE
 from datalane.lane import Lane
 from datalane.ops.guard import run as guard
@@ -229,6 +232,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
         datalane.engine.metrics,
         datalane.identity.metrics,
         datalane.integrations.automation.metrics,
+        datalane.integrations.webhooks.deliveries.metrics,
         datalane.knowledge.own_indexes.metrics,
         datalane.knowledge.moderation.service,
         datalane.knowledge.responses.service,
@@ -274,9 +278,9 @@ def test_the_diagram_of_connectors_is_their_lifecycle() -> None:
 
 def test_the_diagram_and_the_categories_of_notifications_are_the_codes() -> None:
     text = page("concepts/notifications.md")
-    assert code_blocks(text, "mermaid") == [DELIVERY.mermaid() + "\n"]
+    assert code_blocks(text, "mermaid") == [NOTIFICATION_DELIVERY.mermaid() + "\n"]
     rows = {row[0].strip("`"): row[1] for row in table_rows(text)}
-    assert rows.keys() >= set(DELIVERY.states)
+    assert rows.keys() >= set(NOTIFICATION_DELIVERY.states)
     assert {name: set(re.findall(r"`(\w+)`", rows[name])) for name in CATEGORIES} == {
         name: set(category.usual) for name, category in CATEGORIES.items()
     }
@@ -286,6 +290,12 @@ def test_the_diagram_of_runs_is_their_lifecycle() -> None:
     text = page("concepts/automation.md")
     assert code_blocks(text, "mermaid") == [RUN.mermaid() + "\n"]
     assert {row[0].strip("`") for row in table_rows(text)} >= set(RUN.states)
+
+
+def test_the_diagrams_of_webhooks_are_their_lifecycles() -> None:
+    text = page("concepts/webhooks.md")
+    assert code_blocks(text, "mermaid") == [DELIVERY.mermaid() + "\n", ENDPOINT.mermaid() + "\n"]
+    assert {row[0].strip("`") for row in table_rows(text)} >= {*DELIVERY.states, *ENDPOINT.states}
 
 
 def test_the_built_in_event_types_are_named() -> None:

@@ -25,6 +25,7 @@ HOMES = {
     "migrate": "datalane.cli.migrate",
     "jobs": "datalane.cli.jobs",
     "events": "datalane.cli.events",
+    "webhooks": "datalane.cli.webhooks",
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",

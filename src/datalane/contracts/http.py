@@ -31,12 +31,10 @@ from starlette.responses import Response
 
 from datalane.contracts.authorization import Permission
 from datalane.contracts.context import Context
+from datalane.contracts.one_time import ONE_TIME_SECRET as ONE_TIME_SECRET
 from datalane.contracts.plans import Plans
 from datalane.kit.encoding import to_json
 from datalane.settings import Settings
-
-ONE_TIME_SECRET: dict[str, Any] = {"x-one-time-secret": True}
-"""For `Field(json_schema_extra=ONE_TIME_SECRET)`: shown once, null when an idempotent answer is repeated."""
 
 
 def plain(content: Any) -> Response:

@@ -122,6 +122,7 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
         {"error_class": "string|null", "attempt_count": "integer"},
     ),
     "notification.created": _object({"category": "string", "title": "string", "notification_ids": "array"}),
+    "webhook.endpoint_disabled": _object({"endpoint_id": "string", "reason": "string"}),
     "security.anomaly": _object({"kind": "string"}, {"detail": "string", "user_id": "string", "session_id": "string"}),
 }
 

@@ -74,3 +74,32 @@ RUN_RULES = MATRIX.allow(
     Role.ADMIN, "automation.run", needs=["datalane.automation_runs:insert", "datalane.automation_runs:update"]
 )
 REPLAY_RUNS = MATRIX.allow(Role.ADMIN, "automation.replay", needs=["datalane.automation_runs:update"])
+
+# Outbound webhooks
+READ_WEBHOOKS = MATRIX.allow(
+    Role.VIEWER,
+    "webhook.read",
+    needs=[
+        f"datalane.webhook_{table}:select"
+        for table in ("endpoints", "endpoint_types", "secrets", "deliveries", "attempts")
+    ],
+)
+MANAGE_ENDPOINTS = MATRIX.allow(
+    Role.ADMIN,
+    "webhook.manage",
+    needs=[
+        *(f"datalane.webhook_endpoints:{command}" for command in ("insert", "update")),
+        *(f"datalane.webhook_endpoint_types:{command}" for command in ("insert", "delete")),
+        *(f"datalane.webhook_secrets:{command}" for command in ("insert", "update", "delete")),
+        "datalane.subscriptions:delete",
+    ],
+)
+DELIVER = MATRIX.allow(
+    Role.ADMIN,
+    "webhook.deliver",
+    needs=[
+        f"datalane.webhook_{table}:{command}"
+        for table in ("deliveries", "attempts")
+        for command in ("insert", "update")
+    ],
+)

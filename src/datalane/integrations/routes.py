@@ -10,6 +10,8 @@ from datalane.integrations.connectors import routes as connectors
 from datalane.integrations.events.routes import add_routes as add_event_routes
 from datalane.integrations.notifications.routes import router as notification_routes
 from datalane.integrations.runtime import Integrations
+from datalane.integrations.webhooks.deliveries.routes import add_delivery_routes
+from datalane.integrations.webhooks.endpoints.routes import add_endpoint_routes
 
 
 def router(door: Door, integrations: Integrations) -> APIRouter:
@@ -20,4 +22,8 @@ def router(door: Door, integrations: Integrations) -> APIRouter:
     routes.include_router(connectors.router(door, integrations))
     routes.include_router(automation_routes.router(door, integrations))
     routes.include_router(notification_routes(door))
+    webhooks = door.router(prefix="/webhooks", tags=["webhooks"])
+    add_endpoint_routes(webhooks, door)
+    add_delivery_routes(webhooks, door, integrations)
+    routes.include_router(webhooks)
     return routes

@@ -10,13 +10,15 @@ from datalane.engine.handlers import Handlers
 from datalane.integrations.automation.conditions import Conditions
 from datalane.integrations.automation.execution import Execution
 from datalane.integrations.automation.publishing import Publishing
-from datalane.integrations.automation.service import pause_for_connector
+from datalane.integrations.automation.service import pause_for_connector as pause_rules
 from datalane.integrations.connectors.calls import call_action, register_calls
 from datalane.integrations.connectors.dependents import Dependents
 from datalane.integrations.notifications import handlers as notification_handlers
 from datalane.integrations.notifications.actions import NOTIFY_ACTION
 from datalane.integrations.notifications.delivering import Delivering
 from datalane.integrations.notifications.mail import Mailer
+from datalane.integrations.webhooks.endpoints.service import pause_for_connector as pause_endpoints
+from datalane.integrations.webhooks.runtime import Webhooks
 from datalane.kit.outbound import Outbound
 from datalane.settings import Limits, Settings
 
@@ -30,6 +32,7 @@ class Integrations:
     actions: Actions
     dependents: Dependents
     conditions: Conditions
+    webhooks: Webhooks
     mailer: Mailer
     limits: Limits
 
@@ -41,25 +44,29 @@ class Integrations:
         """Add the handlers of the jobs of integrations."""
         register_calls(handlers, database, self.outbound, self.dependents)
         Execution(database, self.conditions, self.actions).register(handlers)
+        self.webhooks.register(handlers, database)
         Delivering(database, self.mailer).register(handlers)
         notification_handlers.register(handlers)
 
     async def aclose(self) -> None:
         """End what was started."""
         await self.conditions.aclose()
+        await self.webhooks.aclose()
 
 
 def make_integrations(settings: Settings, actions: Actions) -> Integrations:
     """It starts nothing yet."""
     for action in (call_action(), NOTIFY_ACTION):
         actions.add(action)
-    dependents = Dependents()
-    dependents.add("automation_rule", pause_for_connector)
+    outbound, dependents = Outbound(settings.outbound.allowed, settings.outbound.timeout), Dependents()
+    dependents.add("automation_rule", pause_rules)
+    dependents.add("webhook_endpoint", pause_endpoints)
     return Integrations(
-        outbound=Outbound(settings.outbound.allowed, settings.outbound.timeout),
+        outbound=outbound,
         actions=actions,
         dependents=dependents,
         conditions=Conditions(settings.automation, settings.limits),
+        webhooks=Webhooks(outbound, settings.webhooks, actions),
         mailer=Mailer(settings.email),
         limits=settings.limits,
     )

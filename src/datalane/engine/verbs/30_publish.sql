@@ -15,7 +15,8 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     WHERE event_handlers.ordered IS DISTINCT FROM EXCLUDED.ordered
 $$;
 
--- The core. One statement stores what is new; duplicates take a second look, since a concurrent winner is only
+-- The core. A subscription to `*` takes every type but the lane's own of webhooks: what a delivery causes is not delivered
+-- because of it. One statement stores what is new; duplicates take a second look, since a concurrent winner is only
 -- visible to a later statement. An event without a source event id is its own source and cannot be a duplicate.
 CREATE OR REPLACE FUNCTION datalane.publish_core(
     workspace uuid, event_types text[], versions integer[], payloads jsonb[], source_systems text[],
@@ -79,6 +80,10 @@ BEGIN
             SELECT event_type, kind, args, subscription_id::text AS name FROM datalane.subscriptions
             WHERE workspace_id = workspace AND enabled AND NOT ordered
             UNION ALL
+            SELECT t.event_type, b.kind, b.args, b.subscription_id::text FROM datalane.subscriptions b
+            CROSS JOIN (SELECT DISTINCT event_type FROM input WHERE NOT starts_with(event_type, 'webhook.')) AS t
+            WHERE b.workspace_id = workspace AND b.enabled AND NOT b.ordered AND b.event_type = '*'
+            UNION ALL
             SELECT event_type, kind, '{}', kind FROM datalane.event_handlers WHERE NOT ordered
         ) s ON s.event_type = i.event_type
     )
@@ -110,7 +115,8 @@ BEGIN
         SELECT a.place, a.first_id, CASE WHEN a.won THEN 'accepted' ELSE 'duplicate' END FROM answer a ORDER BY a.place;
 END $$;
 
--- Jobs of ordered subscriptions: strict order per subject, so they take their place through enqueue.
+-- Jobs of ordered subscriptions: strict order per subject, so they take their place through enqueue. Subscriptions of one
+-- `line` share their order.
 CREATE OR REPLACE FUNCTION datalane.fan_out_in_order(
     workspace uuid, event_types text[], subject_ids text[], ids uuid[], accepted boolean[], actor uuid,
     correlation text, depth integer, at timestamptz)
@@ -124,8 +130,13 @@ BEGIN
     INTO kinds, args, subjects, keys, causes
     FROM unnest(event_types, subject_ids, ids, accepted) WITH ORDINALITY AS i (event_type, subject, id, won, place)
     JOIN (
-        SELECT b.event_type, b.kind, b.args, b.subscription_id::text AS name FROM datalane.subscriptions b
+        SELECT b.event_type, b.kind, b.args, coalesce(b.line, b.subscription_id)::text AS name FROM datalane.subscriptions b
         WHERE b.workspace_id = workspace AND b.enabled AND b.ordered
+        UNION ALL
+        SELECT t.event_type, b.kind, b.args, coalesce(b.line, b.subscription_id)::text FROM datalane.subscriptions b
+        CROSS JOIN (SELECT DISTINCT u.event_type FROM unnest(event_types) AS u (event_type)
+                    WHERE NOT starts_with(u.event_type, 'webhook.')) AS t
+        WHERE b.workspace_id = workspace AND b.enabled AND b.ordered AND b.event_type = '*'
         UNION ALL
         SELECT h.event_type, h.kind, '{}', h.kind FROM datalane.event_handlers h WHERE h.ordered
     ) s ON s.event_type = i.event_type

@@ -11,7 +11,7 @@ Stories: F6-E2.
 from datalane.db.migrate import run_sql
 
 revision = "0028"
-down_revision = "0025"
+down_revision = "0027"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,1 @@
+"""Outbound webhooks: events of a workspace, delivered to the URLs that it names."""

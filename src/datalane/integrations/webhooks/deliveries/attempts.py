@@ -1,0 +1,205 @@
+"""Attempts: begun in one transaction, sent outside of any, ended in another.
+
+    begin ──> an attempt without outcome is written ──> send ──> end: outcome, next state, health of the endpoint
+
+Whoever begins an attempt takes the delivery over: an outcome is written only while its attempt is the delivery's last
+one, so that a worker that comes back late writes nothing. An attempt that is followed by another before it ended is
+`lost`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.errors import DatalaneError, NotFound
+from datalane.integrations.permissions import DELIVER
+from datalane.integrations.webhooks.deliveries.decisions import Next, Outcome, decide, is_given_up
+from datalane.integrations.webhooks.deliveries.metrics import count_attempts
+from datalane.integrations.webhooks.deliveries.sending import Sender
+from datalane.integrations.webhooks.endpoints.schemas import StatusReason
+from datalane.integrations.webhooks.endpoints.service import give_up_on
+from datalane.kit.standard_webhooks import Signer
+from datalane.settings import WebhookSettings
+
+queries = load_queries(__file__, "attempts.sql")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """An endpoint as it is when an attempt begins. `fault` is why nothing can be signed for it."""
+
+    endpoint_id: UUID
+    url: str
+    ordered: bool
+    enabled: bool
+    failures_in_a_row: int
+    keys: Sequence[Signer]
+    fault: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt under way."""
+
+    delivery_id: UUID
+    attempt: int
+    failures: int
+    message_id: str
+    body: str
+    held: bool
+    target: Target
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """`following` is None when the attempt was not the last one any more: its outcome is not written."""
+
+    begun: Begun
+    outcome: Outcome
+    following: Next | None
+
+
+async def read_targets(tx: Transaction, sender: Sender, endpoint_ids: set[UUID], now: datetime) -> dict[UUID, Target]:
+    """Endpoints that are not removed, with their keys."""
+    rows = await queries.read_endpoints(
+        tx.connection, workspace_id=tx.workspace_id, endpoint_ids=sorted(endpoint_ids), now=now
+    )
+    by_id: dict[UUID, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_id[row["endpoint_id"]].append(row)
+    return {endpoint_id: await _target(tx, sender, endpoint_id, some) for endpoint_id, some in by_id.items()}
+
+
+async def _target(tx: Transaction, sender: Sender, endpoint_id: UUID, rows: Sequence[Any]) -> Target:
+    keys: Sequence[Signer] = ()
+    fault = None
+    try:
+        keys = await sender.keys_of(tx, endpoint_id, [row["sealed"] for row in rows if row["sealed"] is not None])
+    except DatalaneError as error:  # the master key is missing, or what is stored was changed
+        fault = error.code
+    first = rows[0]
+    enabled = first["status"] == "enabled"
+    return Target(endpoint_id, first["url"], first["ordered"], enabled, first["failures_in_a_row"], keys, fault)
+
+
+async def begin_known(tx: Transaction, deliveries: Sequence[tuple[Any, Target]], now: datetime) -> dict[UUID, Begun]:
+    """Begin an attempt of deliveries that were read; those that somebody else began one of since are left out."""
+    DELIVER.check(tx.context)
+    rows = await queries.begin_attempts(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        delivery_ids=[row["delivery_id"] for row, _ in deliveries],
+        seen_counts=[row["attempt_count"] for row, _ in deliveries],
+        now=now,
+    )
+    begun = {row["delivery_id"] for row in rows}
+    return {
+        row["delivery_id"]: Begun(
+            row["delivery_id"],
+            row["attempt_count"] + 1,
+            row["failure_count"],
+            row["message_id"],
+            row["body"],
+            row["held"],
+            target,
+        )
+        for row, target in deliveries
+        if row["delivery_id"] in begun
+    }
+
+
+async def send_one(sender: Sender, begun: Begun, now: datetime) -> Outcome:
+    """Outside of any transaction."""
+    target = begun.target
+    if target.fault is not None:
+        return Outcome(target.fault)
+    return await sender.send(target.url, begun.message_id, begun.body.encode(), target.keys, now)
+
+
+async def end_attempts(
+    tx: Transaction,
+    results: Sequence[tuple[Begun, Outcome]],
+    settings: WebhookSettings,
+    now: datetime,
+    draw: Callable[[], float] = random.random,
+) -> dict[UUID, Ended]:
+    """Write outcomes, and what is next. An endpoint that is gone or has failed for too long is disabled."""
+    DELIVER.check(tx.context)
+    disabled = await _note_health(tx, results, settings, now)
+    ends = [
+        (begun, outcome, _following(begun, outcome, disabled[begun.target.endpoint_id], settings, draw()))
+        for begun, outcome in results
+    ]
+    rows = await queries.end_attempts(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        delivery_ids=[begun.delivery_id for begun, _, _ in ends],
+        attempts=[begun.attempt for begun, _, _ in ends],
+        outcomes=["delivered" if outcome.delivered else "failed" for _, outcome, _ in ends],
+        status_codes=[outcome.status_code for _, outcome, _ in ends],
+        latencies=[outcome.latency_ms for _, outcome, _ in ends],
+        excerpts=[outcome.excerpt for _, outcome, _ in ends],
+        error_classes=[outcome.error_class for _, outcome, _ in ends],
+        statuses=[following.status for _, _, following in ends],
+        helds=[following.held for _, _, following in ends],
+        next_attempt_ats=[None if following.pause is None else now + following.pause for _, _, following in ends],
+        now=now,
+    )
+    written = {row["delivery_id"] for row in rows}
+    count_attempts(tx, [outcome.error_class for begun, outcome, _ in ends if begun.delivery_id in written])
+    return {
+        begun.delivery_id: Ended(begun, outcome, following if begun.delivery_id in written else None)
+        for begun, outcome, following in ends
+    }
+
+
+def _following(begun: Begun, outcome: Outcome, disabled: bool, settings: WebhookSettings, draw: float) -> Next:
+    """What was held, and is tried by hand, goes on being held when it fails."""
+    return decide(begun.failures, outcome, disabled or begun.held, settings, draw)
+
+
+async def _note_health(
+    tx: Transaction, results: Sequence[tuple[Begun, Outcome]], settings: WebhookSettings, now: datetime
+) -> Mapping[UUID, bool]:
+    """Whether each endpoint is disabled. One after the other in the order of their ids, so that two workers never wait
+    for one another."""
+    by_endpoint: dict[UUID, list[Outcome]] = defaultdict(list)
+    for begun, outcome in results:
+        by_endpoint[begun.target.endpoint_id].append(outcome)
+    return {
+        endpoint_id: await _note_one(tx, endpoint_id, outcomes, settings, now)
+        for endpoint_id, outcomes in sorted(by_endpoint.items())
+    }
+
+
+async def _note_one(
+    tx: Transaction, endpoint_id: UUID, outcomes: Sequence[Outcome], settings: WebhookSettings, now: datetime
+) -> bool:
+    scope = {"workspace_id": tx.workspace_id, "endpoint_id": endpoint_id}
+    if any(outcome.gone for outcome in outcomes):
+        await queries.note_failures(tx.connection, **scope, failures=len(outcomes), now=now)
+        return await _give_up(tx, endpoint_id, "gone", now)
+    if any(outcome.delivered for outcome in outcomes):
+        await queries.note_success(tx.connection, **scope, now=now)
+        return False
+    row = await queries.note_failures(tx.connection, **scope, failures=len(outcomes), now=now)
+    if row is None or row["status"] != "enabled":
+        return True
+    if is_given_up(row["failing_since"], row["failures_in_a_row"], now, settings):
+        return await _give_up(tx, endpoint_id, "failures", now)
+    return False
+
+
+async def _give_up(tx: Transaction, endpoint_id: UUID, reason: StatusReason, now: datetime) -> bool:
+    with suppress(NotFound):  # it was removed meanwhile
+        await give_up_on(tx, endpoint_id, reason, now)
+    return True

@@ -1,0 +1,270 @@
+"""Asking for deliveries, looking at them, trying one now, replaying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.engine.audit import record
+from datalane.engine.events import NewEvent, check_event, get_event
+from datalane.engine.jobs import NewJob, enqueue_batch
+from datalane.errors import Conflict, NotFound
+from datalane.integrations.permissions import DELIVER, READ_WEBHOOKS
+from datalane.integrations.webhooks.deliveries.attempts import (
+    Begun,
+    begin_known,
+    end_attempts,
+    read_targets,
+    send_one,
+)
+from datalane.integrations.webhooks.deliveries.messages import write_message
+from datalane.integrations.webhooks.deliveries.schemas import (
+    DeliveryStatus,
+    NewWebhookDelivery,
+    WebhookAttempt,
+    WebhookAttempted,
+    WebhookDelivery,
+    WebhookDeliveryDetail,
+    WebhookDeliveryPage,
+    WebhookReplay,
+    WebhookReplays,
+)
+from datalane.integrations.webhooks.deliveries.sending import Sender
+from datalane.integrations.webhooks.deliveries.states import DELIVERY
+from datalane.integrations.webhooks.endpoints.recovery import line_of
+from datalane.integrations.webhooks.endpoints.service import DELIVER_EVENT
+from datalane.kit.clock import utc_now
+from datalane.kit.ids import rising_uuid7
+from datalane.settings import WebhookSettings
+
+if TYPE_CHECKING:
+    from datalane.contracts.http import LateTransaction  # a worker serves nothing, and loads no web framework
+
+_queries = load_queries(__file__)
+_GRACE = timedelta(seconds=15)
+"""Past its timeout an attempt without an outcome is taken for lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    """What the log is narrowed to; None is everything."""
+
+    endpoint_id: UUID | None = None
+    status: DeliveryStatus | None = None
+    event_type: str | None = None
+    event_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    event_id: UUID | None
+    event_type: str
+    subject_id: str | None
+    message_id: str
+    body: str
+
+
+async def enqueue_delivery(
+    tx: Transaction, new: NewWebhookDelivery, once_key: str | None = None, now: datetime | None = None
+) -> WebhookDelivery:
+    """Have a stored event, or a payload that matches its registered type, delivered to one endpoint. With a `once_key`
+    that the endpoint knows, it is the delivery that has it.
+
+    Raises `NotFound`, and for a payload as `check_event`.
+    """
+    DELIVER.check(tx.context)
+    at, delivery_id = now or utc_now(), rising_uuid7()
+    target = await _queries.get_target(tx.connection, workspace_id=tx.workspace_id, endpoint_id=new.endpoint_id)
+    if target is None:
+        raise NotFound("no such webhook endpoint")
+    message = await _message(tx, new, delivery_id, at)
+    key = once_key or f"asked:{delivery_id}"
+    done = await _queries.add_delivery(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        delivery_id=delivery_id,
+        endpoint_id=new.endpoint_id,
+        event_id=message.event_id,
+        event_type=message.event_type,
+        subject_id=message.subject_id,
+        message_id=message.message_id,
+        body=message.body,
+        once_key=key,
+        correlation_id=tx.context.correlation_id,
+        now=at,
+    )
+    if done != "INSERT 0 1":
+        scope = {"workspace_id": tx.workspace_id, "endpoint_id": new.endpoint_id}
+        return await _get(tx, await _queries.find_delivery(tx.connection, **scope, once_key=key))
+    await enqueue_batch(tx, [_job(delivery_id, new.endpoint_id, message.subject_id, target["ordered"])])
+    told = {"endpoint_id": str(new.endpoint_id), "event_type": message.event_type}
+    await record(tx, "webhook_delivery.enqueued", "webhook_delivery", delivery_id, after=told)
+    return await _get(tx, delivery_id)
+
+
+async def get_delivery(tx: Transaction, delivery_id: UUID) -> WebhookDeliveryDetail:
+    """One delivery with its attempts. Raises `NotFound`."""
+    READ_WEBHOOKS.check(tx.context)
+    row = await _row(tx, delivery_id)
+    return WebhookDeliveryDetail(**row, attempts=await _attempts(tx, delivery_id))
+
+
+async def list_deliveries(
+    tx: Transaction, asked: DeliveryFilter, cursor: str | None = None, page_size: int = 25
+) -> WebhookDeliveryPage:
+    """The log, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
+    READ_WEBHOOKS.check(tx.context)
+    listing = f"webhook_deliveries:{asked}"
+    rows = await _queries.list_deliveries(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        endpoint_id=asked.endpoint_id,
+        status=asked.status,
+        event_type=asked.event_type,
+        event_id=asked.event_id,
+        before=UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None,
+        page_size=page_size + 1,
+    )
+    page = [WebhookDelivery(**row) for row in rows[:page_size]]
+    following = tx.make_cursor(listing, str(page[-1].delivery_id)) if len(rows) > page_size else None
+    return WebhookDeliveryPage(data=page, page_size=page_size, next_cursor=following)
+
+
+async def begin_now(
+    tx: Transaction, sender: Sender, delivery_id: UUID, timeout: timedelta, now: datetime | None = None
+) -> Begun:
+    """Begin an attempt, whenever the next one was to be.
+
+    Raises `NotFound`, `IllegalTransition` for a delivery that has ended, `Conflict` when an attempt is under way or the
+    endpoint is not enabled.
+    """
+    DELIVER.check(tx.context)
+    at, row = now or utc_now(), await _row(tx, delivery_id)
+    DELIVERY.check(row["status"], "delivered")
+    targets = await read_targets(tx, sender, {row["endpoint_id"]}, at)
+    target = targets.get(row["endpoint_id"])
+    if target is None or not target.enabled:
+        raise Conflict("the endpoint is not enabled")
+    scope = {"workspace_id": tx.workspace_id, "delivery_id": delivery_id}
+    if await _queries.is_under_way(tx.connection, **scope, since=at - timeout - _GRACE):
+        raise Conflict("an attempt of the delivery is under way; look again")
+    begun = await begin_known(tx, [(row, target)], at)
+    if delivery_id not in begun:
+        raise Conflict("an attempt of the delivery is under way; look again")
+    return begun[delivery_id]
+
+
+async def attempt_now(
+    late: LateTransaction,
+    opened: Callable[[], AbstractAsyncContextManager[Transaction]],
+    sender: Sender,
+    delivery_id: UUID,
+    webhooks: WebhookSettings,
+) -> WebhookAttempted:
+    """Try one delivery now, and tell what came of it. No connection is held meanwhile. Raises as `begin_now`."""
+    async with opened() as tx:
+        begun = await begin_now(tx, sender, delivery_id, webhooks.timeout)
+    outcome = await send_one(sender, begun, utc_now())
+    tx = await late.begin()
+    await end_attempts(tx, [(begun, outcome)], webhooks, utc_now())
+    attempts = await _attempts(tx, delivery_id)
+    told = {"attempt": begun.attempt, "error_class": outcome.error_class}
+    await record(tx, "webhook_delivery.attempted", "webhook_delivery", delivery_id, after=told)
+    made = next(each for each in attempts if each.attempt == begun.attempt)
+    return WebhookAttempted(delivery=await _get(tx, delivery_id), attempt=made)
+
+
+async def replay(tx: Transaction, asked: WebhookReplay, now: datetime | None = None) -> WebhookReplays:
+    """Deliver again what has ended, as new deliveries of the same message: a receiver that has it already knows its
+    `webhook-id`. Up to `limits.batch` in one call.
+
+    Raises `NotFound`, `Conflict` for one delivery that goes on by itself.
+    """
+    DELIVER.check(tx.context)
+    at = now or utc_now()
+    if asked.delivery_id is not None:
+        return await _replay_one(tx, asked.delivery_id, asked.dry_run, at)
+    said = {
+        "workspace_id": tx.workspace_id,
+        **asked.model_dump(include={"endpoint_id", "status", "event_type", "created_from", "created_before"}),
+    }
+    matched = await _queries.count_replayable(tx.connection, **said)
+    if asked.dry_run or not matched:
+        return WebhookReplays(matched=matched, replayed=0, delivery_ids=[])
+    rows = await _queries.find_replayable(tx.connection, **said, most=tx.limits.batch)
+    return await _replayed(tx, [row["delivery_id"] for row in rows], matched, at)
+
+
+async def _replay_one(tx: Transaction, delivery_id: UUID, dry_run: bool, at: datetime) -> WebhookReplays:
+    row = await _row(tx, delivery_id)
+    if row["status"] not in DELIVERY.terminal:
+        raise Conflict(f"the delivery is {row['status']}; it goes on by itself, or try it now")
+    scope = {"workspace_id": tx.workspace_id, "endpoint_id": row["endpoint_id"]}
+    if await _queries.get_target(tx.connection, **scope) is None:
+        raise Conflict("the endpoint of the delivery was removed")
+    return (
+        WebhookReplays(matched=1, replayed=0, delivery_ids=[]) if dry_run else await _replayed(tx, [delivery_id], 1, at)
+    )
+
+
+async def _replayed(tx: Transaction, parents: Sequence[UUID], matched: int, at: datetime) -> WebhookReplays:
+    rows = await _queries.add_replays(
+        tx.connection,
+        workspace_id=tx.workspace_id,
+        parent_ids=list(parents),
+        delivery_ids=[rising_uuid7() for _ in parents],
+        correlation_id=tx.context.correlation_id,
+        now=at,
+    )
+    await enqueue_batch(
+        tx, [_job(row["delivery_id"], row["endpoint_id"], row["subject_id"], row["ordered"]) for row in rows]
+    )
+    made = [row["delivery_id"] for row in rows]
+    told = {"deliveries": len(made)}
+    await record(
+        tx, "webhook_delivery.replayed", "webhook_delivery", parents[0] if len(parents) == 1 else None, after=told
+    )
+    return WebhookReplays(matched=matched, replayed=len(made), delivery_ids=made)
+
+
+def _job(delivery_id: UUID, endpoint_id: UUID, subject_id: str | None, ordered: bool) -> NewJob:
+    args = {"endpoint_id": str(endpoint_id), "delivery_id": str(delivery_id)}
+    order_key = line_of(endpoint_id, subject_id, ordered) if ordered else None
+    return NewJob(DELIVER_EVENT, args, subject_id=subject_id, order_key=order_key)
+
+
+async def _message(tx: Transaction, new: NewWebhookDelivery, delivery_id: UUID, at: datetime) -> _Message:
+    if new.event_id is not None:
+        event = await get_event(tx, new.event_id)
+        if event is None:
+            raise NotFound("no such event")
+        said = (event.event_type, event.version, event.occurred_at, event.payload)
+        body = write_message(*said, event_id=event.event_id, subject_id=event.subject_id)
+        return _Message(event.event_id, event.event_type, event.subject_id, str(event.event_id), body)
+    assert new.event_type is not None
+    check_event(NewEvent(new.event_type, new.payload, new.version), tx.limits)
+    body = write_message(new.event_type, new.version, at, new.payload, subject_id=new.subject_id)
+    return _Message(None, new.event_type, new.subject_id, str(delivery_id), body)
+
+
+async def _row(tx: Transaction, delivery_id: UUID) -> Any:
+    row = await _queries.get_delivery(tx.connection, workspace_id=tx.workspace_id, delivery_id=delivery_id)
+    if row is None:
+        raise NotFound("no such webhook delivery")
+    return row
+
+
+async def _get(tx: Transaction, delivery_id: UUID) -> WebhookDelivery:
+    row = await _row(tx, delivery_id)
+    return WebhookDelivery(**{name: row[name] for name in WebhookDelivery.model_fields})
+
+
+async def _attempts(tx: Transaction, delivery_id: UUID) -> list[WebhookAttempt]:
+    rows = await _queries.list_attempts(tx.connection, workspace_id=tx.workspace_id, delivery_id=delivery_id)
+    return [WebhookAttempt(**row) for row in rows]

@@ -1,0 +1,1 @@
+"""Where a workspace wants its events delivered, and what the deliveries are signed with."""
