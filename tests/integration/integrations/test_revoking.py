@@ -44,3 +44,22 @@ async def test_the_rules_that_call_a_connector_stop_with_it_and_others_go_on(
     assert {rule["rule_id"]: rule["enabled"] for rule in rules} == {stopped: False, running: True}
     [notice] = (await client.get("/notifications/list", headers=ada.headers)).json()["data"]
     assert "1 of the kind automation_rule" in notice["text"]
+
+
+async def endpoint_of(client: httpx.AsyncClient, who: Person, connector_id: str | None) -> str:
+    said = {"url": "https://hooks.example.com/in", "event_types": ["invoice.paid"], "connector_id": connector_id}
+    return str((await post(client, who, "/webhooks/endpoints/create", **said))["endpoint"]["endpoint_id"])
+
+
+async def test_the_endpoints_of_a_connector_pause_with_it_and_others_go_on(
+    client: httpx.AsyncClient, ada: Person
+) -> None:
+    connector_id = (await post(client, ada, "/integrations/connectors/register", **CONNECTOR))["connector_id"]
+    paused, enabled = await endpoint_of(client, ada, connector_id), await endpoint_of(client, ada, None)
+    told = await post(client, ada, "/integrations/connectors/revoke", connector_id=connector_id)
+    assert told["paused"] == [{"kind": "webhook_endpoint", "count": 1, "ids": [paused]}]
+    listed = (await client.get("/webhooks/endpoints/list", headers=ada.headers)).json()["data"]
+    assert {one["endpoint_id"]: (one["status"], one["status_reason"]) for one in listed} == {
+        paused: ("paused", "connector_revoked"),
+        enabled: ("enabled", None),
+    }

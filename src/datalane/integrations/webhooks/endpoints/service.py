@@ -12,6 +12,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import httpx
+
+from datalane.contracts.context import Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -19,6 +22,7 @@ from datalane.engine.audit import record
 from datalane.engine.events import publish
 from datalane.engine.vault import seal
 from datalane.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleVersion
+from datalane.integrations.notifications.notices import Notice, notify
 from datalane.integrations.permissions import MANAGE_ENDPOINTS, READ_WEBHOOKS
 from datalane.integrations.webhooks.endpoints.schemas import (
     EVERY_TYPE,
@@ -238,7 +242,21 @@ async def _switch(tx: Transaction, endpoint_id: UUID, target: str, reason: Statu
     if target == "disabled":
         told = {"endpoint_id": str(endpoint_id), "reason": reason}
         await publish(tx, "webhook.endpoint_disabled", told, subject_id=str(endpoint_id))
+        if reason != "admin":
+            await notify(tx, _notice(before["url"], endpoint_id, reason), roles=(Role.OWNER, Role.ADMIN), now=at)
     return True
+
+
+def _notice(url: str, endpoint_id: UUID, reason: StatusReason | None) -> Notice:
+    """Where it leads is told without its path, which may hold a token."""
+    why = "answered that it is gone (410)" if reason == "gone" else "has failed for too long"
+    return Notice(
+        "webhooks",
+        f"The webhook endpoint at {httpx.URL(url).host} was disabled",
+        f"It {why}. What happens from now on is kept: mend the endpoint, enable it, and recover what it missed.",
+        subject_type="webhook_endpoint",
+        subject_id=str(endpoint_id),
+    )
 
 
 def _check_types(types: Sequence[str]) -> None:
