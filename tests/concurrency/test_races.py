@@ -18,12 +18,14 @@ from tests.integration.engine.workers import cut_all_connections, working
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.db.provision import Prepared
 from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, publish, publish_batch
 from datalane.engine.handlers import Handlers, Job
 from datalane.engine.jobs import NewJob, enqueue_batch
 from datalane.kit.retry import RetryPolicy
 
+PUBLISHERS = 64
 AT_ONCE = RetryPolicy(base=timedelta(microseconds=1), cap=timedelta(microseconds=1))
 
 
@@ -61,8 +63,11 @@ class Undone(Exception):
     pass
 
 
-async def deliver(database: Database, context: Context, draw: random.Random, name: str, turns: int) -> list[str]:
-    """Publish batches of which some roll back; answers the source ids that were committed."""
+async def deliver(
+    database: Database, context: Context, draw: random.Random, name: str, turns: int, longest: float = 0
+) -> list[str]:
+    """Publish batches of which some roll back, up to `longest` seconds later; answers the source ids that were
+    committed."""
     committed: list[str] = []
     for turn in range(turns):
         ids = [f"{name}-{turn}-{number}" for number in range(draw.randint(1, 5))]
@@ -75,6 +80,7 @@ async def deliver(database: Database, context: Context, draw: random.Random, nam
                     [NewEvent("thing.happened", {}, source_event_id=one, subject_id=draw.choice("abc")) for one in ids],
                 )
                 await enqueue_batch(tx, [NewJob("staged")] * draw.randint(0, 3))
+                await asyncio.sleep(longest * draw.random())
                 if draw.random() < 0.25:
                     raise Undone
         except Undone:
@@ -101,6 +107,32 @@ async def test_publishers_and_workers_at_once_lose_and_double_nothing(database: 
         await at_rest(database, contexts)
     for place, context in enumerate(contexts):
         await check_exactly_once(database, context, [one for names in told[place * 3 : place * 3 + 3] for one in names])
+        await check_histories(database, context)
+
+
+@pytest.mark.parametrize("seed", seeds(1, 8))
+async def test_64_publishers_that_commit_when_they_like_have_each_event_handled_once_by_each_handler(
+    database: Database, urls: Prepared, seed: int
+) -> None:
+    """Whoever commits later than others that began after them is overlooked by none."""
+    draw, contexts = random.Random(seed), [a_context() for _ in range(4)]
+    async with Lab.opened(database) as lab:
+        EVENTS.register("effect.left", {"type": "object"})
+        await lab.register()
+    publishers = await Database.connect(urls.database_url, size=PUBLISHERS)
+    try:
+        async with working(database, unreliable(draw), SHORT_LEASES), working(database, unreliable(draw), SHORT_LEASES):
+            told = await asyncio.gather(
+                *(
+                    deliver(publishers, contexts[number % len(contexts)], draw, str(number), 4, longest=0.2)
+                    for number in range(PUBLISHERS)
+                )
+            )
+            await at_rest(database, contexts)
+    finally:
+        await publishers.close()
+    for place, context in enumerate(contexts):
+        await check_exactly_once(database, context, [one for names in told[place :: len(contexts)] for one in names])
         await check_histories(database, context)
 
 

@@ -1,0 +1,77 @@
+"""Replaying many dead letters, and replaying them again."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.concurrency.child_worker import SHORT_LEASES
+from tests.integration.engine.lab import Lab, eventually
+from tests.integration.engine.workers import working
+
+from datalane.contracts.context import Context, Role
+from datalane.db.database import Database
+from datalane.db.transaction import Transaction
+from datalane.engine.events import publish
+from datalane.engine.handlers import Handlers, Job
+from datalane.engine.jobs import NewJob, enqueue_batch
+from datalane.engine.operating import REPLAY, operate
+from datalane.engine.schemas import JobChoice, JobFilter, JobsOperated
+
+EFFECTS = "SELECT payload->>'of' AS of FROM datalane.events WHERE event_type = 'thing.happened'"
+DEAD = "SELECT count(*) FROM datalane.jobs WHERE kind = 'work' AND status = 'dead_letter' AND replayed_by IS NULL"
+
+
+async def replay_all(database: Database, context: Context) -> int:
+    """As one goes on until none is left; answers how many were replayed."""
+    replayed, answer = 0, JobsOperated(jobs=0, remaining=1, dry_run=False, new_ids={})
+    while answer.remaining:
+        async with database.transaction(context) as tx:
+            answer = await operate(tx, REPLAY, JobChoice(where=JobFilter(kind="work")))
+        replayed += answer.jobs
+    return replayed
+
+
+@pytest.mark.parametrize("jobs", [1_000, pytest.param(10_000, marks=pytest.mark.soak)])
+async def test_dead_letters_that_are_replayed_twice_have_their_effects_once(
+    database: Database, context: Context, jobs: int
+) -> None:
+    admin = Context(context.workspace_id, context.actor_id, Role.ADMIN)
+    handlers, is_mended = Handlers(), asyncio.Event()
+
+    @handlers.transactional("work")
+    async def work(tx: Transaction, job: Job) -> None:
+        await publish(tx, "thing.happened", {"of": job.args["of"]})
+        if not is_mended.is_set():
+            raise RuntimeError("not yet")
+
+    async with Lab.opened(database) as lab:
+        await lab.register()
+    for start in range(0, jobs, 1_000):
+        numbers = range(start, min(start + 1_000, jobs))
+        async with database.transaction(context) as tx:
+            await enqueue_batch(tx, [NewJob("work", {"of": number}, max_attempts=1) for number in numbers])
+
+    async def dead() -> int:
+        async with database.transaction(context) as tx:
+            return int(await tx.fetchval(DEAD))
+
+    async def all_are_dead() -> bool:
+        return await dead() == jobs
+
+    async def effects() -> list[int]:
+        async with database.transaction(context) as tx:
+            return sorted(int(row["of"]) for row in await tx.fetch(EFFECTS))
+
+    async def all_are_done() -> bool:
+        return len(await effects()) >= jobs
+
+    async with working(database, handlers, SHORT_LEASES):
+        assert await eventually(all_are_dead, 300)
+        assert await effects() == []
+        is_mended.set()
+        assert sum(await asyncio.gather(replay_all(database, admin), replay_all(database, admin))) == jobs
+        assert await dead() == 0
+        assert await eventually(all_are_done, 300)
+        assert await replay_all(database, admin) == 0
+    assert await effects() == list(range(jobs))
