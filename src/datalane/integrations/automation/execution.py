@@ -9,7 +9,6 @@ however often jobs come, the actions of a run have their effect once.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -109,7 +108,15 @@ class Execution:
         context = Context.system(jobs[0].workspace_id, jobs[0].correlation_id)
         async with self.database.transaction(context) as tx:
             begun = await take_up(tx, [job for job in jobs if job.id in keys], keys)
-        return await asyncio.gather(*(self._plan(job, begun.get(job.id)) for job in jobs), return_exceptions=True)
+        return [await self._plan_or_error(job, begun.get(job.id)) for job in jobs]
+
+    async def _plan_or_error(self, job: Job, begun: Begun | NotFound | None) -> Plan | Exception | None:
+        """One after the other: of each workspace at most one waits for a child, so that conditions of one that take
+        long are not all in front of another one's."""
+        try:
+            return await self._plan(job, begun)
+        except Exception as error:
+            return error
 
     async def _plan(self, job: Job, begun: Begun | NotFound | None) -> Plan | None:
         key = _key(job)
