@@ -21,6 +21,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FilePath,
     SecretStr,
     TypeAdapter,
     ValidationError,
@@ -298,7 +299,7 @@ class EmailSettings(BaseModel):
     from_address: (
         Annotated[str, Field(max_length=254, pattern=r"^[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]+@[A-Za-z0-9.-]+$")] | None
     ) = None
-    ca_file: Path | None = None
+    ca_file: FilePath | None = None
     timeout: Duration = timedelta(seconds=30)
 
     @model_validator(mode="after")

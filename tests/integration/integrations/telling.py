@@ -14,7 +14,8 @@ from tests.integration.engine.workers import AT_ONCE, working
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
-from datalane.engine.handlers import Handlers
+from datalane.db.transaction import Transaction
+from datalane.engine.handlers import Handlers, Job
 from datalane.engine.registration import register
 from datalane.integrations.notifications import handlers as notification_handlers
 from datalane.integrations.notifications.delivering import Delivering
@@ -73,14 +74,23 @@ async def rows(database: Database, who: Person, sql: str, *arguments: Any) -> li
 
 
 @asynccontextmanager
-async def delivering(database: Database, email: EmailSettings | None = None) -> AsyncIterator[Handlers]:
-    """A worker that sends notifications for the time of the block, and tries again at once."""
+async def delivering(
+    database: Database, email: EmailSettings | None = None, *, echoing: bool = False
+) -> AsyncIterator[Handlers]:
+    """A worker that sends notifications for the time of the block, and tries again at once. When `echoing`, it answers
+    each `notification.created` with another notice."""
     handlers = Handlers()
     Delivering(database, Mailer(email or EmailSettings()), AT_ONCE).register(handlers)
     notification_handlers.register(handlers)
-    await know_handlers(database)
+    if echoing:
+        handlers.on_event("notification.created")(_echo)
+    await register(database, {}, handlers.events, list(EVENTS))
     async with working(database, handlers):
         yield handlers
+
+
+async def _echo(tx: Transaction, job: Job) -> None:
+    await notify(tx, Notice("automation", "And so on"), roles=[Role.OWNER])
 
 
 async def know_handlers(database: Database) -> None:

@@ -228,6 +228,32 @@ async def test_what_a_server_refuses_is_not_sent_again_until_somebody_wants_it(
     assert len(mailbox.messages) == 1
 
 
+@pytest.mark.parametrize("reply", ["530 authentication required", "538 encryption required"])
+async def test_a_server_that_wants_another_login_is_asked_again(database: Database, ada: Person, reply: str) -> None:
+    mailbox = Mailbox.answering("rcpt", reply)
+    await tell(database, ada, roles=[Role.OWNER])
+    async with serving(mailbox) as port, delivering(database, local(port)):
+        assert await settled(database, ada) == [("sent", None)]
+    assert mailbox.tries == 2
+
+
+async def test_a_greeting_that_sends_away_is_no_refusal_of_the_message(database: Database, ada: Person) -> None:
+    await tell(database, ada, roles=[Role.OWNER])
+    async with speaking(b"554 no service here\r\n") as port, delivering(database, local(port)):
+        error_class, message, attempts = await failure(database, ada, "dead_letter")
+    assert (error_class, attempts) == ("smtp_unreachable", ATTEMPTS)
+    assert message == "the mail server greets with: 554 no service here"
+
+
+async def test_what_the_server_says_of_an_address_is_told_without_the_address(database: Database, ada: Person) -> None:
+    mailbox = Mailbox.answering("rcpt", f"550 <{ada.email}>: \x1b[31m no such user {'x' * 300}")
+    await tell(database, ada, roles=[Role.OWNER])
+    async with serving(mailbox) as port, delivering(database, local(port)):
+        _, message, _ = await failure(database, ada, "failed")
+    assert message.startswith("the mail server refuses: 550 <the address>: [31m no such user xxx")
+    assert len(message) < 250
+
+
 async def test_a_server_that_never_takes_it_ends_as_a_dead_letter_which_can_be_replayed(
     database: Database, ada: Person
 ) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
+import asyncpg
 import httpx
 import pytest
 from tests.integration.api.conftest import Join, Person, SignUp, without_correlation
-from tests.integration.engine.lab import Undone, undo
+from tests.integration.engine.lab import Undone, eventually, undo
 from tests.integration.integrations.telling import (
     BROKEN,
     acting,
@@ -23,12 +25,17 @@ from tests.integration.integrations.telling import (
 )
 
 from datalane.contracts.context import Role
+from datalane.db.access import Prepared
 from datalane.db.database import Database
 from datalane.engine.actions import ActionCall, Actions
+from datalane.engine.maintenance import run_once
 from datalane.errors import Forbidden, InvalidInput
 from datalane.integrations.notifications.actions import NOTIFY_ACTION
+from datalane.integrations.notifications.delivering import move
 from datalane.integrations.notifications.notices import Notice, notify
 from datalane.integrations.notifications.preferences import set_defaults, update_preferences
+from datalane.kit.clock import utc_now
+from datalane.settings import Limits, Retention
 
 LISTED, READ = "/notifications/list", "/notifications/read"
 JOBS = "SELECT kind, args FROM datalane.jobs WHERE kind LIKE 'notification.%' ORDER BY id"
@@ -151,6 +158,10 @@ async def test_text_is_kept_as_text_that_people_can_read(
         (Notice("jobs", "\r\n\u202e"), "title"),
         (Notice("jobs", "Hello", link="javascript:alert(1)"), "link"),
         (Notice("jobs", "Hello", link="https://example.com/\r\nBcc: eve"), "link"),
+        (Notice("jobs", "Hello", link="//example.com/path"), "link"),
+        (Notice("jobs", "Hello", link="/\\example.com"), "link"),
+        (Notice("jobs", "Hello", link="/\u202egpj.exe"), "link"),
+        (Notice("jobs", "Hello", link="/" + "x" * 2_000), "link"),
     ],
 )
 async def test_what_is_no_notice_is_refused(database: Database, ada: Person, notice: Notice, says: str) -> None:
@@ -269,6 +280,53 @@ async def test_a_notice_that_nobody_wants_by_webhook_is_no_event(database: Datab
     async with delivering(database):
         assert await settled(database, ada) == [("skipped", "preference")]
     assert await rows(database, ada, CREATED) == []
+
+
+async def test_notices_that_cause_one_another_come_to_an_end(database: Database, ada: Person) -> None:
+    async with database.transaction(acting(ada)) as tx:
+        await update_preferences(tx, wish("automation", "webhook", True))
+    async with delivering(database, echoing=True):
+        await tell(database, ada, Notice("automation", "And so on"), roles=[Role.OWNER])
+
+        async def refused() -> list[Any]:
+            return await rows(database, ada, "SELECT last_error_class FROM datalane.jobs WHERE status = 'failed'")
+
+        assert [row[0] for row in await eventually(refused)] == ["limit_exceeded"]
+    depths = [row["causation_depth"] for row in await rows(database, ada, CREATED)]
+    assert sorted(depths) == list(range(0, Limits().causation_depth + 1, 2))  # the job of each step is one too
+
+
+async def test_a_stale_writer_moves_no_delivery(database: Database, ada: Person) -> None:
+    sent = await tell(database, ada, roles=[Role.OWNER])
+    ids = list(sent.notification_ids.values())
+    async with database.transaction(acting(ada)) as tx:
+        assert await move(tx, ids, "email", "sent") == ids
+        assert await move(tx, ids, "email", "failed") == []
+        assert await move(tx, ids, "email", "pending") == []
+        assert await move(tx, ids, "webhook", "sent") == []
+    assert await deliveries(database, ada) == [("sent", None)]
+
+
+async def test_an_admin_neither_reads_nor_moves_what_is_to_be_sent(database: Database, ada: Person) -> None:
+    sent = await tell(database, ada, roles=[Role.OWNER])
+    for statement in (
+        "SELECT * FROM datalane.read_notification_deliveries($1, 'email')",
+        "SELECT datalane.move_notification_deliveries($1, 'email', 'skipped', 'none of your business')",
+    ):
+        with pytest.raises(Forbidden):
+            async with database.transaction(acting(ada, Role.ADMIN)) as tx:
+                await tx.fetch(statement, list(sent.notification_ids.values()))
+    assert await deliveries(database, ada) == [("pending", None)]
+
+
+async def test_what_is_old_goes_by_whole_months(database: Database, urls: Prepared, ada: Person) -> None:
+    await tell(database, ada, roles=[Role.OWNER])
+    connection = await asyncpg.connect(urls.maintenance_url)
+    for days, left in ((89, 1), (125, 0)):
+        await run_once(connection, utc_now() + timedelta(days=days), Retention(), Limits())
+        assert len(await rows(database, ada, "SELECT FROM datalane.notifications")) == left
+        assert len(await deliveries(database, ada)) == left
+    await connection.close()
 
 
 # By rules ---------------------------------------------------------------------------------------------------------

@@ -25,8 +25,11 @@ from datalane.integrations.permissions import DELIVER_NOTIFICATIONS
 from datalane.kit.retry import RetryPolicy
 from datalane.settings import EmailSettings
 
-PATIENCE = RetryPolicy(base=timedelta(seconds=30), cap=timedelta(hours=1))
+PATIENCE = RetryPolicy(base=timedelta(minutes=2), cap=timedelta(hours=1))
 """A server that knows no sender yet asks to come again after minutes."""
+AT_ONCE = 10
+"""E-mails that all workers together hand over at once: a mail server takes few connections of one client."""
+_SPARE = timedelta(minutes=1)
 _CHANNELS: Mapping[str, OutwardChannel] = {EMAIL: "email", WEBHOOK: "webhook"}
 
 _queries = load_queries(__file__)
@@ -46,7 +49,17 @@ class Delivering:
         self._patience = patience
 
     def register(self, handlers: Handlers) -> None:
-        handlers.add(Handler(EMAIL, Mode.EXTERNAL, self.send_email, retry=self._patience, on_failure=record_failure))
+        handlers.add(
+            Handler(
+                EMAIL,
+                Mode.EXTERNAL,
+                self.send_email,
+                retry=self._patience,
+                timeout=self._mailer.timeout + _SPARE,
+                max_running=AT_ONCE,
+                on_failure=record_failure,
+            )
+        )
         handlers.add(Handler(WEBHOOK, Mode.TRANSACTIONAL, publish_notice, on_failure=record_failure))
 
     async def send_email(self, job: Job) -> None:

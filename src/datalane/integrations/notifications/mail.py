@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.policy import SMTP as CRLF
@@ -32,6 +32,8 @@ _GOODBYE_SECONDS = 2
 _UNREACHABLE = "smtp_unreachable"
 _PLAIN_ADDRESS = re.compile(r"(?!.*=\?)[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+")
 """Nothing that a header gives a meaning to, such as a comma, a quote, or an encoded word (RFC 2047)."""
+_OF_THE_LOGIN = frozenset({530, 534, 535, 538})
+"""Replies by which a server asks for another login (RFC 4954): that is not the message's fault."""
 _HEADERS = frozenset({"message-id", "date", "from", "to", "subject", "auto-submitted", "mime-version"})
 _OF_CONTENT = "content-"
 
@@ -118,6 +120,11 @@ class Mailer:
         return self._email.is_on
 
     @property
+    def timeout(self) -> timedelta:
+        """Of one message."""
+        return self._email.timeout
+
+    @property
     def sender(self) -> str:
         assert self._email.from_address is not None
         return self._email.from_address
@@ -130,10 +137,10 @@ class Mailer:
         """
         message = compose(letter, self.sender)
         recipient = str(message["To"])
-        with _explained():
+        with _explained(recipient):
             client = self._client()
             try:
-                async with asyncio.timeout(self._email.timeout.total_seconds()):
+                async with asyncio.timeout(self.timeout.total_seconds()):
                     await client.connect()
                     await _check_address(client, recipient)
                     await client.send_message(message, sender=self.sender, recipients=[recipient])
@@ -151,7 +158,7 @@ class Mailer:
             username=email.username,
             password=email.password.get_secret_value() if email.password is not None else None,
             local_hostname=domain_of(self.sender),
-            timeout=email.timeout.total_seconds(),
+            timeout=self.timeout.total_seconds(),
             use_tls=email.security == "tls",
             start_tls=email.security == "starttls",
             tls_context=None if email.security == "none" else self._context(),
@@ -182,19 +189,17 @@ async def _check_address(client: aiosmtplib.SMTP, recipient: str) -> None:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Errors of SMTP as what they mean for the job."""
+def _explained(recipient: str) -> Iterator[None]:
+    """Errors of SMTP as what they mean for the job. What the server says of the recipient's address is left out."""
     try:
         yield
-    except aiosmtplib.SMTPAuthenticationError as error:
-        raise JobError("smtp_authentication", _reply("does not let in", error.code, error.message)) from error
-    except aiosmtplib.SMTPConnectResponseError as error:
-        raise JobError(_UNREACHABLE, _reply("greets with", error.code, error.message)) from error
+    except (aiosmtplib.SMTPConnectResponseError, aiosmtplib.SMTPHeloError) as error:
+        raise JobError(_UNREACHABLE, _reply("greets with", error.code, error.message, recipient)) from error
     except aiosmtplib.SMTPRecipientsRefused as error:
         first = error.recipients[0]
-        raise _refused(first.code, first.message) from error
+        raise _refused(first.code, first.message, recipient) from error
     except aiosmtplib.SMTPResponseException as error:
-        raise _refused(error.code, error.message) from error
+        raise _refused(error.code, error.message, recipient) from error
     except TimeoutError as error:
         raise JobError("timeout", "the mail server did not answer in time") from error
     except ssl.SSLError as error:
@@ -208,11 +213,14 @@ def _explained() -> Iterator[None]:
         raise JobError("smtp_not_supported", f"the mail server cannot do what is asked: {said}") from error
 
 
-def _refused(code: int, said: str) -> JobError:
-    if 400 <= code < 500:
-        return JobError("smtp_busy", _reply("asks to come again", code, said))
-    return JobError("smtp_refused", _reply("refuses", code, said), retryable=code < 0)
+def _refused(code: int, said: str, recipient: str) -> JobError:
+    if code in _OF_THE_LOGIN:
+        return JobError("smtp_authentication", _reply("does not let in", code, said, recipient))
+    if 500 <= code < 600:
+        return JobError("smtp_refused", _reply("refuses", code, said, recipient), retryable=False)
+    return JobError("smtp_busy", _reply("asks to come again", code, said, recipient))
 
 
-def _reply(what: str, code: int, said: str) -> str:
-    return f"the mail server {what}: {code} {one_line(said, REPLY_CHARACTERS)}"
+def _reply(what: str, code: int, said: str, recipient: str) -> str:
+    told = said.replace(recipient, "the address")
+    return f"the mail server {what}: {code} {one_line(told, REPLY_CHARACTERS)}"

@@ -27,7 +27,7 @@ EMAIL = "notification.email"
 WEBHOOK = "notification.webhook"
 """Kinds of the jobs that send."""
 ATTEMPTS = 8
-"""Of sending one e-mail: with the pauses between them, some two hours for a server to come back."""
+"""Of sending one e-mail: with the pauses between them, up to three hours for a server to come back."""
 TITLE_CHARACTERS = 500
 TEXT_CHARACTERS = 10_000
 LINK_CHARACTERS = 2_000
@@ -38,7 +38,8 @@ _BREAKS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _TURNS = re.compile(r"[\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 """What makes text read in another order than it is written, and half characters that nothing can store."""
-_LINK = re.compile(r"(https?://|/)[^\s\x00-\x1f\x7f]*")
+_LINK = re.compile(r"(https?://[!-\[\]-~]+|/(?!/)[!-\[\]-~]*)")
+"""Of printable ASCII without a backslash. A path that begins with two slashes, or one of each, leads elsewhere."""
 
 _queries = load_queries(__file__)
 T = TypeVar("T")
