@@ -21,6 +21,7 @@ import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
 import datalane.integrations.automation.metrics
+import datalane.integrations.notifications.metrics
 import datalane.integrations.webhooks.deliveries.metrics
 import datalane.knowledge.moderation.service
 import datalane.knowledge.own_indexes.metrics
@@ -233,6 +234,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
         datalane.identity.metrics,
         datalane.integrations.automation.metrics,
         datalane.integrations.webhooks.deliveries.metrics,
+        datalane.integrations.notifications.metrics,
         datalane.knowledge.own_indexes.metrics,
         datalane.knowledge.moderation.service,
         datalane.knowledge.responses.service,

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from pydantic import SecretStr
 from tests.integration.api.conftest import Join, Person, SignUp
 from tests.integration.engine.workers import ended
@@ -39,6 +40,12 @@ ERRORS = (
 def local(port: int, **said: Any) -> EmailSettings:
     fields = {"host": "127.0.0.1", "security": "none", "from_address": "lane@example.com", "timeout": "10", **said}
     return EmailSettings(port=port, **fields)
+
+
+def counted(status: str) -> float:
+    """What the metrics say of e-mails, so far."""
+    labels = {"channel": "email", "status": status}
+    return REGISTRY.get_sample_value("datalane_notification_deliveries_total", labels) or 0
 
 
 async def failure(database: Database, who: Person, *statuses: str) -> tuple[str, str, int]:
@@ -204,11 +211,13 @@ async def test_a_job_that_is_done_again_after_sending_sends_nothing(database: Da
 
 @pytest.mark.parametrize("where", ["rcpt", "data"])
 async def test_a_server_that_asks_to_come_again_is_asked_again(database: Database, ada: Person, where: str) -> None:
+    before = {status: counted(status) for status in ("pending", "sent", "failed")}
     mailbox = Mailbox.answering(where, "451 greylisted", "421 too many")
     await tell(database, ada, roles=[Role.OWNER])
     async with serving(mailbox) as port, delivering(database, local(port)):
         assert await settled(database, ada) == [("sent", None)]
     assert (mailbox.tries, len(mailbox.messages)) == (3, 1)
+    assert {status: counted(status) - before[status] for status in before} == {"pending": 2, "sent": 1, "failed": 0}
 
 
 @pytest.mark.parametrize("where", ["rcpt", "data"])
@@ -326,6 +335,7 @@ async def test_a_server_that_is_not_there_is_tried_again(database: Database, ada
     assert str(port) not in message
 
 
+@pytest.mark.filterwarnings("ignore:Requiring AUTH while not requiring TLS")  # it does not see the TLS around it
 @pytest.mark.parametrize("security", ["starttls", "tls"])
 async def test_a_message_goes_over_a_connection_that_was_verified(
     database: Database, ada: Person, tmp_path: Path, security: str

@@ -19,6 +19,7 @@ from datalane.engine.events import publish
 from datalane.engine.handlers import Failure, Handler, Handlers, Job, Mode
 from datalane.integrations.notifications.categories import CATEGORIES, Channel
 from datalane.integrations.notifications.mail import Letter, Mailer
+from datalane.integrations.notifications.metrics import count_deliveries
 from datalane.integrations.notifications.notices import EMAIL, WEBHOOK
 from datalane.integrations.notifications.schemas import OutwardChannel
 from datalane.integrations.permissions import DELIVER_NOTIFICATIONS
@@ -150,6 +151,7 @@ async def move(tx: Transaction, ids: Sequence[UUID], channel: OutwardChannel, ta
     moved: list[UUID] = await _queries.move_deliveries(
         tx.connection, notification_ids=list(ids), channel=channel, target=target, **of
     )
+    count_deliveries(tx, channel, target, len(moved))
     return moved
 
 
