@@ -125,6 +125,12 @@ async def test_what_no_endpoint_may_be_is_refused(asked: Asked, sink: Sink, said
     assert (await asked.get(f"{ENDPOINTS}/list"))["data"] == []
 
 
+async def test_a_connector_that_is_not_there_has_no_endpoint(asked: Asked, sink: Sink) -> None:
+    said = {"url": sink.url, "event_types": ["invoice.paid"], "connector_id": str(uuid4())}
+    assert (await asked.post(f"{ENDPOINTS}/create", 404, **said))["code"] == "not_found"
+    assert (await asked.get(f"{ENDPOINTS}/list"))["data"] == []
+
+
 async def test_a_payload_is_delivered_by_hand_and_tried_at_once(asked: Asked, sink: Sink) -> None:
     made = await asked.create(sink.url)
     sink.reply = answer(500, b"busy")

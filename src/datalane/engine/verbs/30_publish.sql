@@ -77,8 +77,8 @@ BEGIN
         SELECT workspace, app.uuid7(), s.kind, i.subject, s.args || jsonb_build_object('event_id', i.id),
                datalane.default_attempts(), at, at, i.id || ':' || s.name, correlation, i.id, depth, actor
         FROM input i JOIN (
-            SELECT event_type, kind, args, subscription_id::text AS name FROM datalane.subscriptions
-            WHERE workspace_id = workspace AND enabled AND NOT ordered
+            SELECT b.event_type, b.kind, b.args, b.subscription_id::text AS name FROM datalane.subscriptions b
+            WHERE b.workspace_id = workspace AND b.enabled AND NOT b.ordered
             UNION ALL
             SELECT t.event_type, b.kind, b.args, b.subscription_id::text FROM datalane.subscriptions b
             CROSS JOIN (SELECT DISTINCT event_type FROM input WHERE NOT starts_with(event_type, 'webhook.')) AS t

@@ -18,8 +18,9 @@ from datalane.ops.isolation.wire import Statement, Wire
 
 UUID = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[0-9.]*(?:Z|[+-]\d\d:?\d\d)")
-_SECRET = re.compile(r"(?<![\w-])[\w-]{43,}(?![\w-])")
-"""API keys, tokens of sessions and cursors: nothing else is as long without a space."""
+_SECRET = re.compile(r"(?<![\w-])(?:whsec_[\w+/]+=*|[\w-]{43,})(?![\w-])")
+"""API keys, tokens of sessions and cursors: nothing else is as long without a space; and secrets of webhooks."""
+_DIFFERS = frozenset({"correlation_id", "latency_ms"})
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,11 @@ class Answer:
 
     @property
     def told(self) -> tuple[int, Any]:
-        """Status and body without what differs between any two requests: ids, times, secrets."""
+        """Status and body without what differs between any two requests: ids, times, how long it took, secrets."""
         try:
             body = json.loads(self.text) if self.text else None
         except ValueError:
             body = self.text
-        if isinstance(body, dict):
-            body.pop("correlation_id", None)
         return self.status, _plain(body)
 
     def shows(self, ids: Collection[str], words: Collection[str]) -> list[str]:
@@ -114,7 +113,7 @@ def _dashed(found: str) -> str:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items() if key != "correlation_id"}
+        return {key: _plain(one) for key, one in value.items() if key not in _DIFFERS}
     if isinstance(value, list):
         return [_plain(one) for one in value]
     if isinstance(value, str):

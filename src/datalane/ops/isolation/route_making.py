@@ -167,6 +167,7 @@ class _Maker:
             await self._require_field(space)
         await self._connectors(space)
         await self._others(space)
+        await self._webhooks(space)
         await self._evaluation(space)
         await self._jobs(space)
         await self._notifications(space)
@@ -405,6 +406,24 @@ class _Maker:
         said = {"citation_id": space.things["citation_id"], "rating": "down", "comment": f"Not of {space.word}."}
         space.things.update(_ids(await self.make(space, "POST /feedback/give", Call(body=said))))
         space.things["traced_id"] = space.things["citation_id"]
+
+    async def _webhooks(self, space: Space) -> None:
+        """Two endpoints at which nobody listens, a delivery that waits and one that is a dead letter."""
+        target = {"url": f"http://127.0.0.1:9/{space.word}", "event_types": [SEEN], "description": f"Of {space.word}"}
+        for _ in range(2):
+            made = await self.make(space, "POST /webhooks/endpoints/create", Call(body=target))
+            if made is None:
+                return
+            space.things["endpoint_id"] = made["endpoint"]["endpoint_id"]
+        message = {"endpoint_id": made["endpoint"]["endpoint_id"], "event_type": SEEN, "payload": {"of": space.word}}
+        for name in ("dead_delivery_id", "delivery_id"):
+            queued = await self.make(space, "POST /webhooks/outbound/enqueue", Call(body=message))
+            space.things[name] = queued["delivery_id"]
+        await self.asker.ledger.connection.execute(
+            "UPDATE datalane.webhook_deliveries SET status = 'dead_letter', ended_at = clock_timestamp() "
+            "WHERE delivery_id = $1",
+            UUID(space.things["dead_delivery_id"]),
+        )
 
     async def _keys(self, space: Space) -> None:
         """One of each role, one that is revoked and one that has expired."""

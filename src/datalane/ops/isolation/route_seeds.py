@@ -262,11 +262,35 @@ def _automation() -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _webhooks() -> Mapping[str, Sequence[Seed]]:
+    """The endpoint that is there is in its first version; nobody listens at it."""
+
+    def of(world: World, **said: Any) -> Call:
+        return Call(body={"endpoint_id": world.home.things["endpoint_id"], **said})
+
+    url = f"http://127.0.0.1:9/{HOME}"
+    return {
+        "POST /webhooks/endpoints/create": [Seed(lambda world, actor: Call(body={"url": url, "event_types": ["*"]}))],
+        "POST /webhooks/endpoints/update": [
+            Seed(lambda world, actor: of(world, version=1, description=f"Another of {HOME}")),
+            Seed(lambda world, actor: of(world, version=1, event_types=["*"]), "other types"),
+        ],
+        "POST /webhooks/outbound/enqueue": [
+            Seed(lambda world, actor: of(world, event_type=SEEN, payload={"of": HOME}))
+        ],
+        "POST /webhooks/outbound/replay": [
+            Seed(lambda world, actor: Call(body={"delivery_id": world.home.things["dead_delivery_id"]}), "one"),
+            Seed(lambda world, actor: Call(body={"event_type": SEEN}), "many"),
+        ],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
     **_automation(),
     **_connectors(),
     **_views(),
     **_notifications(),
+    **_webhooks(),
     **_work("project"),
     **_work("item"),
     "GET /timeline/list": _timeline(),

@@ -7,7 +7,7 @@ jobs then put what happened aside, for its recovery.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -48,20 +48,35 @@ DELIVER_EVENT = "webhook.deliver"
 MOST_ENDPOINTS = 100
 """Of one workspace: each event may become as many deliveries."""
 
+HasConnector = Callable[[Transaction, UUID], Awaitable[bool]]
+"""Whether the workspace has a connector that is not revoked."""
+
 _queries = load_queries(__file__)
 
 
+async def no_connector(tx: Transaction, connector_id: UUID) -> bool:
+    """Of a lane without connectors."""
+    return False
+
+
 async def create_endpoint(
-    tx: Transaction, new: NewWebhookEndpoint, allowed: Sequence[Network] = (), now: datetime | None = None
+    tx: Transaction,
+    new: NewWebhookEndpoint,
+    allowed: Sequence[Network] = (),
+    has_connector: HasConnector = no_connector,
+    now: datetime | None = None,
 ) -> WebhookEndpointSecret:
     """An endpoint that gets what is published from now on, with its secret, which is told nowhere else.
 
-    Raises `InvalidInput` for a URL that is not sent to or a type that is not registered, `LimitExceeded` for one
-    endpoint too many, `MasterKeyMissing` where no secret can be kept.
+    Raises `InvalidInput` for a URL that is not sent to or a type that is not registered, `NotFound` for a connector
+    that is not there or was revoked, `LimitExceeded` for one endpoint too many, `MasterKeyMissing` where no secret can
+    be kept.
     """
     MANAGE_ENDPOINTS.check(tx.context)
     url, at, endpoint_id = check_target(new.url, allowed), now or utc_now(), uuid7()
     _check_types(new.event_types)
+    if new.connector_id is not None and not await has_connector(tx, new.connector_id):
+        raise NotFound("no such connector")
     there = await _queries.count_endpoints(tx.connection, workspace_id=tx.workspace_id)
     if there >= MOST_ENDPOINTS:
         raise LimitExceeded(f"the workspace has {there} webhook endpoints, the limit is {MOST_ENDPOINTS}")
