@@ -16,7 +16,6 @@ from tests.integration.engine.workers import quick, working
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
-from datalane.db.transaction import Transaction
 from datalane.engine.actions import Actions
 from datalane.engine.events import NewEvent, publish_batch
 from datalane.engine.handlers import Handlers
@@ -55,11 +54,6 @@ async def register_types(database: Database) -> None:
     await register(database, {}, [], list(EVENTS))
 
 
-async def any_connector(tx: Transaction, connector_id: UUID) -> bool:
-    """Whatever is named is there."""
-    return True
-
-
 @dataclass(frozen=True)
 class Hooks:
     database: Database
@@ -73,7 +67,7 @@ class Hooks:
     async def create(self, url: str, *types: str, **said: Any) -> WebhookEndpointSecret:
         new = NewWebhookEndpoint(url=url, event_types=list(types or ("invoice.paid",)), **said)
         async with self.database.transaction(self.admin) as tx:
-            return await service.create_endpoint(tx, new, HERE, any_connector)
+            return await service.create_endpoint(tx, new, HERE)
 
     async def switch(self, endpoint_id: UUID, *, on: bool) -> WebhookEndpoint:
         async with self.database.transaction(self.admin) as tx:

@@ -126,7 +126,7 @@ async def test_what_no_endpoint_may_be_is_refused(asked: Asked, sink: Sink, said
 
 
 async def test_a_connector_that_is_not_there_has_no_endpoint(asked: Asked, sink: Sink) -> None:
-    said = {"url": sink.url, "event_types": ["invoice.paid"], "connector_id": str(uuid4())}
+    said: dict[str, Any] = {"url": sink.url, "event_types": ["invoice.paid"], "connector_id": str(uuid4())}
     assert (await asked.post(f"{ENDPOINTS}/create", 404, **said))["code"] == "not_found"
     assert (await asked.get(f"{ENDPOINTS}/list"))["data"] == []
 

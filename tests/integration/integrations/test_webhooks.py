@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 from tests.integration.engine.lab import Undone, undo
+from tests.integration.integrations.connecting import connect
 from tests.integration.integrations.hooks import Hooks, register_types
 from tests.integration.integrations.sink import Sink, Taken, answer, listening
 
@@ -18,7 +19,6 @@ from datalane.engine.events import publish
 from datalane.integrations.webhooks.endpoints import service
 from datalane.integrations.webhooks.endpoints.schemas import WebhookEndpointChange, WebhookSecretRotation
 from datalane.kit.clock import utc_now
-from datalane.kit.ids import uuid7
 from datalane.kit.standard_webhooks import TIMESTAMP, read_verifier, verify
 
 
@@ -273,7 +273,7 @@ async def test_an_ordered_endpoint_that_is_back_gets_nothing_before_what_it_miss
 
 
 async def test_endpoints_of_a_revoked_connector_are_paused(hooks: Hooks, sink: Sink) -> None:
-    connector_id = uuid7()
+    connector_id = (await connect(hooks.database, hooks.admin)).connector_id
     made = await hooks.create(sink.url, connector_id=connector_id)
     other = await hooks.create(sink.url)
     async with hooks.database.transaction(hooks.admin) as tx:

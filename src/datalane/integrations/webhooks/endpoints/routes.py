@@ -25,9 +25,7 @@ from datalane.integrations.webhooks.endpoints.schemas import (
 )
 
 
-def add_endpoint_routes(
-    routes: APIRouter, door: Door, has_connector: service.HasConnector = service.no_connector
-) -> None:
+def add_endpoint_routes(routes: APIRouter, door: Door) -> None:
     limits, allowed, webhooks = door.settings.limits, door.settings.outbound.allowed, door.settings.webhooks
     size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
 
@@ -36,7 +34,7 @@ def add_endpoint_routes(
         body: NewWebhookEndpoint, tx: Transaction = door.writer(MANAGE_ENDPOINTS)
     ) -> WebhookEndpointSecret:
         """Have events delivered to a URL. The secret in the answer verifies them, and is shown this once."""
-        return await service.create_endpoint(tx, body, allowed, has_connector)
+        return await service.create_endpoint(tx, body, allowed)
 
     @routes.post("/endpoints/update")
     async def update(body: WebhookEndpointChange, tx: Transaction = door.writer(MANAGE_ENDPOINTS)) -> WebhookEndpoint:

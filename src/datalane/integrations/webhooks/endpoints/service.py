@@ -7,7 +7,7 @@ jobs then put what happened aside, for its recovery.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from datalane.engine.audit import record
 from datalane.engine.events import publish
 from datalane.engine.vault import seal
 from datalane.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleVersion
+from datalane.integrations.connectors.service import hold
 from datalane.integrations.notifications.notices import Notice, notify
 from datalane.integrations.permissions import MANAGE_ENDPOINTS, READ_WEBHOOKS
 from datalane.integrations.webhooks.endpoints.schemas import (
@@ -48,23 +49,11 @@ DELIVER_EVENT = "webhook.deliver"
 MOST_ENDPOINTS = 100
 """Of one workspace: each event may become as many deliveries."""
 
-HasConnector = Callable[[Transaction, UUID], Awaitable[bool]]
-"""Whether the workspace has a connector that is not revoked."""
-
 _queries = load_queries(__file__)
 
 
-async def no_connector(tx: Transaction, connector_id: UUID) -> bool:
-    """Of a lane without connectors."""
-    return False
-
-
 async def create_endpoint(
-    tx: Transaction,
-    new: NewWebhookEndpoint,
-    allowed: Sequence[Network] = (),
-    has_connector: HasConnector = no_connector,
-    now: datetime | None = None,
+    tx: Transaction, new: NewWebhookEndpoint, allowed: Sequence[Network] = (), now: datetime | None = None
 ) -> WebhookEndpointSecret:
     """An endpoint that gets what is published from now on, with its secret, which is told nowhere else.
 
@@ -75,7 +64,7 @@ async def create_endpoint(
     MANAGE_ENDPOINTS.check(tx.context)
     url, at, endpoint_id = check_target(new.url, allowed), now or utc_now(), uuid7()
     _check_types(new.event_types)
-    if new.connector_id is not None and not await has_connector(tx, new.connector_id):
+    if new.connector_id is not None and (await hold(tx, new.connector_id)).status == "revoked":
         raise NotFound("no such connector")
     there = await _queries.count_endpoints(tx.connection, workspace_id=tx.workspace_id)
     if there >= MOST_ENDPOINTS:
