@@ -23,9 +23,9 @@ from datalane.engine.jobs import NewJob, enqueue_batch
 CHILD = Path(__file__).with_name("child_worker.py")
 
 
-async def start(url: str) -> Process:
+async def start(url: str, child: Path = CHILD) -> Process:
     """A worker process that claims already."""
-    process = await asyncio.create_subprocess_exec(sys.executable, str(CHILD), url, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(sys.executable, str(child), url, stdout=PIPE)
     assert process.stdout is not None
     assert await asyncio.wait_for(process.stdout.readuntil(b"ready\n"), 60)
     return process

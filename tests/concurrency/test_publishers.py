@@ -5,13 +5,17 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections import Counter
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from tests.concurrency.checker import at_rest
 from tests.concurrency.child_worker import SHORT_LEASES
+from tests.concurrency.test_kills import start
 from tests.concurrency.test_races import Undone, seeds
 from tests.conftest import a_context
 from tests.integration.engine.lab import Lab
@@ -32,6 +36,7 @@ from datalane.settings import Settings
 from datalane.work.items.actions import register_actions
 
 PUBLISHERS = 64
+RULES = Path(__file__).with_name("child_rules.py")
 
 
 async def publish_late(database: Database, context: Context, draw: random.Random, name: str) -> list[str]:
@@ -96,6 +101,38 @@ async def test_each_of_64_publishers_events_runs_each_rule_once_over_cut_connect
             await check_runs(judge, context, [one for names in told for one in names])
         finally:
             await judge.close()
+
+
+@pytest.mark.parametrize("seed", seeds(1, 8))
+async def test_killed_workers_run_each_rule_once_and_leave_no_child(
+    database: Database, urls: Prepared, integrations: Integrations, seed: int
+) -> None:
+    draw, context = random.Random(seed), a_context(role=Role.ADMIN)
+    EVENTS.register("thing.happened", {"type": "object"})
+    async with Lab.opened(database) as lab:
+        await lab.register()
+    for title in ("one", "two"):
+        await make_rule(database, integrations, context, title)
+    processes, orphans = [await start(urls.database_url, RULES) for _ in range(2)], list[psutil.Process]()
+    try:
+        told = await asyncio.gather(
+            *(publish_late(database, context, draw, str(number)) for number in range(PUBLISHERS))
+        )
+        for _ in range(2):
+            await asyncio.sleep(draw.random() / 8)  # the moment of the kill
+            victim = processes.pop(draw.randrange(len(processes)))
+            orphans += psutil.Process(victim.pid).children()
+            victim.send_signal(signal.SIGKILL)
+            await victim.wait()
+            processes.append(await start(urls.database_url, RULES))
+        await at_rest(database, [context])
+    finally:
+        for process in processes:
+            process.kill()
+            await process.wait()
+    await check_runs(database, context, [one for names in told for one in names])
+    gone, alive = await asyncio.to_thread(psutil.wait_procs, orphans, 10)
+    assert (alive, len(gone)) == ([], len(orphans))
 
 
 async def check_runs(database: Database, context: Context, published: list[str]) -> None:
