@@ -369,6 +369,14 @@ class WebhookSettings(BaseModel):
     recovery_rate: Count = 100
 
 
+class InboundSettings(BaseModel):
+    """`tolerance` is how far a signed moment may lie from now. The same signed bytes that come again within `suspicion`
+    are held, where their sender signs neither id nor moment."""
+
+    tolerance: Duration = timedelta(minutes=5)
+    suspicion: Duration = timedelta(hours=1)
+
+
 class SearchSettings(BaseModel):
     """A workspace of `exact_chunks` chunks gets an index of its own for each model that it searches by, while the lane
     has fewer than `own_indexes`. `build_memory` is what the server may take while it builds one; an index that
@@ -436,6 +444,7 @@ class Settings(BaseSettings):
     outbound: OutboundSettings = OutboundSettings()
     email: EmailSettings = EmailSettings()
     webhooks: WebhookSettings = WebhookSettings()
+    inbound: InboundSettings = InboundSettings()
     search: SearchSettings = SearchSettings()
     automation: AutomationSettings = AutomationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()

@@ -41,6 +41,8 @@ from datalane.identity.states import INVITE, MEMBERSHIP
 from datalane.integrations.automation.states import RUN
 from datalane.integrations.connectors.schemas import HealthOutcome
 from datalane.integrations.connectors.states import CONNECTOR
+from datalane.integrations.inbound.schemas import Preset, SignatureRule
+from datalane.integrations.inbound.states import HELD
 from datalane.integrations.notifications.categories import CATEGORIES
 from datalane.integrations.notifications.states import DELIVERY as NOTIFICATION_DELIVERY
 from datalane.integrations.webhooks.deliveries.states import DELIVERY
@@ -298,6 +300,12 @@ def test_the_diagrams_of_webhooks_are_their_lifecycles() -> None:
     text = page("concepts/webhooks.md")
     assert code_blocks(text, "mermaid") == [DELIVERY.mermaid() + "\n", ENDPOINT.mermaid() + "\n"]
     assert {row[0].strip("`") for row in table_rows(text)} >= {*DELIVERY.states, *ENDPOINT.states}
+
+
+def test_the_diagram_of_held_deliveries_is_their_lifecycle() -> None:
+    text = page("how-to/receive-webhooks.md")
+    assert code_blocks(text, "mermaid") == [HELD.mermaid() + "\n"]
+    assert {row[0].strip("`") for row in table_rows(text)} >= {*get_args(Preset), *SignatureRule.model_fields}
 
 
 def test_the_built_in_event_types_are_named() -> None:

@@ -24,6 +24,7 @@ PUBLIC = frozenset(
         "/auth/sign-in",
         "/auth/refresh",
         "/auth/oidc/exchange",
+        "/webhooks/inbound/{connector}",
         "/healthz",
         "/readyz",
         "/metrics",

@@ -45,6 +45,12 @@ def plain(content: Any) -> Response:
     return Response(to_json(content, orjson.OPT_UTC_Z), media_type="application/json")
 
 
+def correlation_of(request: Request) -> str:
+    """The correlation id of a request to a public route, which has no context that would carry it."""
+    found: str = request.scope["datalane.trace"].correlation_id
+    return found
+
+
 class LateTransaction(Protocol):
     """A write whose slow work (files, extraction) comes before its transaction and holds no connection.
 

@@ -117,6 +117,10 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
     "integration.degraded": _object(_CONNECTOR | {"outcome": "string"}, {"refreshable": "boolean"}),
     "integration.revoked": _object(_CONNECTOR | {"paused": "array"}),
     "integration.sync_failed": _object(_CONNECTOR | {"outcome": "string"}, {"refreshable": "boolean"}),
+    "webhook.received": {
+        **_object(_CONNECTOR | {"delivery_id": "string"}, {"type": "string|null"}),
+        "required": ["body", "connector_id", "delivery_id", "kind"],
+    },
     "job.dead_lettered": _object(
         {"job_id": "string", "kind": "string", "reason": "string"},
         {"error_class": "string|null", "attempt_count": "integer"},

@@ -115,16 +115,17 @@ async def publish_batch(
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """An event that its schema, or that there is none, refuses; `detail` says why."""
+    """An event that is not taken, by default because of its schema, or that there is none; `detail` says why."""
 
     type: str
     source_system: str
     source_event_id: str | None
     detail: str
+    status: Literal["rejected_schema", "rejected_signature", "duplicate_suspected"] = "rejected_schema"
 
 
 async def record_rejections(tx: Transaction, rejected: Sequence[Rejected]) -> None:
-    """Keep refused events in the ingestion log as `rejected_schema`. Raises `Forbidden` for a viewer."""
+    """Keep events that are not taken in the ingestion log. Raises `Forbidden` for a viewer."""
     PUBLISH.check(tx.context)
     if not rejected:
         return
@@ -133,9 +134,10 @@ async def record_rejections(tx: Transaction, rejected: Sequence[Rejected]) -> No
         event_types=[one.type for one in rejected],
         source_systems=[one.source_system for one in rejected],
         source_event_ids=[one.source_event_id for one in rejected],
+        statuses=[one.status for one in rejected],
         details=[one.detail for one in rejected],
     )
-    count_published(tx, (("rejected", "rejected_schema") for _ in rejected))
+    count_published(tx, (("rejected", one.status) for one in rejected))
 
 
 def check_event(event: NewEvent, limits: Limits) -> None:

@@ -8,11 +8,11 @@ FROM datalane.publish_batch(
     :dedupe_window::interval)
 ORDER BY ordinal;
 
--- name: record_rejections(event_types, source_systems, source_event_ids, details)!
--- Lines in the ingestion log of events that were refused.
-SELECT datalane.record_rejection(r.event_type, r.source_system, r.source_event_id, 'rejected_schema', r.detail)
-FROM unnest(:event_types::text[], :source_systems::text[], :source_event_ids::text[], :details::text[])
-    AS r (event_type, source_system, source_event_id, detail);
+-- name: record_rejections(event_types, source_systems, source_event_ids, statuses, details)!
+-- Lines in the ingestion log of events that were not taken.
+SELECT datalane.record_rejection(r.event_type, r.source_system, r.source_event_id, r.status, r.detail)
+FROM unnest(:event_types::text[], :source_systems::text[], :source_event_ids::text[], :statuses::text[], :details::text[])
+    AS r (event_type, source_system, source_event_id, status, detail);
 
 -- name: enqueue_batch(kinds, args, subject_ids, priorities, run_ats, order_keys, idempotency_keys, max_attempts, actor_id, correlation_id, causation_id, causation_depth)
 -- Store jobs; one row a job.

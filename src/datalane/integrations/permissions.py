@@ -103,3 +103,14 @@ DELIVER = MATRIX.allow(
         for command in ("insert", "update")
     ],
 )
+
+# Inbound webhooks
+READ_INBOUND = MATRIX.allow(
+    Role.VIEWER, "inbound_webhook.read", needs=["datalane.inbound_webhooks:select", "datalane.inbound_held:select"]
+)
+MANAGE_INBOUND = MATRIX.allow(
+    Role.ADMIN,
+    "inbound_webhook.change",
+    needs=["datalane.inbound_webhooks:insert", "datalane.inbound_webhooks:update"],
+)
+DECIDE_HELD = MATRIX.allow(Role.ADMIN, "inbound_webhook.decide", needs=["datalane.inbound_held:update"])

@@ -8,6 +8,7 @@ from datalane.contracts.http import Door
 from datalane.integrations.automation import routes as automation_routes
 from datalane.integrations.connectors import routes as connectors
 from datalane.integrations.events.routes import add_routes as add_event_routes
+from datalane.integrations.inbound import routes as inbound
 from datalane.integrations.notifications.routes import router as notification_routes
 from datalane.integrations.runtime import Integrations
 from datalane.integrations.webhooks.deliveries.routes import add_delivery_routes
@@ -26,4 +27,5 @@ def router(door: Door, integrations: Integrations) -> APIRouter:
     add_endpoint_routes(webhooks, door)
     add_delivery_routes(webhooks, door, integrations)
     routes.include_router(webhooks)
+    routes.include_router(inbound.router(door))
     return routes

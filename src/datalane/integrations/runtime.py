@@ -13,6 +13,7 @@ from datalane.integrations.automation.publishing import Publishing
 from datalane.integrations.automation.service import pause_for_connector as pause_rules
 from datalane.integrations.connectors.calls import call_action, register_calls
 from datalane.integrations.connectors.dependents import Dependents
+from datalane.integrations.inbound.service import pause_inbound
 from datalane.integrations.notifications import handlers as notification_handlers
 from datalane.integrations.notifications.actions import NOTIFY_ACTION
 from datalane.integrations.notifications.delivering import Delivering
@@ -61,6 +62,7 @@ def make_integrations(settings: Settings, actions: Actions) -> Integrations:
     outbound, dependents = Outbound(settings.outbound.allowed, settings.outbound.timeout), Dependents()
     dependents.add("automation_rule", pause_rules)
     dependents.add("webhook_endpoint", pause_endpoints)
+    dependents.add("inbound_webhook", pause_inbound)
     return Integrations(
         outbound=outbound,
         actions=actions,

@@ -17,7 +17,7 @@ _HARMLESS_NAME = re.compile(
 )
 
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"(dli?)_([0-9a-f]{32})_([0-9a-f]{32})_[A-Za-z0-9_-]+"), rf"\1_\2_\3_{MASK}"),
+    (re.compile(r"(dl[iw]?)_([0-9a-f]{32})_([0-9a-f]{32})_[A-Za-z0-9_-]+"), rf"\1_\2_\3_{MASK}"),
     (re.compile(r"dlr_[A-Za-z0-9_-]{43}_[A-Za-z0-9_-]+"), f"dlr_{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), rf"\1 {MASK}"),
     (re.compile(r"([a-z][a-z0-9+.-]*://[^\s:/@]*):[^\s@]+@", re.I), rf"\1:{MASK}@"),
@@ -32,7 +32,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), MASK),
 )
 
-_HINT = re.compile(r"dl[ir]?_|bearer|basic|://|passw|secret|token|key|argon2|eyJ", re.I)
+_HINT = re.compile(r"dl[irw]?_|bearer|basic|://|passw|secret|token|key|argon2|eyJ", re.I)
 """No shape matches a text without one of these, and most texts have none."""
 
 _DEEPEST = 12

@@ -332,7 +332,7 @@ async def test_a_refused_delivery_stays_in_sight_and_has_no_other_effect(lab: La
         )
     assert [row["ingestion_status"] for row in await lab.rows(context, INGESTION)] == ["rejected_signature"]
     assert await lab.count(context, "datalane.events") == 0
-    with pytest.raises(InvalidInput, match="rejected_schema, not accepted"):
+    with pytest.raises(InvalidInput, match="duplicate_suspected, not accepted"):
         async with lab.database.transaction(context) as tx:
             await tx.execute("SELECT datalane.record_rejection('thing.happened', 'stripe', 'b', 'accepted', '')")
 

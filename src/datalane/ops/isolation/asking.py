@@ -85,7 +85,7 @@ class Asker:
             json=call.body,
             data=dict(call.form) or None,
             files=files,
-            headers=dict(headers),
+            headers={**headers, **call.headers},
         )
         self.wire.clear()
         response = await self.client.send(request)

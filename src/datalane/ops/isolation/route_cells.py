@@ -15,7 +15,7 @@ taken away at a time, so that each layer is known to hold alone: `layer` says wh
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from datalane.contracts.authorization import MATRIX
@@ -122,7 +122,7 @@ class Examiner:
             return
         *_, outsider = self.world.outsiders()
         for actor in (nobody, self.world.actor("malformed token"), outsider, self.world.owner):
-            yield self._cell(route, seed, actor, self._judge_public)
+            yield self._cell(route, seed, replace(actor, writes_to=seed.writes_to), self._judge_public)
 
     def _credentials(self, route: Route, seed: Seed) -> Iterator[RouteCell]:
         for actor in self.world.nobodies():
@@ -315,7 +315,8 @@ class Examiner:
             shown = answer.shows(space.ids, [space.word])
             if shown:
                 return f"shows {', '.join(shown[:3])} of another workspace"
-            if any(change.workspace_id == space.workspace_id for change in answer.changes):
+            changed = any(change.workspace_id == space.workspace_id for change in answer.changes)
+            if changed and space.word not in actor.writes_to:
                 return "changed rows of another workspace"
         return ""
 

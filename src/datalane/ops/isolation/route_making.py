@@ -32,7 +32,9 @@ from datalane.ops.isolation.route_world import (
     Space,
     World,
     create_item_of,
+    signed_webhook,
     texts_of,
+    token_of,
 )
 from datalane.settings import Settings
 
@@ -200,9 +202,26 @@ class _Maker:
     async def _connectors(self, space: Space) -> None:
         """Two, of which the one in `things` is the second; what the other workspace calls its first one is `NEEDED`."""
         for name in (NEEDED if space.word == OTHER else f"First of {space.word}", f"Second of {space.word}"):
-            said = {"name": name, "kind": "owls", "credentials": {"token": f"The token of {space.word}"}}
+            said = {"name": name, "kind": "owls", "credentials": {"token": token_of(space.word)}}
             made = await self.make(space, "POST /integrations/connectors/register", Call(body=said))
             space.things.update(_ids(made))
+            if made:
+                await self._inbound(space)
+
+    async def _inbound(self, space: Space) -> None:
+        """Webhooks of the connector: two that are held, as the same bytes came before them."""
+        said = {"connector_id": space.things["connector_id"], "preset": "github", "secrets": ["token"]}
+        opened = await self.make(space, "POST /integrations/inbound/open", Call(body=said))
+        if not opened:
+            return
+        space.inbound_token = opened["path"].rpartition("/")[2]
+        for delivery in ("early", "second", "third"):
+            body, headers = signed_webhook(space.word, delivery)
+            come = Call(path={"connector": space.inbound_token}, body=body, headers=headers)
+            await self.make(space, "POST /webhooks/inbound/{connector}", come)
+        held = await self.make(space, "GET /integrations/inbound/held/list", Call())
+        if held:
+            space.things["held_id"] = held["data"][0]["held_id"]
 
     async def models(self, home: Space, other: Space) -> str:
         """What both workspaces search by. Both have retired a model of one name, and the other one a second."""

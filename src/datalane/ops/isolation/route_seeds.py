@@ -23,6 +23,7 @@ from datalane.ops.isolation.route_world import (
     Actor,
     World,
     create_item_of,
+    signed_webhook,
     texts_of,
 )
 
@@ -34,7 +35,8 @@ class Seed:
     """A way to call a route. `permission` is narrower than the route's own where a service asks for more. `keys` says
     how an API key fares: as its role, or refused whatever its role. For `stuck` roles the state of things forbids, with
     409, what their permission allows. A `closed` public route refuses everybody here, because what it takes comes from
-    outside."""
+    outside. What a public route takes may hold what lets anybody leave something in the workspaces `writes_to`, as a
+    signature does."""
 
     build: Build
     name: str = "request"
@@ -42,6 +44,7 @@ class Seed:
     keys: Literal["by role", "refused"] = "by role"
     stuck: frozenset[Role] = frozenset()
     closed: bool = False
+    writes_to: frozenset[str] = frozenset()
 
 
 def _accept(world: World, actor: Actor) -> Call:
@@ -285,8 +288,25 @@ def _webhooks() -> Mapping[str, Sequence[Seed]]:
     }
 
 
+def _inbound() -> Mapping[str, Sequence[Seed]]:
+    """Anybody may bring what the connected system signed, as `signed_webhook` has it."""
+
+    def come(world: World, actor: Actor) -> Call:
+        body, headers = signed_webhook(HOME)
+        return Call(path={"connector": world.home.inbound_token}, body=body, headers=headers)
+
+    def opened(world: World, actor: Actor) -> Call:
+        return Call(body={"connector_id": world.home.things["connector_id"], "preset": "github", "secrets": ["token"]})
+
+    return {
+        "POST /webhooks/inbound/{connector}": [Seed(come, writes_to=frozenset({HOME}))],
+        "POST /integrations/inbound/open": [Seed(opened)],
+    }
+
+
 SEEDS: Mapping[str, Sequence[Seed]] = {
     **_automation(),
+    **_inbound(),
     **_connectors(),
     **_views(),
     **_notifications(),

@@ -62,6 +62,7 @@ class Call:
     body: Any = None
     form: Mapping[str, Any] = field(default_factory=dict)
     file: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

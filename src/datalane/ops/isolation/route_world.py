@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import secrets
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -50,6 +53,8 @@ class Space:
     ids: frozenset[str] = frozenset()
     model: str = ""
     """An embedding model that this workspace has retired."""
+    inbound_token: str = ""
+    """The end of the path that webhooks of its connector come to."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,8 @@ class Actor:
     person: Person | None = None
     closed_to: frozenset[str] = frozenset({HOME, OTHER})
     """The words of the workspaces of which this actor must see nothing."""
+    writes_to: frozenset[str] = frozenset()
+    """Those in which the request itself, by what it holds, may leave something all the same."""
 
     def within(self, workspace_id: UUID | str) -> dict[str, str]:
         return {**self.headers, "X-Workspace-Id": str(workspace_id)}
@@ -150,6 +157,19 @@ def texts_of(word: str) -> Mapping[str, str]:
 def create_item_of(word: str) -> Mapping[str, object]:
     """An action of a rule."""
     return {"action": "item.create", "arguments": {"title": f"Something of {word}"}}
+
+
+def signed_webhook(word: str, delivery: str = "first") -> tuple[dict[str, str], dict[str, str]]:
+    """What the connected system of a workspace sends, as GitHub would: the body, and its headers."""
+    body = {"of": word}
+    digest = hmac.new(token_of(word).encode(), json.dumps(body, separators=(",", ":")).encode(), hashlib.sha256)
+    headers = {"x-hub-signature-256": f"sha256={digest.hexdigest()}", "x-github-delivery": f"{delivery} of {word}"}
+    return body, {**headers, "x-github-event": "seen"}
+
+
+def token_of(word: str) -> str:
+    """The credential of a workspace's connectors."""
+    return f"The token of {word}"
 
 
 def owners_context(space: Space) -> Context:

@@ -14,7 +14,7 @@ Stories: F6-E3.
 from datalane.db.migrate import run_sql
 
 revision = "0027"
-down_revision = "0025"
+down_revision = "0026"
 branch_labels = None
 depends_on = None
 

@@ -1,0 +1,53 @@
+-- How a connector's webhooks are checked. The URL that they come to holds a secret of which the digest is here; `secret_names` are the
+-- credentials of the connector that may have signed.
+CREATE TABLE datalane.inbound_webhooks (
+    workspace_id uuid NOT NULL,
+    connector_id uuid NOT NULL,
+    token_digest bytea NOT NULL CONSTRAINT a_digest_is_sha256 CHECK (octet_length(token_digest) = 32),
+    preset text,
+    rule jsonb NOT NULL,
+    secret_names text[] NOT NULL,
+    status text NOT NULL CONSTRAINT status_is_known CHECK (status IN ('open', 'closed')),
+    created_at timestamptz NOT NULL,
+    updated_at timestamptz NOT NULL,
+    updated_by_actor_id uuid NOT NULL,
+    PRIMARY KEY (workspace_id, connector_id),
+    CONSTRAINT webhooks_come_from_a_connector FOREIGN KEY (workspace_id, connector_id)
+        REFERENCES datalane.connectors (workspace_id, connector_id)
+);
+SELECT app.protect('datalane.inbound_webhooks', 'managed');
+
+-- Signed bytes that came lately from providers that sign no id, and the delivery in which they came.
+CREATE TABLE datalane.inbound_seen (
+    workspace_id uuid NOT NULL,
+    connector_id uuid NOT NULL,
+    signed_digest bytea NOT NULL CONSTRAINT a_digest_is_sha256 CHECK (octet_length(signed_digest) = 32),
+    delivery_id text NOT NULL CONSTRAINT ids_are_short CHECK (length(delivery_id) BETWEEN 1 AND 200),
+    received_at timestamptz NOT NULL,
+    PRIMARY KEY (workspace_id, connector_id, signed_digest),
+    CONSTRAINT bytes_came_from_a_connector FOREIGN KEY (workspace_id, connector_id)
+        REFERENCES datalane.connectors (workspace_id, connector_id)
+);
+CREATE INDEX seen_by_age ON datalane.inbound_seen (workspace_id, connector_id, received_at);
+SELECT app.protect('datalane.inbound_seen', 'managed');
+
+-- Deliveries that look like one that came already. Somebody decides, and the body goes.
+CREATE TABLE datalane.inbound_held (
+    workspace_id uuid NOT NULL,
+    held_id uuid NOT NULL,
+    connector_id uuid NOT NULL,
+    delivery_id text NOT NULL CONSTRAINT ids_are_short CHECK (length(delivery_id) BETWEEN 1 AND 200),
+    like_delivery_id text NOT NULL,
+    payload jsonb,
+    status text NOT NULL CONSTRAINT status_is_known CHECK (status IN ('held', 'released', 'dismissed')),
+    received_at timestamptz NOT NULL,
+    decided_at timestamptz,
+    decided_by_actor_id uuid,
+    PRIMARY KEY (workspace_id, held_id),
+    CONSTRAINT only_the_undecided_have_a_body CHECK ((status = 'held') = (payload IS NOT NULL)),
+    CONSTRAINT the_decided_say_when CHECK ((status = 'held') = (decided_at IS NULL)),
+    CONSTRAINT deliveries_came_from_a_connector FOREIGN KEY (workspace_id, connector_id)
+        REFERENCES datalane.connectors (workspace_id, connector_id)
+);
+CREATE UNIQUE INDEX one_held_delivery_per_id ON datalane.inbound_held (workspace_id, connector_id, delivery_id) WHERE status = 'held';
+SELECT app.protect('datalane.inbound_held', 'managed');

@@ -1,0 +1,1 @@
+"""Webhooks that connected systems send: checked, taken once, and published as events."""

@@ -1,0 +1,212 @@
+"""Taking a delivery: the signature first, over the bytes as they came, then what they say, then once.
+
+    URL unknown        404, the same for every unknown one
+    not signed well    401, a line `rejected_signature` in the ingestion log, nothing else
+    no event           422 or 413, a line `rejected_schema`
+    signed and new     `webhook.received`
+    id known           duplicate
+    bytes known        duplicate where the moment is signed; held where neither id nor moment is, for somebody to decide
+
+Where the id is not signed, whoever caught one delivery can send it again under other ids: so the signed bytes are
+remembered for a while. Where it is, the id alone decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Literal
+
+from datalane.contracts.context import Context
+from datalane.db.named_queries import load_queries
+from datalane.db.transaction import Transaction
+from datalane.engine.events import NewEvent, Rejected, check_event, publish_batch, record_rejections
+from datalane.errors import Busy, InvalidInput, LimitExceeded, NotFound, Unauthenticated
+from datalane.integrations.connectors.credentials import use_credentials
+from datalane.integrations.inbound.schemas import InboundReceipt, SignatureRule
+from datalane.integrations.inbound.tokens import InboundToken, parse_token
+from datalane.integrations.inbound.verifying import MOST_CHARACTERS, Unverified, Values, Verified, read_place, verify
+from datalane.kit.clock import utc_now
+from datalane.kit.envelope import MasterKeyMissing
+from datalane.kit.ids import uuid7
+from datalane.kit.strict_json import parse_json
+from datalane.settings import InboundSettings
+
+EVENT_TYPE = "webhook.received"
+MOST_HELD = 1_000
+"""Deliveries of one connector that wait for somebody's word; more are told in the log, and their bodies not kept."""
+Refusal = Unauthenticated | InvalidInput | LimitExceeded
+Receipt = Literal["accepted", "duplicate", "duplicate_suspected"]
+Door = Callable[[Context], AbstractAsyncContextManager[Any]]
+
+_queries = load_queries(__file__)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What came, as it came. `headers` answers the values of a header."""
+
+    headers: Values
+    body: bytes
+    correlation_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Receiver:
+    token: InboundToken
+    kind: str
+    rule: SignatureRule
+    secrets: Sequence[str]
+
+    @property
+    def source_system(self) -> str:
+        return f"connector:{self.token.connector_id}"
+
+
+async def receive(
+    door: Door, path: str, delivery: Delivery, settings: InboundSettings, now: datetime | None = None
+) -> InboundReceipt:
+    """Take one delivery. What is refused is kept in sight, and has committed when it is told.
+
+    Raises `NotFound`, `Unauthenticated`, `InvalidInput`, `LimitExceeded`, `Busy` while signatures cannot be checked.
+    """
+    token = parse_token(path)
+    if token is None:
+        raise _unknown()
+    async with door(Context.system(token.workspace_id, delivery.correlation_id)) as tx:
+        outcome = await _take(tx, await _receiver(tx, token), delivery, settings, now or utc_now())
+    if isinstance(outcome, Refusal):
+        raise outcome
+    return InboundReceipt(ingestion_status=outcome)
+
+
+async def _take(
+    tx: Transaction, receiver: _Receiver, delivery: Delivery, settings: InboundSettings, now: datetime
+) -> Receipt | Refusal:
+    rule = receiver.rule
+    try:
+        verified = verify(rule, delivery.headers, delivery.body, receiver.secrets, now, settings.tolerance)
+    except Unverified as error:
+        await _keep(tx, receiver, _claimed_id(rule, delivery), str(error), "rejected_signature")
+        return Unauthenticated("the delivery is not signed as it must be")
+    try:
+        event = _event(tx, receiver, delivery)
+    except (InvalidInput, LimitExceeded) as error:
+        await _keep(tx, receiver, _claimed_id(rule, delivery), str(error), "rejected_schema")
+        return error
+    if rule.signs_id:
+        return await _publish(tx, event)
+    return await _take_once(tx, receiver, event, verified, settings, now)
+
+
+async def _take_once(
+    tx: Transaction,
+    receiver: _Receiver,
+    event: NewEvent,
+    verified: Verified,
+    settings: InboundSettings,
+    now: datetime,
+) -> Receipt:
+    """A delivery whose id anybody could have put there."""
+    scope = {"workspace_id": tx.workspace_id, "connector_id": receiver.token.connector_id}
+    forgotten = now - max(settings.suspicion, 2 * settings.tolerance)
+    is_new = await _queries.remember(
+        tx.connection,
+        **scope,
+        signed_digest=verified.digest,
+        delivery_id=event.source_event_id,
+        forgotten=forgotten,
+        now=now,
+    )
+    if is_new is not None:
+        await _queries.forget(tx.connection, **scope, forgotten=forgotten)
+        return await _publish(tx, event)
+    before: str = await _queries.get_seen(tx.connection, **scope, signed_digest=verified.digest)
+    if before == event.source_event_id:
+        return await _publish(tx, event)
+    if receiver.rule.has_timestamp:
+        return await _publish(tx, replace(event, source_event_id=before))
+    await _queries.hold_delivery(
+        tx.connection,
+        **scope,
+        held_id=uuid7(),
+        delivery_id=event.source_event_id,
+        like_delivery_id=before,
+        payload=event.payload,
+        most=MOST_HELD,
+        now=now,
+    )
+    await _keep(tx, receiver, event.source_event_id, f"the same signed bytes came as {before}", "duplicate_suspected")
+    return "duplicate_suspected"
+
+
+async def _receiver(tx: Transaction, token: InboundToken) -> _Receiver:
+    row = await _queries.find_receiver(
+        tx.connection, workspace_id=tx.workspace_id, connector_id=token.connector_id, token_digest=token.digest
+    )
+    if row is None:
+        raise _unknown()
+    try:
+        credentials = await use_credentials(tx, token.connector_id)
+    except MasterKeyMissing:
+        raise Busy("signatures cannot be checked at the moment; send it again later", 60) from None
+    secrets = [credentials[name] for name in row["secret_names"] if name in credentials]
+    return _Receiver(token, row["kind"], SignatureRule.model_validate(row["rule"]), secrets)
+
+
+def _event(tx: Transaction, receiver: _Receiver, delivery: Delivery) -> NewEvent:
+    """Raises `InvalidInput` and `LimitExceeded` for what is none."""
+    rule, limits = receiver.rule, tx.limits
+    body = parse_json(delivery.body, depth=limits.event_payload_depth - 1)
+    delivery_id = read_place(rule.event_id, delivery.headers, body)
+    if delivery_id is None:
+        raise InvalidInput(f"the delivery has no id of 1 to {MOST_CHARACTERS} characters where the rule looks for it")
+    said = None if rule.event_type is None else read_place(rule.event_type, delivery.headers, body)
+    payload = {
+        "connector_id": str(receiver.token.connector_id),
+        "kind": receiver.kind,
+        "delivery_id": delivery_id,
+        "type": said,
+        "body": body,
+    }
+    event = new_event(receiver.token.connector_id, payload)
+    check_event(event, limits)
+    return event
+
+
+def new_event(connector_id: Any, payload: dict[str, Any]) -> NewEvent:
+    """The event of a delivery, which is taken once by its id."""
+    return NewEvent(
+        EVENT_TYPE,
+        payload,
+        source_system=f"connector:{connector_id}",
+        source_event_id=payload["delivery_id"],
+        subject_id=str(connector_id),
+    )
+
+
+async def _publish(tx: Transaction, event: NewEvent) -> Receipt:
+    [published] = await publish_batch(tx, [event], signature_verified=True)
+    return published.status
+
+
+async def _keep(
+    tx: Transaction,
+    receiver: _Receiver,
+    delivery_id: str | None,
+    detail: str,
+    status: Literal["rejected_signature", "rejected_schema", "duplicate_suspected"],
+) -> None:
+    """A line in the ingestion log."""
+    await record_rejections(tx, [Rejected(EVENT_TYPE, receiver.source_system, delivery_id, detail, status)])
+
+
+def _claimed_id(rule: SignatureRule, delivery: Delivery) -> str | None:
+    """The id of a delivery that is refused, as far as a header says it: its body is not read."""
+    return None if rule.event_id.header is None else read_place(rule.event_id, delivery.headers, None)
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no such webhook")
