@@ -220,7 +220,7 @@ RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
         actor, correlation, causation, depth, false, interval '0', coalesce(now, clock_timestamp()))
 $$;
 
--- Keep a refused delivery in sight: a bad signature or a payload against its schema has no other effect.
+-- Keep a delivery that is not taken in sight: a bad signature, a payload against its schema, or what looks like one that came already
 CREATE OR REPLACE FUNCTION datalane.record_rejection(
     event_type text, source_system text, source_event_id text, ingestion_status text, detail text,
     now timestamptz DEFAULT NULL)
@@ -230,8 +230,8 @@ DECLARE
     recorded uuid := app.uuid7();
 BEGIN
     PERFORM datalane.require_rank(2);
-    IF ingestion_status NOT IN ('rejected_signature', 'rejected_schema') THEN
-        RAISE EXCEPTION 'a rejection is rejected_signature or rejected_schema, not %', ingestion_status USING ERRCODE = 'DL400';
+    IF ingestion_status NOT IN ('rejected_signature', 'rejected_schema', 'duplicate_suspected') THEN
+        RAISE EXCEPTION 'a rejection is rejected_signature, rejected_schema or duplicate_suspected, not %', ingestion_status USING ERRCODE = 'DL400';
     END IF;
     INSERT INTO datalane.event_ingestion (workspace_id, ingestion_id, event_type, source_system, source_event_id,
                                           ingestion_status, received_at, correlation_id, detail)
