@@ -90,6 +90,16 @@ async def test_a_second_run_finds_nothing_to_do(urls: Prepared, keys: Keys) -> N
     assert "1 under" in (await keys("list")).out
 
 
+async def test_one_workspace_is_done_without_the_others(urls: Prepared, keys: Keys) -> None:
+    (one, _), (other, _) = [await kept(urls, OLD) for _ in range(2)]
+    done = await keys("rewrap", "--workspace", str(one), "--json")
+    assert (done.status, done.json["rewrapped"]) == (0, 1)
+    for workspace, state in ((one, "current"), (other, "older")):
+        [key] = (await keys("list", "-w", str(workspace), "--json")).json["data_keys"]
+        assert (key["workspace_id"], key["state"]) == (str(workspace), state)
+    assert (await keys("list", "-w", "nothing")).status == 2
+
+
 async def test_no_key_is_printed(database: Database, urls: Prepared, keys: Keys) -> None:
     workspace, _ = await kept(urls, OLD)
     async with database.transaction(Context.system(workspace)) as tx:

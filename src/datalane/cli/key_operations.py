@@ -64,22 +64,27 @@ class Rewrapped:
 class KeysOffice(Office):
     name = "datalane keys"
 
-    async def list_keys(self) -> list[DataKey]:
-        """Every workspace that has a data key. Raises `ConfigurationError` without the operator login."""
+    async def list_keys(self, workspace_id: UUID | None = None) -> list[DataKey]:
+        """Of every workspace that has a data key, or of one. Raises `ConfigurationError` without the operator login."""
         keys = master_keys_of(self._settings)()
-        async with self.operator() as connection:
-            rows = await _queries.list_data_keys(connection)
+        if workspace_id is None:
+            async with self.operator() as connection:
+                rows = await _queries.list_data_keys(connection)
+        else:
+            async with self.database() as database, database.transaction(Context.system(workspace_id)) as tx:
+                rows = await _queries.list_data_keys_here(tx.connection, workspace_id=workspace_id)
         return [DataKey(**row, state=_state(keys, row["master_key_id"])) for row in rows]
 
-    async def rewrap(self, told: Callable[[int, int], object]) -> Rewrapped:
-        """Have every data key under the master key that is set; `told(done, total)` hears how far it is.
+    async def rewrap(self, told: Callable[[int, int], object], workspace_id: UUID | None = None) -> Rewrapped:
+        """Have every data key, or that of one workspace, under the master key that is set. `told(done, total)` hears
+        how far it is.
 
         Raises `MasterKeyMissing` where none is set.
         """
         keys = master_keys_of(self._settings)()
         if keys is None:
             raise MasterKeyMissing("no master key is set; set DATALANE_MASTER_KEY")
-        listed = await self.list_keys()
+        listed = await self.list_keys(workspace_id)
         outcome = Rewrapped(keys.current_id, current=sum(1 for key in listed if key.state == "current"))
         waiting = [key for key in listed if key.state != "current"]
         async with self.database() as database:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,7 @@ from datalane.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from uuid import UUID
 
     from datalane.cli.key_operations import DataKey, KeysOffice, Rewrapped
 
@@ -20,14 +21,19 @@ FAULTS_FOUND = 1
 keys = typer.Typer(help="List the workspaces' data keys, and wrap them under a new master key.", no_args_is_help=True)
 
 
+Workspace = Annotated[
+    str | None, typer.Option("--workspace", "-w", help="The id of one workspace; without it, every workspace.")
+]
+
+
 @keys.command("list")
-def list_keys(as_json: AsJson = False) -> None:
+def list_keys(workspace: Workspace = None, as_json: AsJson = False) -> None:
     """List which workspace's data key is under which master key. No key is shown."""
     from dataclasses import asdict
 
     from datalane.cli.key_operations import count_by_master_key
 
-    listed = asyncio.run(_office().list_keys())
+    listed = asyncio.run(_office().list_keys(_parsed(workspace)))
     if as_json:
         print_json({"master_keys": count_by_master_key(listed), "data_keys": [asdict(key) for key in listed]})
     else:
@@ -35,9 +41,9 @@ def list_keys(as_json: AsJson = False) -> None:
 
 
 @keys.command()
-def rewrap(as_json: AsJson = False) -> None:
+def rewrap(workspace: Workspace = None, as_json: AsJson = False) -> None:
     """Wrap the data keys that are under an older master key under the one that is set. Exits with 1 when one stays."""
-    outcome = asyncio.run(_rewrap(_office()))
+    outcome = asyncio.run(_rewrap(_office(), _parsed(workspace)))
     if as_json:
         print_json(outcome.as_dict())
     else:
@@ -46,11 +52,11 @@ def rewrap(as_json: AsJson = False) -> None:
         raise typer.Exit(FAULTS_FOUND)
 
 
-async def _rewrap(office: KeysOffice) -> Rewrapped:
+async def _rewrap(office: KeysOffice, home: UUID | None) -> Rewrapped:
     from datalane.cli.progress import steps
 
     with steps() as step, step("data keys") as told:
-        return await office.rewrap(told)
+        return await office.rewrap(told, home)
 
 
 def _print_keys(listed: Sequence[DataKey]) -> None:
@@ -86,3 +92,9 @@ def _office() -> KeysOffice:
     from datalane.cli.key_operations import KeysOffice
 
     return KeysOffice(load_settings())
+
+
+def _parsed(workspace: str | None) -> UUID | None:
+    from datalane.cli.office import parse_id
+
+    return None if workspace is None else parse_id(workspace, "a workspace")
