@@ -103,7 +103,9 @@ async def test_a_call_arrives_with_its_credentials_and_the_id_of_its_job(databas
     async with system(database, context, response("201 Created", body=b'{"id": "ch_1"}')) as there:
         job_id = await there.leave(path="/charges?limit=1", body={"amount": 5})
         job = await there.done(job_id)
-        assert await there.history() == [("ok", True, "POST /charges: answered 201")]
+        told = await look(database, context, there.connector.connector_id)
+        assert (told.outcome, told.outcome_of, told.detail) == ("ok", "call", "POST /charges: answered 201")
+        assert await there.history() == [], "that it works as before is no news"
     [(head, body)] = there.seen.requests
     assert head.startswith("POST /v1/charges?limit=1 HTTP/1.1\r\n")
     lines = head.lower().splitlines()
@@ -132,6 +134,11 @@ async def test_credentials_that_are_rejected_degrade_the_connector_and_end_the_j
         assert await there.status() == "degraded"
         await there.done(await there.leave())
         assert await there.status() == "connected"
+        code = status.partition(" ")[0]
+        assert await there.history() == [
+            ("rejected", True, f"POST /charges: answered {code}"),
+            ("ok", True, "POST /charges: answered 200"),
+        ]
     assert await published(database, context) == [
         ("integration.connected", {}),
         ("integration.degraded", {"outcome": "rejected"}),
@@ -145,7 +152,7 @@ async def test_a_system_that_is_down_is_asked_again_and_degrades_nothing(databas
         job_id = await there.leave()
         job = await there.done(job_id)
         assert (job.attempt_count, await there.status()) == (3, "connected")
-        assert [outcome for outcome, _, _ in await there.history()] == ["unreachable", "unreachable", "ok"]
+        assert [outcome for outcome, _, _ in await there.history()] == ["unreachable", "unreachable"]
     keys = {line for head, _ in there.seen.requests for line in head.splitlines() if line.startswith("idempotency-key")}
     assert keys == {f"idempotency-key: {job_id}"}
 
@@ -244,6 +251,6 @@ async def test_calls_at_once_share_no_answer(database: Database, context: Contex
         register_calls(handlers, database, HERE, Dependents(), AT_ONCE)
         async with working(database, handlers):
             await ended(database, context, ids)
-        assert len(await there.history()) == 20
+        assert (await there.status(), await there.history()) == ("connected", [])
     asked = sorted(head.split()[1] for head, _ in there.seen.requests)
     assert asked == sorted(f"/v1/charges/{number}" for number in range(20))

@@ -178,8 +178,9 @@ async def _note(
     outcome: str,
     what: str,
 ) -> None:
-    """The call in the connector's history. Its own word on the credentials counts as a report of when it began, as
-    they may have been rotated since."""
+    """The call in the connector's history, unless it worked as those before it: then the history of jobs has it, and
+    the connector its moment. Its word on the credentials counts as of when it began: they may have been rotated since.
+    """
     now = utc_now()
     detail = f"{said.method} {said.path.partition('?')[0][:200]}: {what}"
     async with database.transaction(job.context) as tx:
@@ -190,6 +191,8 @@ async def _note(
         if decision is not None:
             await follow(tx, before, seen, decision, dependents, detail, now)
         counted = decision is not None and decision.counted
+        if outcome == "ok" and before.status == "connected":
+            return
         await journal.note(
             tx,
             before.connector_id,

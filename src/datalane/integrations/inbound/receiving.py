@@ -23,7 +23,7 @@ from datalane.contracts.context import Context
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, Rejected, check_event, publish_batch, record_rejections
-from datalane.errors import Busy, InvalidInput, LimitExceeded, NotFound, Unauthenticated
+from datalane.errors import Busy, Conflict, InvalidInput, LimitExceeded, NotFound, Unauthenticated
 from datalane.integrations.connectors.credentials import use_credentials
 from datalane.integrations.inbound.schemas import InboundReceipt, SignatureRule
 from datalane.integrations.inbound.tokens import InboundToken, parse_token
@@ -150,6 +150,8 @@ async def _receiver(tx: Transaction, token: InboundToken) -> _Receiver:
         raise _unknown()
     try:
         credentials = await use_credentials(tx, token.connector_id)
+    except Conflict:  # revoked since the look
+        raise _unknown() from None
     except MasterKeyMissing:
         raise Busy("signatures cannot be checked at the moment; send it again later", 60) from None
     secrets = [credentials[name] for name in row["secret_names"] if name in credentials]
