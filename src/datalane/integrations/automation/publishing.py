@@ -38,11 +38,11 @@ class Publishing:
     async def check(self, context: Context, condition: str, steps: Sequence[RuleAction]) -> CheckedVersion:
         """Raises `InvalidInput` naming what is wrong, `LimitExceeded`, `ConditionsUnavailable`, and `Forbidden` for an
         action that the publisher may not do."""
+        stored = [{"action": step.action, "arguments": step.arguments} for step in steps]
+        encode_within(stored, "the list of actions", self.limits.event_payload, self.limits.event_payload_depth)
         expressions = [found for place, step in enumerate(steps) for found in self._check_step(context, place, step)]
         if len(expressions) > MOST_EXPRESSIONS:
             raise LimitExceeded(f"{len(expressions)} expressions in the arguments, the limit is {MOST_EXPRESSIONS}")
-        stored = [step.model_dump(mode="json") for step in steps]
-        encode_within(stored, "the actions", self.limits.event_payload, self.limits.event_payload_depth)
         await self.conditions.check(Expression("condition", condition), boolean=True)
         for expression in expressions:
             await self.conditions.check(expression)

@@ -53,7 +53,7 @@ def check_literals(actions: Actions, name: str, arguments: Mapping[str, Any], wh
         *_wrong(taken, {key: value for key, value in arguments.items() if key not in computed}, computed),
     ]
     if faults:
-        told = [{**fault, "field": f"{where}.{fault['field']}"} for fault in faults]
+        told = [{**fault, "field": f"{where}.{fault['field']}".rstrip(".")} for fault in faults]
         raise InvalidInput(f"the arguments of {name} are not as it takes them", told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -113,11 +114,20 @@ async def test_a_rule_that_could_not_run_is_refused_by_its_field(
 async def test_a_condition_that_is_too_long_is_refused_with_its_limit(client: httpx.AsyncClient, ada: Person) -> None:
     answer = await create(client, ada, condition="true".ljust(4_097))
     assert (answer.status_code, "limits.condition" in answer.json()["detail"]) == (413, True)
-    nested: Any = "x"
-    for _ in range(40):
-        nested = [nested]
-    answer = await create(client, ada, actions=[{"action": "note", "arguments": {"text": {"cel": "1"}, "x": nested}}])
-    assert answer.status_code in (413, 422)
+
+
+@pytest.mark.parametrize("depth", [40, 400, 4_000, 40_000])
+async def test_arguments_that_are_nested_too_deeply_are_refused(
+    client: httpx.AsyncClient, ada: Person, depth: int
+) -> None:
+    deep = '{"cel": "1"}'
+    body = json.dumps({**RULE, "actions": [{"action": "note", "arguments": {"text": "DEEP"}}]})
+    body = body.replace('"DEEP"', "[" * depth + deep + "]" * depth)
+    answer = await client.post(
+        f"{RULES}/create", content=body, headers={**ada.headers, "Content-Type": "application/json"}
+    )
+    assert answer.status_code in (413, 422), answer.text
+    assert "deep" in answer.json()["detail"]
 
 
 async def test_names_are_taken_once_and_rules_are_bounded(
