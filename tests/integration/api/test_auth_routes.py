@@ -7,10 +7,12 @@ from uuid import uuid4
 import httpx
 import pytest
 from fastapi import FastAPI
-from tests.integration.api.conftest import PASSWORD, Join, Person, SignUp, without_correlation
+from tests.integration.api.conftest import PASSWORD, Join, OpenLane, Person, SignUp, without_correlation
 
+from datalane.api.app import create_app
 from datalane.api.openapi import access_by_operation
 from datalane.api.routes import PUBLIC
+from datalane.domains import domain_routers, open_runtime
 
 
 async def test_a_new_account_owns_a_workspace_and_is_signed_in(client: httpx.AsyncClient, ada: Person) -> None:
@@ -97,8 +99,9 @@ async def test_two_authorization_headers_are_refused(client: httpx.AsyncClient, 
     assert (await client.get("/auth/me", headers=both)).status_code == 401
 
 
-async def test_no_route_is_open_by_mistake(app: FastAPI) -> None:
-    operations = access_by_operation(app)
+async def test_no_route_is_open_by_mistake(lane: OpenLane) -> None:
+    async with open_runtime(lane.settings) as runtime:
+        operations = access_by_operation(create_app(lane, domain_routers(runtime)))
     assert {path for (_, path), access in operations.items() if access is None} == PUBLIC
 
 
