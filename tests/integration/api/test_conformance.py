@@ -109,7 +109,12 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
     made = post("/retrieval/index-chunks", text="Herons stand in the reeds.")
     found = post("/retrieval/query", query="herons")
     project_id = post("/projects/create", title="Herons")["project_id"]
+    hook = post("/webhooks/endpoints/create", url="https://example.com/hook", event_types=["item.created"])
+    endpoint_id = hook["endpoint"]["endpoint_id"]
+    message = {"event_type": "item.created", "payload": {"item_id": "1", "version": 1}}
     return {
+        "endpoint_id": endpoint_id,
+        "delivery_id": post("/webhooks/outbound/enqueue", endpoint_id=endpoint_id, **message)["delivery_id"],
         "document_id": made["document_id"],
         "chunk_id": found["data"][0]["chunk_id"],
         "traced_id": post("/retrieval/citations", segments=[{"text": "In the reeds."}])["response_id"],

@@ -17,6 +17,7 @@ from datalane.integrations.webhooks.deliveries.decisions import (
     excerpt_of,
     is_given_up,
     read_answer,
+    wait_for_others,
 )
 from datalane.integrations.webhooks.deliveries.messages import is_about_delivery, write_message
 from datalane.kit.ids import uuid7
@@ -99,6 +100,22 @@ def test_retry_after_lengthens_a_pause_and_shortens_none() -> None:
     assert pause(10) == timedelta(seconds=300)
     assert pause(600) == timedelta(seconds=600)
     assert pause(10**8) == MOST_RETRY_AFTER
+
+
+@pytest.mark.parametrize(
+    ("failing", "wait"),
+    [
+        (None, 15),
+        (timedelta(0), 15),
+        (timedelta(minutes=2), 60),
+        (timedelta(hours=2), 1_800),
+        (timedelta(days=4), 1_800),
+    ],
+)
+def test_what_lets_others_go_first_looks_again_less_and_less_often(failing: timedelta | None, wait: int) -> None:
+    since = None if failing is None else NOW - failing
+    assert wait_for_others(since, NOW, 0.5) == timedelta(seconds=wait)
+    assert wait_for_others(since, NOW, 0.0) == timedelta(seconds=wait / 2)
 
 
 def test_an_endpoint_is_given_up_after_long_and_often_enough() -> None:

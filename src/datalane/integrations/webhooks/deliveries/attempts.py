@@ -41,6 +41,7 @@ class Target:
     url: str
     ordered: bool
     enabled: bool
+    failing_since: datetime | None
     failures_in_a_row: int
     keys: Sequence[Signer]
     fault: str | None
@@ -87,8 +88,16 @@ async def _target(tx: Transaction, sender: Sender, endpoint_id: UUID, rows: Sequ
     except DatalaneError as error:  # the master key is missing, or what is stored was changed
         fault = error.code
     first = rows[0]
-    enabled = first["status"] == "enabled"
-    return Target(endpoint_id, first["url"], first["ordered"], enabled, first["failures_in_a_row"], keys, fault)
+    return Target(
+        endpoint_id,
+        first["url"],
+        first["ordered"],
+        first["status"] == "enabled",
+        first["failing_since"],
+        first["failures_in_a_row"],
+        keys,
+        fault,
+    )
 
 
 async def begin_known(tx: Transaction, deliveries: Sequence[tuple[Any, Target]], now: datetime) -> dict[UUID, Begun]:

@@ -1,6 +1,6 @@
 -- name: read_endpoints(workspace_id, endpoint_ids, now)
 -- Endpoints with what they are signed with, the current secret first. They are not recovered or removed meanwhile.
-SELECT e.endpoint_id, e.url, e.ordered, e.status, e.failures_in_a_row, s.sealed
+SELECT e.endpoint_id, e.url, e.ordered, e.status, e.failing_since, e.failures_in_a_row, s.sealed
 FROM datalane.webhook_endpoints e
 LEFT JOIN datalane.webhook_secrets s ON s.workspace_id = e.workspace_id AND s.endpoint_id = e.endpoint_id
     AND (s.ends_at IS NULL OR s.ends_at > :now)

@@ -17,6 +17,8 @@ FAILURES_TO_DISABLE = 10
 PROBED_AFTER = 5
 """Failures in a row, from which on an endpoint is asked by one delivery at a time, and the others wait."""
 EXCERPT_BYTES = 2_048
+SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(minutes=30)
+"""Of what lets another delivery find out whether the endpoint is back."""
 
 _GONE, _TOO_MANY = 410, 429
 
@@ -79,6 +81,13 @@ def decide(failures: int, outcome: Outcome, disabled: bool, webhooks: WebhookSet
         return Next("failed")
     pause = webhooks.pauses.each[failures] * (1 + webhooks.jitter * (2 * draw - 1))
     return Next("failed", max(pause, min(outcome.retry_after or timedelta(), MOST_RETRY_AFTER)))
+
+
+def wait_for_others(failing_since: datetime | None, now: datetime, draw: float) -> timedelta:
+    """How long a delivery to a failing endpoint lets others go first. Half as long as the endpoint fails already, so
+    that each delivery looks again a few times in a long outage, and not every few seconds, however many there are."""
+    half = (now - failing_since) / 2 if failing_since is not None else timedelta()
+    return min(max(half, SHORTEST_WAIT), LONGEST_WAIT) * (0.5 + draw)
 
 
 def is_given_up(failing_since: datetime, failures: int, now: datetime, webhooks: WebhookSettings) -> bool:

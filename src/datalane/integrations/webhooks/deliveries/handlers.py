@@ -33,7 +33,7 @@ from datalane.integrations.webhooks.deliveries.attempts import (
     read_targets,
     send_one,
 )
-from datalane.integrations.webhooks.deliveries.decisions import PROBED_AFTER
+from datalane.integrations.webhooks.deliveries.decisions import PROBED_AFTER, wait_for_others
 from datalane.integrations.webhooks.deliveries.messages import is_about_delivery, write_message
 from datalane.integrations.webhooks.deliveries.sending import Sender
 from datalane.integrations.webhooks.deliveries.states import DELIVERY
@@ -44,8 +44,6 @@ from datalane.settings import WebhookSettings
 
 BATCH = 32
 """Deliveries that are sent at once and share two transactions."""
-_PROBE_PAUSE = timedelta(seconds=15)
-"""About so long what waits behind an endpoint that fails is put off."""
 _AGAIN = timedelta(seconds=1)
 
 Plan = dict[UUID, Begun | timedelta | None]
@@ -80,7 +78,7 @@ class _Batch:
         if target.endpoint_id not in self.probed:
             self.probed.add(target.endpoint_id)
             return None
-        return _PROBE_PAUSE * (0.5 + self.draw())
+        return wait_for_others(target.failing_since, self.now, self.draw())
 
     def is_held(self, target: Target, subject_id: str | None, place: UUID) -> bool:
         """Whether the delivery waits for a recovery: the endpoint is not enabled, or it is ordered and an earlier one
