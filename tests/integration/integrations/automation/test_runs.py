@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 import pytest
 from tests.integration.engine.lab import eventually
-from tests.integration.integrations.automation.conftest import Notes, Shop
+from tests.integration.integrations.automation.conftest import ENDED, Notes, Shop
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -22,6 +22,7 @@ from datalane.engine.events import publish
 from datalane.engine.handlers import Job
 from datalane.engine.jobs import NewJob, cancel_jobs, enqueue_batch, retry_jobs
 from datalane.errors import Conflict, IllegalTransition, NotFound
+from datalane.integrations.automation.metrics import RUNS
 from datalane.integrations.automation.service import KIND
 from datalane.kit.ids import uuid7
 
@@ -153,6 +154,28 @@ async def test_what_another_attempt_would_not_mend_fails_at_once(shop: Shop, how
         await shop.replay(run_ids=[run.run_id])
         [again] = await shop.ended(1, "completed")
     assert (again.replay_count, await shop.left()) == (1, ["first", "second"])
+
+
+async def test_runs_are_counted_by_what_becomes_of_them(shop: Shop) -> None:
+    def counted() -> dict[str, float]:
+        return {status: RUNS.labels(status)._value.get() for status in (*ENDED, "pending")}
+
+    before = counted()
+    await shop.rule(note("x", fails=99), condition="event.payload.invoice > 0")
+    await shop.rule(note("y", how="until_mended"), name="Another rule")
+    await shop.rule(note("z"), name="A third rule")
+    await shop.pay(0)
+    await shop.pay(1)
+    async with shop.working():
+        await shop.ended(6)
+    after = counted()
+    assert {status: after[status] - before[status] for status in after} == {
+        "completed": 2,
+        "skipped": 1,
+        "failed": 2,
+        "dead_letter": 1,
+        "pending": 2,
+    }
 
 
 async def test_one_run_that_fails_costs_none_of_those_that_share_its_transaction(shop: Shop) -> None:

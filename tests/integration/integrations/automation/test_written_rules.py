@@ -13,12 +13,14 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from tests.integration.api.conftest import OpenLane, Person
+from tests.integration.engine.workers import working
 from tests.integration.integrations.automation.conftest import Notes, Shop
 
 from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
-from datalane.domains import Runtime, make_runtime
+from datalane.domains import Runtime, make_runtime, register_handlers
+from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.integrations import routes
 from datalane.integrations.runtime import Integrations
@@ -92,3 +94,30 @@ async def test_the_dry_run_of_the_page_can_be_asked(
     asked = {**TRIED, "event_id": answer.json()["event_id"]}
     answer = await client.post("/automation/rules/dry-run", json=asked, headers=ada.headers)
     assert answer.json()["actions"] == [{"action": "item.create", "arguments": {"title": "Ada"}, "error": None}]
+
+
+async def test_the_whole_lane_follows_a_rule_to_the_end_and_a_second_one_from_there(
+    client: httpx.AsyncClient, ada: Person, lane: OpenLane, runtime: Runtime
+) -> None:
+    """With all handlers of all domains: the text of an event becomes a document, and that an item."""
+    context = Context(ada.workspace_id, ada.user_id, Role.OWNER)
+    shop = Shop(lane.database, runtime.integrations, context, Notes())
+    [receipt] = [rule for rule in WRITTEN if rule["event_type"] == "receipt.printed"]
+    read: dict[str, Any] = {
+        "name": "Read it",
+        "event_type": "document.ingested",
+        "actions": [{"action": "item.create", "arguments": {"title": {"cel": "event.payload.document_id"}}}],
+    }
+    for rule in (receipt, read):
+        assert (await client.post("/automation/rules/create", json=rule, headers=ada.headers)).status_code == 201
+    [event] = [event for event in EXAMPLE_EVENTS if event["event_type"] == "receipt.printed"]
+    answer = await client.post("/automation/events/publish", json=event, headers=ada.headers)
+    handlers = Handlers()
+    register_handlers(handlers, lane.database, runtime)
+    async with working(lane.database, handlers):
+        second, first = await shop.ended(2)
+    assert (first.status, second.status) == ("completed", "completed")
+    assert str(first.event_id) == answer.json()["event_id"]
+    assert second.correlation_id == first.correlation_id, "one chain of causes"
+    [(document_id, title)] = await shop.rows("SELECT document_id::text, title FROM datalane.documents")
+    assert (await shop.rows("SELECT title FROM datalane.items"), title) == ([(document_id,)], "Receipt 8")
