@@ -16,7 +16,7 @@ from datalane.db.database import Database
 from datalane.errors import ConfigurationError, DatalaneError
 from datalane.identity.accounts import sign_up
 from datalane.identity.schemas import NewAccount
-from datalane.kit.ids import new_correlation_id, uuid7
+from datalane.kit.ids import SYSTEM_ACTOR, new_correlation_id, uuid7
 from datalane.ops.isolation.asking import Answer, Asker
 from datalane.ops.isolation.route_table import Access, Call, Route, minimal
 from datalane.ops.isolation.route_world import (
@@ -75,7 +75,8 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
             world.notifications[actor.name] = await maker.notification(home, actor.person)
     world.invites = await maker.invite(people)
     for space in (home, other):
-        space.ids = await maker.ids(space) | set(space.things.values())
+        # Who the lane is itself is no secret of either: what webhooks bring in is its doing in both.
+        space.ids = (await maker.ids(space) | set(space.things.values())) - {str(SYSTEM_ACTOR)}
     # After the ids: whom these views belong to is nobody of the workspace that they are in.
     await maker.view_of_outsider(other, home.owner, other.things.get("view_id", ""))
     world.views["owner of another workspace"] = await maker.view_of_outsider(home, other.owner, str(uuid4()))
