@@ -94,6 +94,21 @@ def test_files_with_secrets_are_the_owners_alone(lane: RunningLane, ready: dict[
         assert stat.S_IMODE((lane.home / name).stat().st_mode) == 0o600
 
 
+def test_a_lane_that_brings_its_own_postgres_keeps_secrets(lane: RunningLane, ready: dict[str, Any]) -> None:
+    """Without a word about a master key: the children get the one that the home folder keeps."""
+    person = {"email": "ada@example.com", "password": "a long pass phrase", "name": "Ada", "workspace_name": "Ada"}
+    token = httpx.post(f"{ready['url']}/auth/sign-up", json=person, timeout=20).raise_for_status().json()["token"]
+    connector = {"name": "Shop", "kind": "shop", "credentials": {"token": "a token of the shop"}}
+    answer = httpx.post(
+        f"{ready['url']}/integrations/connectors/register",
+        json=connector,
+        headers={"authorization": f"Bearer {token}"},
+        timeout=20,
+    )
+    assert answer.status_code == 201, answer.text
+    assert stat.S_IMODE((lane.home / "master_key").stat().st_mode) == 0o600
+
+
 def test_no_password_shows_in_a_command_line(lane: RunningLane, ready: dict[str, Any]) -> None:
     passwords = orjson.loads((lane.home / "credentials.json").read_bytes()).values()
     shown = " ".join(part for pid in lane.processes.values() for part in psutil.Process(pid).cmdline())

@@ -20,12 +20,15 @@ OURS = {
 }
 
 
-def a_plan(known: Prepared = KNOWN, workers: int = 2, app: str | None = None) -> list[list[ChildSpec]]:
+def a_plan(
+    known: Prepared = KNOWN, workers: int = 2, app: str | None = None, master_key: str | None = None
+) -> list[list[ChildSpec]]:
     return plan(
         known,
         home=Path("/h"),
         metrics=Path("/h/metrics"),
         metrics_token="metrics-secret",
+        master_key=master_key,
         listener=7,
         gate=8,
         workers=workers,
@@ -39,7 +42,7 @@ def test_maintenance_starts_first_and_the_api_last() -> None:
 
 
 def test_no_secret_is_in_a_command_line_or_in_a_printed_spec() -> None:
-    for spec in (spec for group in a_plan() for spec in group):
+    for spec in (spec for group in a_plan(master_key="master-secret") for spec in group):
         assert "secret" not in " ".join(spec.argv)
         assert "secret" not in repr(spec)
 
@@ -49,6 +52,11 @@ def test_only_maintenance_gets_the_maintenance_login_and_nobody_the_operators() 
         held = " ".join(spec.environment.values())
         assert ("maintenance-secret" in held) is (spec.name == "maintenance")
         assert "op-secret" not in held
+
+
+def test_workers_and_the_api_get_the_master_key_that_the_home_folder_keeps() -> None:
+    for spec in (spec for group in a_plan(master_key="kept") for spec in group):
+        assert spec.environment.get("DATALANE_MASTER_KEY") == (None if spec.name == "maintenance" else "kept")
 
 
 def test_without_the_maintenance_login_there_is_no_maintenance() -> None:

@@ -95,6 +95,7 @@ def _start_children(supervisor: Supervisor, lane: _Lane, known: Prepared, listen
         home=lane.home.path,
         metrics=lane.home.fresh_folder("metrics"),
         metrics_token=_metrics_token(lane),
+        master_key=_kept_master_key(lane),
         listener=listener,
         gate=gate,
         workers=lane.options.workers,
@@ -112,6 +113,12 @@ def _metrics_token(lane: _Lane) -> str:
     """The token of the settings, else one that is kept in a file, as Prometheus' `credentials_file` reads it."""
     chosen = lane.settings.telemetry.metrics_token
     return chosen.get_secret_value() if chosen else lane.home.secret("metrics_token")
+
+
+def _kept_master_key(lane: _Lane) -> str | None:
+    """Where the lane brings its own Postgres and the settings say none, the one that the home folder keeps."""
+    is_kept = lane.settings.embedded and lane.settings.master_key is None
+    return lane.home.secret("master_key") if is_kept else None
 
 
 def _prepare(lane: _Lane, known: Prepared, server: EmbeddedPostgres | None) -> None:
