@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -101,6 +102,12 @@ class Transaction:
         if workspace_id != self.workspace_id:
             raise Conflict("a transaction belongs to one workspace")
         return self._view(None, make_context)
+
+    def following(self) -> Transaction:
+        """For what follows from a change that was allowed: the scopes of an API key narrow what it asks for, and not
+        the records, jobs and events that the lane makes of it."""
+        context = self.context
+        return self if context.scopes is None else self.acting_as(replace(context, scopes=None))
 
     def _view(self, context: Context | None, make_context: Callable[[], Context] | None) -> Transaction:
         view = Transaction.__new__(Transaction)

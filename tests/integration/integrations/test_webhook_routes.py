@@ -309,3 +309,27 @@ async def test_what_was_waiting_for_a_removed_endpoint_is_a_dead_letter(asked: A
     assert not await hooks.rows("SELECT FROM datalane.webhook_secrets")
     refused = await asked.post(f"{OUTBOUND}/replay", 409, delivery_id=str(dead.delivery_id))
     assert "removed" in refused["detail"]
+
+
+async def test_a_scope_is_enough_for_what_it_names(asked: Asked, sink: Sink) -> None:
+    """The records, jobs and notices that follow take none of their own."""
+    keys = {}
+    for scope in ("webhook.manage", "webhook.deliver"):
+        made = await asked.post("/api-keys/create", 201, name=scope, role="admin", scopes=[scope])
+        keys[scope] = {"Authorization": f"Bearer {made['key']}"}
+    managing, delivering = keys["webhook.manage"], keys["webhook.deliver"]
+    created = await asked.post(
+        f"{ENDPOINTS}/create", 201, managing, url=sink.url, event_types=["invoice.paid"], description="by a key"
+    )
+    target = {"endpoint_id": created["endpoint"]["endpoint_id"]}
+    for verb in ("rotate-secret", "disable", "enable", "recover"):
+        await asked.post(f"{ENDPOINTS}/{verb}", 200, managing, **target)
+    message = {**target, "event_type": "invoice.paid", "payload": {"invoice": 7}}
+    first = (await asked.post(f"{OUTBOUND}/enqueue", 202, delivering, **message))["delivery_id"]
+    await asked.post(f"{OUTBOUND}/attempt", 200, delivering, delivery_id=first)
+    [again] = (await asked.post(f"{OUTBOUND}/replay", 202, delivering, delivery_id=first))["delivery_ids"]
+    sink.reply = answer(410)
+    tried = await asked.post(f"{OUTBOUND}/attempt", 200, delivering, delivery_id=again)
+    assert tried["attempt"]["error_class"] == "gone"
+    assert (await asked.get(f"{ENDPOINTS}/{target['endpoint_id']}"))["status_reason"] == "gone"
+    await asked.post(f"{ENDPOINTS}/remove", 200, managing, **target)

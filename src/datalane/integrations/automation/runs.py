@@ -74,6 +74,7 @@ async def replay_runs(tx: Transaction, asked: ReplayRuns) -> ReplayedRuns:
     `NotFound` for an id that names no run, `IllegalTransition` for a run that has not failed or been skipped.
     """
     REPLAY_RUNS.check(tx.context)
+    tx = tx.following()
     found, more = await _named_or_found(tx, asked)
     if asked.dry_run or not found:
         return ReplayedRuns(runs=len(found), run_ids=found, more=more, dry_run=asked.dry_run)

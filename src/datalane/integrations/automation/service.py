@@ -46,6 +46,7 @@ async def create_rule(tx: Transaction, new: NewRule, version: CheckedVersion, no
     that is not registered.
     """
     MANAGE_RULES.check(tx.context)
+    tx = tx.following()
     check_event_type(new.event_type)
     await _queries.lock_rules(tx.connection, workspace_id=tx.workspace_id)
     if await _queries.count_rules(tx.connection, workspace_id=tx.workspace_id) >= tx.limits.rules:
@@ -87,6 +88,7 @@ async def publish_version(
     Raises `NotFound`, and `StaleVersion` when another version came meanwhile.
     """
     MANAGE_RULES.check(tx.context)
+    tx = tx.following()
     rule = await _lock(tx, new.rule_id)
     before = rule["current_version"]
     if new.current_version is not None and new.current_version != before:
@@ -124,7 +126,7 @@ async def enable_rule(tx: Transaction, actions: Actions, rule_id: UUID, now: dat
     current = await _read(tx, rule_id)
     check_permissions(actions, tx.context, [step.model_dump() for step in current.actions])
     if not rule["enabled"]:
-        await _set_enabled(tx, rule, True, None, now)
+        await _set_enabled(tx.following(), rule, True, None, now)
     return await _read(tx, rule_id)
 
 
@@ -136,7 +138,7 @@ async def disable_rule(tx: Transaction, rule_id: UUID, reason: str | None = None
     MANAGE_RULES.check(tx.context)
     rule = await _lock(tx, rule_id)
     if rule["enabled"]:
-        await _set_enabled(tx, rule, False, reason, now)
+        await _set_enabled(tx.following(), rule, False, reason, now)
     return await _read(tx, rule_id)
 
 
@@ -156,6 +158,7 @@ async def pause_for_connector(tx: Transaction, connector_id: UUID, now: datetime
 async def switch_automation(tx: Transaction, said: SwitchAutomation, now: datetime | None = None) -> AutomationSwitch:
     """Let the rules of the workspace run, or none of them: what is claimed while it is off is skipped."""
     SWITCH_AUTOMATION.check(tx.context)
+    tx = tx.following()
     before = await _read_switch(tx)
     await _queries.put_switch(
         tx.connection,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -20,13 +19,6 @@ MOST_TOLD = 100
 """Ids of one kind of things that stopped; their number is told whole."""
 
 _queries = load_queries(__file__)
-
-
-def following(tx: Transaction) -> Transaction:
-    """For what follows from a change that was allowed: the scopes of an API key narrow what it asks for, and not the
-    records and events that the lane makes of it."""
-    context = tx.context
-    return tx if context.scopes is None else tx.acting_as(replace(context, scopes=None))
 
 
 async def note(

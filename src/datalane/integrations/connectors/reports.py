@@ -27,7 +27,7 @@ async def report_health(
     Raises `NotFound`, `InvalidInput` for a moment to come, `IllegalTransition` for a revoked connector.
     """
     REPORT_HEALTH.check(tx.context)
-    tx, at = journal.following(tx), now or utc_now()
+    tx, at = tx.following(), now or utc_now()
     check_moment(report.observed_at, at)
     before = await hold(tx, report.connector_id)
     if before.status == "revoked":

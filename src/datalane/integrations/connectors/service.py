@@ -50,7 +50,7 @@ async def register_connector(
     `Conflict` for a name that one has which is not revoked, `MasterKeyMissing`.
     """
     MANAGE_CONNECTORS.check(tx.context)
-    tx = journal.following(tx)
+    tx = tx.following()
     at, connector_id = now or utc_now(), uuid7()
     if new.base_url is not None:
         check_base_url(outbound, new.base_url)
@@ -146,7 +146,7 @@ async def rotate_credentials(tx: Transaction, rotation: ConnectorRotation, now: 
     `InvalidInput` when the headers need a credential that is not there, `MasterKeyMissing`.
     """
     MANAGE_CONNECTORS.check(tx.context)
-    tx = journal.following(tx)
+    tx = tx.following()
     at, seen = now or utc_now(), rotation.credential_version
     before = await hold(tx, rotation.connector_id)
     if before.status == "revoked":
@@ -181,7 +181,7 @@ async def revoke_connector(
     Raises `NotFound`, `IllegalTransition` for one that is revoked.
     """
     MANAGE_CONNECTORS.check(tx.context)
-    tx, at = journal.following(tx), now or utc_now()
+    tx, at = tx.following(), now or utc_now()
     before = await hold(tx, target.connector_id)
     paused = await end(tx, before, dependents, at)
     await journal.note(tx, before.connector_id, "revoked", at)

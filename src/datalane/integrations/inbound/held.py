@@ -10,7 +10,6 @@ from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
 from datalane.engine.events import publish_batch
 from datalane.errors import Conflict, NotFound
-from datalane.integrations.connectors.journal import following
 from datalane.integrations.inbound.receiving import new_event
 from datalane.integrations.inbound.schemas import HeldDelivery, HeldPage, HeldStatus, HeldTarget, ReleasedDelivery
 from datalane.integrations.inbound.states import HELD
@@ -42,7 +41,7 @@ async def list_held(
 async def release_held(tx: Transaction, target: HeldTarget, now: datetime | None = None) -> ReleasedDelivery:
     """It is an event of its own: publish it. Raises `NotFound`, `IllegalTransition` when somebody decided already."""
     DECIDE_HELD.check(tx.context)
-    tx = following(tx)
+    tx = tx.following()
     payload = await _queries.get_held_payload(tx.connection, workspace_id=tx.workspace_id, held_id=target.held_id)
     held = await _decide(tx, target.held_id, "released", now or utc_now())
     event = new_event(held.connector_id, payload)
@@ -53,7 +52,7 @@ async def release_held(tx: Transaction, target: HeldTarget, now: datetime | None
 async def dismiss_held(tx: Transaction, target: HeldTarget, now: datetime | None = None) -> HeldDelivery:
     """It is the same event again: drop it. Raises `NotFound`, `IllegalTransition` when somebody decided already."""
     DECIDE_HELD.check(tx.context)
-    return await _decide(following(tx), target.held_id, "dismissed", now or utc_now())
+    return await _decide(tx.following(), target.held_id, "dismissed", now or utc_now())
 
 
 async def _decide(tx: Transaction, held_id: UUID, decision: HeldStatus, at: datetime) -> HeldDelivery:

@@ -10,7 +10,6 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
 from datalane.errors import Conflict, InvalidInput, NotFound
-from datalane.integrations.connectors.journal import following
 from datalane.integrations.connectors.service import hold
 from datalane.integrations.inbound.schemas import InboundPage, InboundTarget, InboundWebhook, OpenedInbound, OpenInbound
 from datalane.integrations.inbound.tokens import InboundToken
@@ -27,7 +26,7 @@ async def open_inbound(tx: Transaction, said: OpenInbound, now: datetime | None 
     Raises `NotFound`, `Conflict` for a revoked connector, `InvalidInput` when it has none of the credentials.
     """
     MANAGE_INBOUND.check(tx.context)
-    tx, at = following(tx), now or utc_now()
+    tx, at = tx.following(), now or utc_now()
     connector = await hold(tx, said.connector_id)
     if connector.status == "revoked":
         raise Conflict("the connector is revoked; nothing of it is taken any more")
@@ -66,7 +65,7 @@ async def open_inbound(tx: Transaction, said: OpenInbound, now: datetime | None 
 async def close_inbound(tx: Transaction, target: InboundTarget, now: datetime | None = None) -> InboundWebhook:
     """Take no more webhooks of a connector. Raises `NotFound`; closing again changes nothing."""
     MANAGE_INBOUND.check(tx.context)
-    tx = following(tx)
+    tx = tx.following()
     await _find(tx, target.connector_id)
     if await pause_inbound(tx, target.connector_id, now or utc_now()):
         await record(tx, "inbound_webhook.closed", "inbound_webhook", target.connector_id)

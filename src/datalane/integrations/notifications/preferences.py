@@ -107,6 +107,7 @@ async def set_defaults(
 ) -> NotificationDefaults:
     """Say by what the workspace tells those who say nothing themselves. Raises `InvalidInput`, `Forbidden`."""
     SET_NOTIFICATION_DEFAULTS.check(tx.context)
+    tx = tx.following()
     check_wishes(wishes.preferences)
     scope = {"workspace_id": tx.workspace_id}
     await _queries.lock_preferences(tx.connection, **scope, owner_id=tx.workspace_id)

@@ -149,10 +149,12 @@ async def test_whoever_publishes_an_action_must_be_allowed_to_do_it(client: http
     by_key = {"Authorization": f"Bearer {token}"}
     refused = await client.post(f"{RULES}/create", json=RULE, headers=by_key)
     assert (refused.status_code, "event.publish" in refused.json()["detail"]) == (403, True)
-    rule = await made(client, ada, enabled=False)
-    target = {"rule_id": rule["rule_id"]}
+    target = {"rule_id": (await made(client, ada))["rule_id"]}
     assert (await client.post(f"{RULES}/enable", json=target, headers=by_key)).status_code == 403
-    assert (await client.post(f"{RULES}/disable", json=target, headers=by_key)).status_code == 200
+    disabled = await client.post(f"{RULES}/disable", json=target, headers=by_key)
+    assert (disabled.status_code, disabled.json()["enabled"]) == (200, False), "its record takes no scope of its own"
+    off = {"is_on": False, "reason": "a test"}
+    assert (await client.post("/automation/switch", json=off, headers=by_key)).status_code == 200
 
 
 async def test_members_and_viewers_look_and_change_nothing(

@@ -79,7 +79,7 @@ async def enqueue_delivery(
     Raises `NotFound`, and for a payload as `check_event`.
     """
     DELIVER.check(tx.context)
-    at, delivery_id = now or utc_now(), rising_uuid7()
+    tx, at, delivery_id = tx.following(), now or utc_now(), rising_uuid7()
     target = await _queries.get_target(tx.connection, workspace_id=tx.workspace_id, endpoint_id=new.endpoint_id)
     if target is None:
         raise NotFound("no such webhook endpoint")
@@ -171,7 +171,7 @@ async def attempt_now(
     async with opened() as tx:
         begun = await begin_now(tx, sender, delivery_id, webhooks.timeout)
     outcome = await send_one(sender, begun, utc_now())
-    tx = await late.begin()
+    tx = (await late.begin()).following()
     await end_attempts(tx, [(begun, outcome)], webhooks, utc_now())
     attempts = await _attempts(tx, delivery_id)
     told = {"attempt": begun.attempt, "error_class": outcome.error_class}
@@ -187,7 +187,7 @@ async def replay(tx: Transaction, asked: WebhookReplay, now: datetime | None = N
     Raises `NotFound`, `Conflict` for one delivery that goes on by itself.
     """
     DELIVER.check(tx.context)
-    at = now or utc_now()
+    tx, at = tx.following(), now or utc_now()
     if asked.delivery_id is not None:
         return await _replay_one(tx, asked.delivery_id, asked.dry_run, at)
     said = {

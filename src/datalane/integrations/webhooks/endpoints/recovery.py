@@ -34,7 +34,8 @@ async def recover_endpoint(
     Raises `NotFound`, `Conflict` for an endpoint that is not enabled.
     """
     MANAGE_ENDPOINTS.check(tx.context)
-    at, scope = now or utc_now(), {"workspace_id": tx.workspace_id, "endpoint_id": asked.endpoint_id}
+    tx, at = tx.following(), now or utc_now()
+    scope = {"workspace_id": tx.workspace_id, "endpoint_id": asked.endpoint_id}
     endpoint = await hold_endpoint(tx, asked.endpoint_id)
     held = await _queries.count_held(tx.connection, **scope)
     if asked.dry_run:

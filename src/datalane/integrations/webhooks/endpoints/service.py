@@ -62,6 +62,7 @@ async def create_endpoint(
     be kept.
     """
     MANAGE_ENDPOINTS.check(tx.context)
+    tx = tx.following()
     url, at, endpoint_id = check_target(new.url, allowed), now or utc_now(), uuid7()
     _check_types(new.event_types)
     if new.connector_id is not None and (await hold(tx, new.connector_id)).status == "revoked":
@@ -96,7 +97,7 @@ async def change_endpoint(
     Raises `NotFound`, `StaleVersion` with the endpoint as it is, and as `create_endpoint`.
     """
     MANAGE_ENDPOINTS.check(tx.context)
-    at = now or utc_now()
+    tx, at = tx.following(), now or utc_now()
     url = None if change.url is None else check_target(change.url, allowed)
     _check_types(change.event_types or ())
     held = await hold_endpoint(tx, change.endpoint_id)
@@ -148,6 +149,7 @@ async def list_endpoints(
 async def enable_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | None = None) -> WebhookEndpoint:
     """Send what happens from now on. What was kept meanwhile waits for its recovery. Raises `NotFound`."""
     MANAGE_ENDPOINTS.check(tx.context)
+    tx = tx.following()
     await _switch(tx, endpoint_id, "enabled", None, now or utc_now())
     return await get_endpoint(tx, endpoint_id, now)
 
@@ -155,6 +157,7 @@ async def enable_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | No
 async def disable_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | None = None) -> WebhookEndpoint:
     """Send nothing more, from the next attempt on; what happens is kept. Raises `NotFound`."""
     MANAGE_ENDPOINTS.check(tx.context)
+    tx = tx.following()
     await _switch(tx, endpoint_id, "disabled", "admin", now or utc_now())
     return await get_endpoint(tx, endpoint_id, now)
 
@@ -184,7 +187,7 @@ async def rotate_secret(
     Raises `NotFound`.
     """
     MANAGE_ENDPOINTS.check(tx.context)
-    at, endpoint_id = now or utc_now(), rotation.endpoint_id
+    tx, at, endpoint_id = tx.following(), now or utc_now(), rotation.endpoint_id
     held = await hold_endpoint(tx, endpoint_id)
     pause = overlap if rotation.overlap_hours is None else timedelta(hours=rotation.overlap_hours)
     scope = {"workspace_id": tx.workspace_id, "endpoint_id": endpoint_id}
@@ -198,7 +201,7 @@ async def rotate_secret(
 async def remove_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | None = None) -> RemovedWebhookEndpoint:
     """No more deliveries, no more secret; what was sent stays in the log. Raises `NotFound`."""
     MANAGE_ENDPOINTS.check(tx.context)
-    at = now or utc_now()
+    tx, at = tx.following(), now or utc_now()
     await hold_endpoint(tx, endpoint_id)
     await _drop_types(tx, endpoint_id)
     scope = {"workspace_id": tx.workspace_id, "endpoint_id": endpoint_id}
