@@ -66,7 +66,7 @@ class _Receiver:
 
 
 async def receive(
-    door: Door, path: str, delivery: Delivery, settings: InboundSettings, now: datetime | None = None
+    door: Door, path: str, delivery: Delivery, inbound: InboundSettings, now: datetime | None = None
 ) -> InboundReceipt:
     """Take one delivery. What is refused is kept in sight, and has committed when it is told.
 
@@ -76,18 +76,18 @@ async def receive(
     if token is None:
         raise _unknown()
     async with door(Context.system(token.workspace_id, delivery.correlation_id)) as tx:
-        outcome = await _take(tx, await _receiver(tx, token), delivery, settings, now or utc_now())
+        outcome = await _take(tx, await _receiver(tx, token), delivery, inbound, now or utc_now())
     if isinstance(outcome, Refusal):
         raise outcome
     return InboundReceipt(ingestion_status=outcome)
 
 
 async def _take(
-    tx: Transaction, receiver: _Receiver, delivery: Delivery, settings: InboundSettings, now: datetime
+    tx: Transaction, receiver: _Receiver, delivery: Delivery, inbound: InboundSettings, now: datetime
 ) -> Receipt | Refusal:
     rule = receiver.rule
     try:
-        verified = verify(rule, delivery.headers, delivery.body, receiver.secrets, now, settings.tolerance)
+        verified = verify(rule, delivery.headers, delivery.body, receiver.secrets, now, inbound.tolerance)
     except Unverified as error:
         await _keep(tx, receiver, _claimed_id(rule, delivery), str(error), "rejected_signature")
         return Unauthenticated("the delivery is not signed as it must be")
@@ -98,7 +98,7 @@ async def _take(
         return error
     if rule.signs_id:
         return await _publish(tx, event)
-    return await _take_once(tx, receiver, event, verified, settings, now)
+    return await _take_once(tx, receiver, event, verified, inbound, now)
 
 
 async def _take_once(
@@ -106,12 +106,12 @@ async def _take_once(
     receiver: _Receiver,
     event: NewEvent,
     verified: Verified,
-    settings: InboundSettings,
+    inbound: InboundSettings,
     now: datetime,
 ) -> Receipt:
     """A delivery whose id anybody could have put there."""
     scope = {"workspace_id": tx.workspace_id, "connector_id": receiver.token.connector_id}
-    forgotten = now - max(settings.suspicion, 2 * settings.tolerance)
+    forgotten = now - max(inbound.suspicion, 2 * inbound.tolerance)
     is_new = await _queries.remember(
         tx.connection,
         **scope,

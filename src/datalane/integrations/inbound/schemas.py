@@ -9,7 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from datalane.contracts.http import ONE_TIME_SECRET
+from datalane.contracts.one_time import ONE_TIME_SECRET
 from datalane.integrations.connectors.schemas import CredentialName
 
 _PLACES = re.compile(r"\{[^{}]*\}")

@@ -24,14 +24,14 @@ log = get_logger(__name__)
 
 
 class Conditions:
-    """Up to `settings.processes` children, started when they are first needed. Belongs to one event loop."""
+    """Up to `automation.processes` children, started when they are first needed. Belongs to one event loop."""
 
-    def __init__(self, settings: AutomationSettings | None = None, limits: Limits | None = None) -> None:
-        settings, limits = settings or AutomationSettings(), limits or Limits()
-        self._limits = ChildLimits(settings.condition_time.total_seconds(), settings.memory, limits.event_payload)
+    def __init__(self, automation: AutomationSettings | None = None, limits: Limits | None = None) -> None:
+        automation, limits = automation or AutomationSettings(), limits or Limits()
+        self._limits = ChildLimits(automation.condition_time.total_seconds(), automation.memory, limits.event_payload)
         self._most_bytes = limits.condition
-        self._size = settings.processes
-        self._free = asyncio.Semaphore(settings.processes)
+        self._size = automation.processes
+        self._free = asyncio.Semaphore(automation.processes)
         self._idle: list[Child] = []
         self._closed = False
         self.replaced = 0
