@@ -1,18 +1,9 @@
-"""Settings: small groups of validated values, read from `DATALANE_*` variables once, at start.
-
-Times are timedeltas, sizes are bytes, secrets are masked when printed. A wrong value stops the program with the
-variable's name and what would be right (`load_settings`).
-"""
+"""The groups of settings. `DATALANE_LIMITS__UPLOAD` is `upload` of `Limits`."""
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
@@ -23,40 +14,27 @@ from pydantic import (
     Field,
     FilePath,
     SecretStr,
-    TypeAdapter,
-    ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
+from pydantic_settings import NoDecode
 
-from datalane.credentials import find_weak
-from datalane.environment import PREFIX, Fault, find_unknown, variables_of
-from datalane.errors import ConfigurationError
 from datalane.kit.net import is_loopback
 from datalane.kit.secrets import HOW_TO_MAKE
-
-KIB = 1024
-MIB = 1024 * KIB
-_CORRECT = "correct its value, or leave it out for the default"
-_COMPLETE = "set what is missing, or leave out what needs it"
-
-Bytes = Annotated[int, Field(gt=0)]
-Count = Annotated[int, Field(gt=0)]
-
-
-def _seconds(value: object) -> object:
-    """A bare number is seconds; anything else is for pydantic (ISO 8601)."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-Duration = Annotated[timedelta, BeforeValidator(_seconds), Field(gt=timedelta())]
-
-
-LongDuration = Annotated[timedelta, BeforeValidator(_seconds), Field(ge=timedelta(hours=1))]
+from datalane.settings.values import (
+    KIB,
+    MIB,
+    Attempts,
+    Bytes,
+    Count,
+    Duration,
+    LongDuration,
+    Pauses,
+    PausesInSeconds,
+    Rate,
+    listed,
+    split,
+)
 
 
 class Limits(BaseModel):
@@ -109,37 +87,6 @@ class SessionSettings(BaseModel):
     minimum_password_characters: Count = 10
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `burst` at once, and one more after each `pause`. Written `10/PT1M` or `10/60`."""
-
-    burst: int
-    pause: timedelta
-
-    @classmethod
-    def read(cls, text: str) -> Rate:
-        burst, _, pause = text.partition("/")
-        rate = cls(int(burst), TypeAdapter(Duration).validate_python(pause))
-        if rate.burst < 1:
-            raise ValueError
-        return rate
-
-    def __str__(self) -> str:
-        return f"{self.burst}/{TypeAdapter(timedelta).dump_python(self.pause, mode='json')}"
-
-
-def _rate(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return Rate.read(value)
-    except ValueError:
-        raise ValueError("must be a count and the seconds until one more is allowed, such as 10/60") from None
-
-
-Attempts = Annotated[Rate, BeforeValidator(_rate), NoDecode]
-
-
 class AttemptSettings(BaseModel):
     """How often one may try: `sign_in` is one address from one client, `client` all sign-ins from one client."""
 
@@ -186,17 +133,8 @@ class Issuer(BaseModel):
         return value
 
 
-def _listed(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError("must be JSON, a list of objects") from None
-
-
 class OidcSettings(BaseModel):
-    issuers: Annotated[tuple[Issuer, ...], BeforeValidator(_listed), NoDecode] = ()
+    issuers: Annotated[tuple[Issuer, ...], BeforeValidator(listed), NoDecode] = ()
 
 
 class EmbeddingEndpoint(BaseModel):
@@ -236,7 +174,7 @@ class EmbeddingEndpoint(BaseModel):
 
 
 class EmbeddingSettings(BaseModel):
-    endpoints: Annotated[tuple[EmbeddingEndpoint, ...], BeforeValidator(_listed), NoDecode] = ()
+    endpoints: Annotated[tuple[EmbeddingEndpoint, ...], BeforeValidator(listed), NoDecode] = ()
 
     @field_validator("endpoints")
     @classmethod
@@ -272,15 +210,11 @@ class ParsingSettings(BaseModel):
     memory: Bytes = 2048 * MIB
 
 
-def _split(value: object) -> object:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
-
-
 class OutboundSettings(BaseModel):
     """What tenants may have fetched: public addresses, and those of the `allowed` networks. `timeout` is of one
     document, redirects included."""
 
-    allowed: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_split), NoDecode] = ()
+    allowed: Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(split), NoDecode] = ()
     timeout: Duration = timedelta(seconds=30)
 
 
@@ -324,44 +258,13 @@ class EmailSettings(BaseModel):
         return self.host is not None
 
 
-MOST_WAITING = timedelta(days=5)
-"""Of one delivery, from its first attempt to its last: what waits for longer loses its job."""
-
-
-@dataclass(frozen=True, slots=True)
-class Pauses:
-    """How long to wait after the first failed attempt, after the second, and so on; after the last there is none.
-    Written in seconds, `5,300,1800`."""
-
-    each: tuple[timedelta, ...]
-
-    @classmethod
-    def read(cls, text: str) -> Pauses:
-        pauses = cls(tuple(timedelta(seconds=float(part)) for part in text.split(",")))
-        if min(pauses.each) <= timedelta() or sum(pauses.each, timedelta()) > MOST_WAITING:
-            raise ValueError
-        return pauses
-
-    def __str__(self) -> str:
-        return ",".join(f"{pause.total_seconds():g}" for pause in self.each)
-
-
-def _pauses(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    try:
-        return Pauses.read(value)
-    except (ValueError, OverflowError):
-        raise ValueError("must be seconds with commas between them, such as 5,300,1800, five days at most") from None
-
-
 class WebhookSettings(BaseModel):
     """Outbound webhooks. A delivery is tried at once, and again after each of the `pauses`, drawn from within `jitter`
     of them (0.2 is a fifth either way). `timeout` is of one attempt. An endpoint is disabled after `disable_after` of
     nothing but failures. An old secret goes on signing for `rotation`. Recovery releases `recovery_rate` deliveries a
     second."""
 
-    pauses: Annotated[Pauses, BeforeValidator(_pauses), NoDecode] = Pauses.read("5,300,1800,7200,18000,36000,36000")
+    pauses: PausesInSeconds = Pauses.read("5,300,1800,7200,18000,36000,36000")
     jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     timeout: Annotated[Duration, Field(le=timedelta(seconds=30))] = timedelta(seconds=15)
     disable_after: Duration = timedelta(days=5)
@@ -410,105 +313,3 @@ class TelemetrySettings(BaseModel):
                 f"make one with `{HOW_TO_MAKE}`"
             )
         return self
-
-
-class Settings(BaseSettings):
-    """All settings. `DATALANE_LIMITS__UPLOAD=1000` sets `limits.upload`."""
-
-    model_config = SettingsConfigDict(env_prefix="DATALANE_", env_nested_delimiter="__", extra="ignore")
-
-    home: Path = Path(".datalane")
-    database_url: SecretStr | None = None
-    maintenance_url: SecretStr | None = None
-    operator_url: SecretStr | None = None
-    role_prefix: str = "datalane"
-    pool_size: Annotated[int, Field(ge=1, le=200)] = 10
-    statement_cache_size: Annotated[int, Field(ge=0)] = 256
-    files_url: str | None = None
-    cursor_key: SecretStr | None = None
-    master_key: SecretStr | None = None
-    master_keys_before: Annotated[tuple[SecretStr, ...], BeforeValidator(_split), NoDecode] = ()
-    start_patience: Duration = timedelta(seconds=30)
-    log_level: str = "INFO"
-    limits: Limits = Limits()
-    jobs: JobSettings = JobSettings()
-    retention: Retention = Retention()
-    sessions: SessionSettings = SessionSettings()
-    identity: IdentitySettings = IdentitySettings()
-    oidc: OidcSettings = OidcSettings()
-    attempts: AttemptSettings = AttemptSettings()
-    invites: InviteSettings = InviteSettings()
-    api: ApiSettings = ApiSettings()
-    parsing: ParsingSettings = ParsingSettings()
-    embeddings: EmbeddingSettings = EmbeddingSettings()
-    outbound: OutboundSettings = OutboundSettings()
-    email: EmailSettings = EmailSettings()
-    webhooks: WebhookSettings = WebhookSettings()
-    inbound: InboundSettings = InboundSettings()
-    search: SearchSettings = SearchSettings()
-    automation: AutomationSettings = AutomationSettings()
-    telemetry: TelemetrySettings = TelemetrySettings()
-
-    @field_validator("log_level")
-    @classmethod
-    def _known_level(cls, value: str) -> str:
-        if value.upper() not in {"DEBUG", "INFO", "WARNING", "ERROR"}:
-            raise ValueError("must be DEBUG, INFO, WARNING or ERROR")
-        return value.upper()
-
-    @field_validator("database_url", "maintenance_url", "operator_url")
-    @classmethod
-    def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
-            raise ValueError("must begin with postgresql://")
-        return value
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the lane brings its own Postgres."""
-        return self.database_url is None
-
-    @cached_property
-    def files(self) -> str:
-        """The object store of originals as a URL; the home folder by default."""
-        return self.files_url or (self.home.resolve() / "files").as_uri()
-
-
-@dataclass(frozen=True, slots=True)
-class Examined:
-    """What the environment says: the settings, unless a value is wrong, and what is wrong with its variables."""
-
-    settings: Settings | None
-    faults: tuple[Fault, ...]
-    weak_secrets: tuple[Fault, ...]
-
-
-def examine_settings() -> Examined:
-    """Everything that is wrong with the variables of the environment, all at once."""
-    faults, settings = list(find_unknown(os.environ, Settings)), None
-    try:
-        settings = Settings()
-    except ValidationError as error:
-        known = variables_of(Settings)
-        for each in error.errors():
-            variable = _variable(each["loc"])
-            faults.append(Fault(variable, each["msg"], _CORRECT if variable in known else _COMPLETE))
-    except SettingsError:
-        pass  # the value of a whole group cannot be read; that a group is no setting is said above
-    return Examined(settings, tuple(faults), tuple(find_weak(os.environ)))
-
-
-def load_settings(*, serving: bool = False) -> Settings:
-    """The settings from the environment. A process that serves needs good secrets as well.
-
-    Raises `ConfigurationError` naming each wrong or unknown variable, and each weak secret when `serving`.
-    """
-    found = examine_settings()
-    faults = [*found.faults, *(found.weak_secrets if serving else ())]
-    if found.settings is None or faults:
-        raise ConfigurationError("wrong settings:\n  " + "\n  ".join(str(fault) for fault in faults))
-    return found.settings
-
-
-def _variable(location: tuple[int | str, ...]) -> str:
-    return PREFIX + "__".join(str(part) for part in location).upper()
