@@ -35,7 +35,7 @@ from datalane.contracts.context import Role
 from datalane.contracts.registry import BUILT_IN
 from datalane.db.access import Prepared
 from datalane.db.faults import VERB_ERRORS
-from datalane.domains import domain_routers
+from datalane.domains import domain_routers, make_runtime
 from datalane.engine.states import JOB
 from datalane.identity.states import INVITE, MEMBERSHIP
 from datalane.integrations.automation.states import RUN
@@ -346,6 +346,12 @@ def test_python_in_the_docs_compiles_and_imports_what_exists(path: Path) -> None
                 module = importlib.import_module(node.module)
                 missing = [name.name for name in node.names if not hasattr(module, name.name)]
                 assert missing == [], f"{node.module} has no {missing}"
+
+
+def test_every_action_is_among_those_that_the_page_of_rules_names(tmp_path: Path) -> None:
+    there = {action.name for action in make_runtime(Settings(home=tmp_path)).integrations.actions}
+    told = page("how-to/write-a-rule.md").partition("## Actions")[2].partition("\n## ")[0]
+    assert {row[0].strip("`") for row in table_rows(told)} == there
 
 
 def test_every_page_is_reached_from_the_readme() -> None:

@@ -88,7 +88,7 @@ def ingestion(
     limit: Limit = 25,
     as_json: AsJson = False,
 ) -> None:
-    """List attempts to publish, newest first: accepted, duplicate, rejected_schema, rejected_signature."""
+    """List attempts to publish, newest first, and what became of each: its status, and why."""
     from typing import cast, get_args
 
     from datalane.cli.event_tables import print_attempts
