@@ -262,3 +262,11 @@ async def test_many_requests_at_once_are_answered_each_with_its_own() -> None:
         urls = [f"http://127.0.0.1:{seen.port}/{number}" for number in range(200)]
         told = await asyncio.gather(*(send(session, url) for url in urls))
     assert [one.body_excerpt.decode() for one in told] == [f"/{number}" for number in range(200)]
+
+
+def test_secrets_go_to_this_machine_by_its_name_as_by_its_address() -> None:
+    here = Outbound([ip_network("127.0.0.0/8")])
+    for url in ("http://localhost:8000/a", "http://127.0.0.1:8000/a"):
+        assert str(here.check_secure(url)) == url
+        with pytest.raises(FetchRefused):
+            Outbound().check_secure(url.replace("http:", "https:"))

@@ -33,6 +33,7 @@ MOST_URL_CHARACTERS = 2_000
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
+_THIS_MACHINE = IPv4Address("127.0.0.1")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _INSIDE = tuple(
     ip_network(each)
@@ -205,17 +206,7 @@ class Outbound:
         Raises `FetchRefused`, also for a host that is written as an address which is not public. Where a name leads is
         checked when it is dialed.
         """
-        checked = check_url(url)
-        try:
-            address = ip_address(checked.host)
-        except ValueError:
-            address = None
-        if address is not None and not is_public(address, self._allowed):
-            raise FetchRefused(_NOT_PUBLIC, "address_refused")
-        opened = address is not None and any(address in one for one in self._allowed if one.version == address.version)
-        if checked.scheme != "https" and not opened:
-            raise FetchRefused("only https URLs are given secrets")
-        return checked
+        return check_secure(url, self._allowed)
 
     async def fetch(self, url: str, most: int) -> Fetched:
         """The body of `url`, of up to `most` bytes, within the timeout altogether.
@@ -287,6 +278,28 @@ def check_url(url: str) -> httpx.URL:
     if parsed.userinfo:
         raise FetchRefused("the URL holds credentials, which would be kept and shown as the document's source")
     return parsed.copy_with(fragment=None)
+
+
+def check_secure(url: str, allowed: Sequence[Network] = ()) -> httpx.URL:
+    """As `Outbound.check_secure`."""
+    checked = check_url(url)
+    address = _written(checked.host)
+    if address is not None and not is_public(address, allowed):
+        raise FetchRefused(_NOT_PUBLIC, "address_refused")
+    opened = address is not None and any(address in one for one in allowed if one.version == address.version)
+    if checked.scheme != "https" and not opened:
+        raise FetchRefused("only https URLs are given secrets, or what is signed with them")
+    return checked
+
+
+def _written(host: str) -> Address | None:
+    """The address that a host is written as; `localhost` is this machine, whatever a name server says."""
+    if host.rstrip(".").lower() == "localhost":
+        return _THIS_MACHINE
+    try:
+        return ip_address(host)
+    except ValueError:
+        return None
 
 
 def check_header(name: str, value: str) -> None:
