@@ -30,7 +30,7 @@ Workspace = Annotated[str, typer.Option("--workspace", "-w", help="The id of the
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The endpoint's id.", show_default=False)]
 OfEndpoint = Annotated[str | None, typer.Option("--endpoint", "-e", help="Only deliveries to this endpoint.")]
 OfStatus = Annotated[str | None, typer.Option("--status", "-s", help="Only deliveries of this status.")]
-OfType = Annotated[str | None, typer.Option("--event-type", "-t", help="Only events of this type.")]
+OfType = Annotated[str | None, typer.Option("--type", "-t", help="Only events of this type.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Count, and change nothing.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="At most so many.")]
 
@@ -112,19 +112,24 @@ def replay(
     as_json: AsJson = False,
 ) -> None:
     """Deliver again what has ended, by default dead letters, up to 1,000 of them. Their webhook-ids stay."""
+    from pydantic import ValidationError
+
     from datalane.cli.office import parse_id
     from datalane.integrations.webhooks.deliveries.schemas import WebhookReplay
     from datalane.integrations.webhooks.deliveries.service import replay as replay_deliveries
 
     if delivery is not None and (endpoint or event_type):
         raise InvalidInput("give a delivery or a filter, not both")
-    asked = WebhookReplay(
-        delivery_id=None if delivery is None else parse_id(delivery, "a delivery's"),
-        endpoint_id=_endpoint(endpoint),
-        status=_status(status, STATUSES[2:]) or "dead_letter",  # type: ignore[arg-type]
-        event_type=event_type,
-        dry_run=dry_run,
-    )
+    try:
+        asked = WebhookReplay(
+            delivery_id=None if delivery is None else parse_id(delivery, "a delivery's"),
+            endpoint_id=_endpoint(endpoint),
+            status=_status(status, STATUSES[2:]) or "dead_letter",  # type: ignore[arg-type]
+            event_type=event_type,
+            dry_run=dry_run,
+        )
+    except ValidationError:
+        raise InvalidInput(f"{event_type!r} is no type of events") from None
     done = _inside(workspace, lambda tx: replay_deliveries(tx, asked))
     if as_json:
         print_json(done.model_dump(mode="json"))

@@ -81,7 +81,8 @@ async def test_what_makes_no_sense_is_said(urls: Prepared, hooks: Hooks) -> None
     for arguments, code in (
         (("deliveries", "--status", "lost"), "invalid_input"),
         (("replay", "--status", "pending"), "invalid_input"),
-        (("replay", "--delivery", str(uuid7()), "--event-type", "invoice.paid"), "invalid_input"),
+        (("replay", "--delivery", str(uuid7()), "--type", "invoice.paid"), "invalid_input"),
+        (("replay", "--type", "No Type"), "invalid_input"),
         (("enable", "nothing"), "invalid_input"),
         (("enable", str(uuid7())), "not_found"),
     ):
