@@ -14,6 +14,8 @@ from uuid import UUID
 
 import asyncpg
 
+from datalane.kit.ids import SYSTEM_ACTOR
+
 _TABLES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name,
        (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
@@ -137,14 +139,14 @@ class Ledger:
         self._snapshot = await self.connection.fetchval(_SNAPSHOT)
 
     async def ids_of(self, workspace_id: UUID) -> frozenset[str]:
-        """Every id in the rows of a workspace, its own included."""
+        """Every id in the rows of a workspace, its own included; not that of the lane itself, which acts in all."""
         tables = [table for table in self.tables if table.tenant]
         parts = [
             f"SELECT unnest(ARRAY[{', '.join(table.ids)}]) FROM {table.name} WHERE workspace_id = $1"
             for table in tables
         ]
         rows = await self.connection.fetch(" UNION ".join(parts), workspace_id)
-        return frozenset(str(row[0]) for row in rows if row[0] is not None)
+        return frozenset(str(row[0]) for row in rows if row[0] not in {None, SYSTEM_ACTOR})
 
     async def relations(self) -> frozenset[str]:
         """Tables and views with a column `workspace_id`."""
