@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any
 from uuid import UUID, uuid4
 
 from datalane.contracts.context import Role
 from datalane.db.database import Database
-from datalane.errors import ConfigurationError, DatalaneError
+from datalane.errors import ConfigurationError
 from datalane.identity.accounts import sign_up
 from datalane.identity.schemas import NewAccount
-from datalane.kit.ids import SYSTEM_ACTOR, new_correlation_id, uuid7
-from datalane.ops.isolation.asking import Answer, Asker
-from datalane.ops.isolation.route_table import Access, Call, Route, minimal
+from datalane.kit.ids import new_correlation_id, uuid7
+from datalane.ops.isolation.asking import Asker
+from datalane.ops.isolation.route_integrating import IntegrationsMaker
+from datalane.ops.isolation.route_maker import ids_in, read_made
+from datalane.ops.isolation.route_table import Call, Route, minimal
 from datalane.ops.isolation.route_world import (
     HOME,
     MEMBER_ROLES,
@@ -27,14 +26,10 @@ from datalane.ops.isolation.route_world import (
     SEEN,
     SHARED_FILE,
     SHARED_SOURCE,
-    UNENDING,
     Person,
     Space,
     World,
-    create_item_of,
-    signed_webhook,
     texts_of,
-    token_of,
 )
 from datalane.settings import Settings
 
@@ -75,8 +70,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
             world.notifications[actor.name] = await maker.notification(home, actor.person)
     world.invites = await maker.invite(people)
     for space in (home, other):
-        # Who the lane is itself is no secret of either: what webhooks bring in is its doing in both.
-        space.ids = (await maker.ids(space) | set(space.things.values())) - {str(SYSTEM_ACTOR)}
+        space.ids = await maker.ids(space) | set(space.things.values())
     # After the ids: whom these views belong to is nobody of the workspace that they are in.
     await maker.view_of_outsider(other, home.owner, other.things.get("view_id", ""))
     world.views["owner of another workspace"] = await maker.view_of_outsider(home, other.owner, str(uuid4()))
@@ -118,33 +112,7 @@ async def _people(database: Database, settings: Settings) -> dict[str, Person]:
     return dict(zip([*members, *owners], made, strict=True))
 
 
-@dataclass
-class _Maker:
-    asker: Asker
-    routes: Mapping[str, Route]
-
-    async def make(self, space: Space, route: str, call: Call) -> Any:
-        if route not in self.routes:
-            return None
-        answer = await self.asker.send(self.routes[route], call, space.owner.headers(space.workspace_id))
-        return _made(route, answer)
-
-    async def join(self, space: Space, people: Mapping[str, Person]) -> None:
-        """Memberships, written as they would stand after somebody was invited, suspended or removed."""
-        standings = {
-            "suspended": ("member", "suspended"),
-            "removed": ("member", "removed"),
-            "target": ("viewer", "active"),
-        }
-        for name, person in people.items():
-            role, status = standings.get(name, (name, "active"))
-            if role in set(MEMBER_ROLES):
-                await self.asker.ledger.connection.execute(
-                    "INSERT INTO datalane.memberships (workspace_id, user_id, role, status, created_at, updated_at) "
-                    "VALUES ($1, $2, $3, $4, clock_timestamp(), clock_timestamp())",
-                    *(space.workspace_id, person.user_id, role, status),
-                )
-
+class _Maker(IntegrationsMaker):
     async def fill(self, space: Space, *, with_shared_file: bool) -> None:
         things = space.things
         things["workspace_id"] = str(space.workspace_id)
@@ -152,29 +120,29 @@ class _Maker:
         texts = [f"Herons of {space.word} stand in the reeds.", f"Lighthouses of {space.word} shine far."]
         for text in texts:
             call = Call(body={"text": text, "source_title": f"About {space.word}"})
-            things.update(_ids(await self.make(space, "POST /retrieval/index-chunks", call)))
+            things.update(ids_in(await self.make(space, "POST /retrieval/index-chunks", call)))
         files = [f"A file of {space.word}.".encode(), *([SHARED_FILE] if with_shared_file else [])]
         for data in files:
             title = {"title": f"Upload of {space.word}"}
             uploaded = await self.make(space, "POST /documents/upload", Call(form=title, file=data))
-            things.update(_ids(uploaded and {"job_id": uploaded["job_id"]}))
+            things.update(ids_in(uploaded and {"job_id": uploaded["job_id"]}))
         pushed = {"title": f"Push of {space.word}", "source_uri": SHARED_SOURCE}
         await self.make(space, "POST /documents/push", Call(form=pushed, file=f"What {space.word} has of it.".encode()))
         seen = Call(body={"event_type": SEEN, "payload": {"of": space.word}, "source_system": f"The {space.word}"})
-        things.update(_ids(await self.make(space, "POST /automation/events/publish", seen)))
+        things.update(ids_in(await self.make(space, "POST /automation/events/publish", seen)))
         offer = Call(body={"email": f"late.{space.word}@example.com", "role": "viewer"})
-        things.update(_ids(await self.make(space, "POST /workspaces/invites/create", offer)))
+        things.update(ids_in(await self.make(space, "POST /workspaces/invites/create", offer)))
         await self._work(space)
         await self._views(space)
         if space.word == OTHER:
             await self._require_field(space)
-        await self._connectors(space)
+        await self.add_connectors(space)
         await self._others(space)
-        await self._webhooks(space)
+        await self.add_webhooks(space)
         await self._evaluation(space)
         await self._jobs(space)
-        await self._notifications(space)
-        await self._automation(space)
+        await self.add_notifications(space)
+        await self.add_automation(space)
         await self._cite(space)
         await self._keys(space)
 
@@ -182,10 +150,12 @@ class _Maker:
         """A field; projects and items, two of each, and one that is deleted. Those that stand in `things` are in their
         first version."""
         field = {"key": f"{space.word}_size", "type": "text", "indexed": True}
-        space.things.update(_ids(await self.make(space, "POST /items/fields/define", Call(body=field))))
+        space.things.update(ids_in(await self.make(space, "POST /items/fields/define", Call(body=field))))
         for name in ("project", "item"):
             fields = {"title": f"A {name} of {space.word}"}
-            gone, _, made = [_ids(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(3)]
+            gone, _, made = [
+                ids_in(await self.make(space, f"POST /{name}s/create", Call(body=fields))) for _ in range(3)
+            ]
             if gone:
                 target = {f"{name}_id": gone[f"{name}_id"], "version": 1}
                 await self.make(space, f"POST /{name}s/delete", Call(body=target))
@@ -196,33 +166,9 @@ class _Maker:
         """One that is shared, as `view_id`, and one of the owner's own; the one of the other workspace is `NEEDED`."""
         name = NEEDED if space.word == OTHER else f"A view of {space.word}"
         shared = await self.make(space, "POST /items/views/shared/create", Call(body={"name": name, "query": {}}))
-        space.things.update(_ids(shared))
+        space.things.update(ids_in(shared))
         headers = space.owner.headers(space.workspace_id)
         space.things["own_view_id"] = await self.own_view(f"A view of {space.word} for its maker", headers)
-
-    async def _connectors(self, space: Space) -> None:
-        """Two, of which the one in `things` is the second; what the other workspace calls its first one is `NEEDED`."""
-        for name in (NEEDED if space.word == OTHER else f"First of {space.word}", f"Second of {space.word}"):
-            said = {"name": name, "kind": "owls", "credentials": {"token": token_of(space.word)}}
-            made = await self.make(space, "POST /integrations/connectors/register", Call(body=said))
-            space.things.update(_ids(made))
-            if made:
-                await self._inbound(space)
-
-    async def _inbound(self, space: Space) -> None:
-        """Webhooks of the connector: two that are held, as the same bytes came before them."""
-        said = {"connector_id": space.things["connector_id"], "preset": "github", "secrets": ["token"]}
-        opened = await self.make(space, "POST /integrations/inbound/open", Call(body=said))
-        if not opened:
-            return
-        space.inbound_token = opened["path"].rpartition("/")[2]
-        for delivery in ("early", "second", "third"):
-            body, headers = signed_webhook(space.word, delivery)
-            come = Call(path={"connector": space.inbound_token}, body=body, headers=headers)
-            await self.make(space, "POST /webhooks/inbound/{connector}", come)
-        held = await self.make(space, "GET /integrations/inbound/held/list", Call())
-        if held:
-            space.things["held_id"] = held["data"][0]["held_id"]
 
     async def models(self, home: Space, other: Space) -> str:
         """What both workspaces search by. Both have retired a model of one name, and the other one a second."""
@@ -289,85 +235,13 @@ class _Maker:
             *(space.workspace_id, uuid7(), UUID(space.things["run_id"]), f"owls of {space.word}", space.owner.user_id),
         )
 
-    # Notifications ------------------------------------------------------------------------------------------------
-
-    async def _notifications(self, space: Space) -> None:
-        """Two of the owner's, one as `notification_id`, with their deliveries, and what the other workspace wants."""
-        for _ in range(2):
-            space.things["notification_id"] = await self.notification(space, space.owner)
-            await self._delivery(space, space.things["notification_id"])
-        if space.word == OTHER and space.things["notification_id"]:
-            await self.asker.ledger.connection.execute(
-                "INSERT INTO datalane.notification_defaults (workspace_id, updated_by_actor_id, category, channel, "
-                "wanted, updated_at) VALUES ($1, $2, 'membership', 'webhook', true, clock_timestamp())",
-                *(space.workspace_id, space.owner.user_id),
-            )
-
-    async def _delivery(self, space: Space, notification_id: str) -> None:
-        if notification_id:
-            await self.asker.ledger.connection.execute(
-                "INSERT INTO datalane.notification_deliveries (workspace_id, notification_id, channel, user_id, "
-                "category, status, reason, created_at, updated_at) "
-                "VALUES ($1, $2, 'email', $3, 'jobs', 'skipped', $4, clock_timestamp(), clock_timestamp())",
-                *(space.workspace_id, UUID(notification_id), space.owner.user_id, f"As {space.word} wants it"),
-            )
-
-    async def notifications_of_outsider(self, space: Space, person: Person) -> str:
-        """What somebody who is in another workspace was told, and wants, in this one: who sees their own in all
-        workspaces finds it, and who is let in by mistake."""
-        notification_id = await self.notification(space, person)
-        if notification_id:
-            await self.asker.ledger.connection.execute(
-                "INSERT INTO datalane.notification_preferences (workspace_id, actor_id, category, channel, wanted, "
-                "updated_at) VALUES ($1, $2, 'automation', 'webhook', true, clock_timestamp())",
-                *(space.workspace_id, person.user_id),
-            )
-        return notification_id
-
-    async def notification(self, space: Space, person: Person) -> str:
-        """The id of what only one was told; none where there are no notifications."""
-        if "GET /notifications/list" not in self.routes:
-            return ""
-        notification_id = uuid7()
-        await self.asker.ledger.connection.execute(
-            "INSERT INTO datalane.notifications (workspace_id, notification_id, actor_id, category, title, body, "
-            "in_app, created_at, correlation_id) VALUES ($1, $2, $3, 'jobs', $4, $4, true, clock_timestamp(), 'proof')",
-            *(space.workspace_id, notification_id, person.user_id, f"Told in {space.word}"),
-        )
-        return str(notification_id)
-
-    async def _automation(self, space: Space) -> None:
-        """A stored event, a rule that is enabled and one that is not, and a run of each that failed. Nothing here
-        publishes what they wait for."""
-        seen = {"event_type": SEEN, "payload": {"of": space.word}}
-        space.things.update(_ids(await self.make(space, "POST /automation/events/publish", Call(body=seen))))
-        name = NEEDED if space.word == OTHER else f"A rule of {space.word}"
-        for said, thing, run in (
-            ({"name": name}, "rule_id", "automation_run_id"),
-            ({"name": f"Another {name}", "enabled": False}, "disabled_rule_id", "other_automation_run_id"),
-        ):
-            rule = {"event_type": "job.dead_lettered", "actions": [create_item_of(space.word)], **said}
-            made = await self.make(space, "POST /automation/rules/create", Call(body=rule))
-            if made is None:
-                continue
-            space.things |= {thing: made["rule_id"], run: str(uuid7())}
-            await self.asker.ledger.connection.execute(
-                "INSERT INTO datalane.automation_runs (workspace_id, event_id, rule_id, rule_version, run_id, "
-                "event_type, status, error_class, error_message, job_id, attempt_count, actor_id, correlation_id, "
-                "causation_depth, created_at, started_at, ended_at) VALUES ($1, $2, $3, 1, $4, 'job.dead_lettered', "
-                "'failed', 'invalid_input', $5, $6, 1, $7, 'proof', 0, clock_timestamp(), clock_timestamp(), "
-                "clock_timestamp())",
-                *(space.workspace_id, UUID(space.things["event_id"]), UUID(space.things[thing])),
-                *(UUID(space.things[run]), f"Nothing of {space.word}.", uuid7(), space.owner.user_id),
-            )
-
     async def own_view(self, name: str, headers: Mapping[str, str]) -> str:
         """The id of a view that only one sees; none where there are no views."""
         route = self.routes.get("POST /items/views/create")
         if route is None:
             return ""
         call = Call(body={"name": name, "query": {}})
-        return str(_made(route.name, await self.asker.send(route, call, headers))["view_id"])
+        return str(read_made(route.name, await self.asker.send(route, call, headers))["view_id"])
 
     async def view_of_outsider(self, space: Space, person: Person, view_id: str) -> str:
         """A view that somebody who is in another workspace has of their own in this one: who sees their own in all
@@ -388,7 +262,7 @@ class _Maker:
                 continue
             with suppress(ConfigurationError):  # its seed says what to send, and its cells that nothing is there yet
                 call = Call(body=minimal(route.body, {**texts_of(space.word), **space.things}))
-                space.things.update(_ids(await self.make(space, route.name, call)))
+                space.things.update(ids_in(await self.make(space, route.name, call)))
 
     async def _require_field(self, space: Space) -> None:
         """Here, and nowhere else, items need a field: whoever sees this definition in another workspace makes none."""
@@ -420,30 +294,12 @@ class _Maker:
         segment = {"text": f"Herons of {space.word}.", "citations": [citation]}
         made = await self.make(space, "POST /retrieval/citations", Call(body={"segments": [segment] * 2}))
         hidden, shown = made["citations"] if made else ({}, {})
-        space.things.update(_ids(shown), suppressed_id=hidden.get("citation_id", ""))
+        space.things.update(ids_in(shown), suppressed_id=hidden.get("citation_id", ""))
         why = {"citation_id": space.things["suppressed_id"], "category": f"Privacy of {space.word}"}
         await self.make(space, "POST /retrieval/citations/suppress", Call(body=why))
         said = {"citation_id": space.things["citation_id"], "rating": "down", "comment": f"Not of {space.word}."}
-        space.things.update(_ids(await self.make(space, "POST /feedback/give", Call(body=said))))
+        space.things.update(ids_in(await self.make(space, "POST /feedback/give", Call(body=said))))
         space.things["traced_id"] = space.things["citation_id"]
-
-    async def _webhooks(self, space: Space) -> None:
-        """Two endpoints at which nobody listens, a delivery that waits and one that is a dead letter."""
-        target = {"url": f"http://127.0.0.1:9/{space.word}", "event_types": [SEEN], "description": f"Of {space.word}"}
-        for _ in range(2):
-            made = await self.make(space, "POST /webhooks/endpoints/create", Call(body=target))
-            if made is None:
-                return
-            space.things["endpoint_id"] = made["endpoint"]["endpoint_id"]
-        message = {"endpoint_id": made["endpoint"]["endpoint_id"], "event_type": SEEN, "payload": {"of": space.word}}
-        for name in ("dead_delivery_id", "delivery_id"):
-            queued = await self.make(space, "POST /webhooks/outbound/enqueue", Call(body=message))
-            space.things[name] = queued["delivery_id"]
-        await self.asker.ledger.connection.execute(
-            "UPDATE datalane.webhook_deliveries SET status = 'dead_letter', ended_at = clock_timestamp() "
-            "WHERE delivery_id = $1",
-            UUID(space.things["dead_delivery_id"]),
-        )
 
     async def _keys(self, space: Space) -> None:
         """One of each role, one that is revoked and one that has expired."""
@@ -456,65 +312,8 @@ class _Maker:
             if name == "revoked":
                 await self.make(space, "POST /api-keys/revoke", Call(body={"key_id": made["key_id"]}))
             if name == "expired":
-                await self._age("api_keys", "key_id", made["key_id"])
+                await self.age("api_keys", "key_id", made["key_id"])
         await self.asker.ledger.connection.execute(
             # Fresh enough that using a key writes nothing for as long as the proof runs.
             "UPDATE datalane.api_keys SET last_used_at = clock_timestamp() + interval '1 day'"
         )
-
-    async def page(self, space: Space) -> None:
-        """The cursor after the first row of every list, and where every stream has come."""
-        for route in self.routes.values():
-            if route.access is not Access.PUBLIC and any(place.is_cursor for place in route.places()):
-                within = {name: space.things[name] for name in route.in_path}
-                asked = Call(path=within, query={"page_size": "1", **UNENDING.get(route.name, {})})
-                answer = await self.asker.send(route, asked, space.owner.headers(space.workspace_id))
-                found = _following(route.name, answer)
-                if found is not None:
-                    space.cursors[route.name] = found
-
-    async def expired_session(self, space: Space) -> str:
-        """A token of a session of the owner's that has expired."""
-        made = await self.sign_in(space)
-        await self._age("sessions", "session_id", made["session_id"])
-        return str(made["token"])
-
-    async def sign_in(self, space: Space) -> Any:
-        """One more session of the owner's."""
-        credentials = {"email": space.owner.email, "password": space.owner.password}
-        return await self.make(space, "POST /auth/sign-in", Call(body=credentials))
-
-    async def _age(self, table: str, column: str, key: str) -> None:
-        past = "clock_timestamp() - interval"
-        await self.asker.ledger.connection.execute(
-            f"UPDATE datalane.{table} SET created_at = {past} '2 days', expires_at = {past} '1 day' "
-            f"WHERE {column} = $1",
-            UUID(key),
-        )
-
-    async def ids(self, space: Space) -> frozenset[str]:
-        ledger = self.asker.ledger
-        if not ledger.tables:
-            await ledger.keep()
-        return await ledger.ids_of(space.workspace_id)
-
-
-def _ids(made: Mapping[str, Any] | None) -> dict[str, str]:
-    """The ids in an answer, by name."""
-    return {name: value for name, value in (made or {}).items() if name.endswith("_id") and isinstance(value, str)}
-
-
-def _following(route: str, answer: Answer) -> str | None:
-    """The cursor of a page, or the id of a stream's last event."""
-    if route not in UNENDING:
-        found: str | None = _made(route, answer).get("next_cursor")
-        return found
-    if not answer.worked:
-        _made(route, answer)
-    return answer.text.rpartition("\nid: ")[2].partition("\n")[0]
-
-
-def _made(route: str, answer: Answer) -> Any:
-    if not answer.worked:
-        raise DatalaneError(f"the isolation proof could not make its world: {route} answered {answer}")
-    return json.loads(answer.text)
