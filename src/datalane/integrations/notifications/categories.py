@@ -15,14 +15,12 @@ CHANNELS: tuple[Channel, ...] = get_args(Channel)
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """`usual` channels are on by themselves; `required` ones nobody may switch off. A rule may say something of it when
-    it is not `reserved` for the lane."""
+    """`usual` channels are on by themselves; `required` ones nobody may switch off."""
 
     name: CategoryName
     title: str
     usual: frozenset[Channel]
     required: frozenset[Channel] = frozenset()
-    reserved: bool = False
 
     def decide(self, channel: Channel, own: bool | None, default: bool | None) -> tuple[bool, DecidedBy]:
         """Whether somebody is told by `channel`, and what says so: their `own` word, the workspace's `default`."""
@@ -45,9 +43,9 @@ CATEGORIES: Mapping[str, Category] = {
         Category("integrations", "Integrations", _BOTH),
         Category("webhooks", "Webhooks", _BOTH),
         Category("jobs", "Jobs", _BOTH),
-        Category("security", "Security", _BOTH, required=_IN_APP, reserved=True),
-        Category("membership", "Members", _IN_APP, reserved=True),
-        Category("system", "System", _BOTH, reserved=True),
+        Category("security", "Security", _BOTH, required=_IN_APP),
+        Category("membership", "Members", _IN_APP),
+        Category("system", "System", _BOTH),
     )
 }
 """By name, in the order in which they are shown."""

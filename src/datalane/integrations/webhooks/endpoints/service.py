@@ -270,7 +270,7 @@ def _check_types(types: Sequence[str]) -> None:
     unknown = sorted(set(types) - {known.name for known in EVENTS} - {EVERY_TYPE})
     if unknown:
         faults = [
-            {"field": "body.event_types", "message": f"{one} is not registered", "code": "unknown_type"}
+            {"field": "body.event_types", "message": f"{one} is not registered", "code": "unknown_event_type"}
             for one in unknown
         ]
         raise InvalidInput("an endpoint takes registered types of events, or * for all", faults)
