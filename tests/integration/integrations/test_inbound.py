@@ -293,6 +293,18 @@ async def test_an_outsider_cannot_tell_which_webhooks_there_are(
     assert await provider.events() == await elsewhere.events() == await closed.events() == []
 
 
+async def test_nobody_else_uses_up_the_ids_of_a_connector(provider: Provider) -> None:
+    event = {
+        "event_type": "invoice.paid",
+        "payload": {"invoice": 1},
+        "source_system": f"connector:{provider.connector_id}",
+        "source_event_id": "d-1",
+    }
+    refused = await provider.client.post("/automation/events/publish", json=event, headers=provider.owner.headers)
+    assert refused.status_code == 422, refused.text
+    assert (await provider.send()).json() == {"ingestion_status": "accepted"}
+
+
 async def test_with_its_connector_the_way_in_closes(provider: Provider) -> None:
     body = {"connector_id": provider.connector_id}
     revoked = await provider.client.post("/integrations/connectors/revoke", json=body, headers=provider.owner.headers)

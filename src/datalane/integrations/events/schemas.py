@@ -15,6 +15,8 @@ MOST_EVENTS = 1_000
 """Most events in one request; the lane's own limit (`limits.batch`) may be lower."""
 OWN_SYSTEM = "datalane"
 """The source system of what the lane itself publishes."""
+CONNECTOR_SYSTEMS = "connector:"
+"""Before a connector's id: the source system of the webhooks that it sends, which nobody else uses up the ids of."""
 
 Status = Literal["accepted", "duplicate", "duplicate_suspected", "rejected_signature", "rejected_schema"]
 Name = Annotated[Text, Field(min_length=1, max_length=200)]
@@ -23,6 +25,8 @@ Name = Annotated[Text, Field(min_length=1, max_length=200)]
 def _foreign(system: str) -> str:
     if system == OWN_SYSTEM:
         raise ValueError(f"{OWN_SYSTEM} is the lane itself; say which system the event comes from")
+    if system.startswith(CONNECTOR_SYSTEMS):
+        raise ValueError(f"{CONNECTOR_SYSTEMS}… is a connector that signs; an id that is taken there would be missed")
     return system
 
 

@@ -25,6 +25,7 @@ from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, Rejected, check_event, publish_batch, record_rejections
 from datalane.errors import Busy, Conflict, InvalidInput, LimitExceeded, NotFound, Unauthenticated
 from datalane.integrations.connectors.credentials import use_credentials
+from datalane.integrations.events.schemas import CONNECTOR_SYSTEMS
 from datalane.integrations.inbound.schemas import InboundReceipt, SignatureRule
 from datalane.integrations.inbound.tokens import InboundToken, parse_token
 from datalane.integrations.inbound.verifying import MOST_CHARACTERS, Unverified, Values, Verified, read_place, verify
@@ -62,7 +63,7 @@ class _Receiver:
 
     @property
     def source_system(self) -> str:
-        return f"connector:{self.token.connector_id}"
+        return f"{CONNECTOR_SYSTEMS}{self.token.connector_id}"
 
 
 async def receive(
@@ -183,7 +184,7 @@ def new_event(connector_id: Any, payload: dict[str, Any]) -> NewEvent:
     return NewEvent(
         EVENT_TYPE,
         payload,
-        source_system=f"connector:{connector_id}",
+        source_system=f"{CONNECTOR_SYSTEMS}{connector_id}",
         source_event_id=payload["delivery_id"],
         subject_id=str(connector_id),
     )
