@@ -268,6 +268,19 @@ def walked(changes: Sequence[JobChange | Step]) -> list[str]:
     return path
 
 
+async def somebody_waits(tx: Transaction) -> None:
+    """Wait until another session waits for what this transaction holds."""
+
+    async def waits() -> bool:
+        return bool(
+            await tx.connection.fetchval(
+                "SELECT EXISTS (SELECT FROM pg_locks l WHERE NOT l.granted AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)))"
+            )
+        )
+
+    await eventually(waits)
+
+
 async def eventually(check: Callable[[], Awaitable[T]], patience: float = PATIENCE) -> T:
     """Ask the database again until `check` answers something true; the only wait that is not on a signal."""
     deadline = asyncio.get_running_loop().time() + patience

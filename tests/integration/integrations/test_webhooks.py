@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from tests.integration.engine.lab import Undone, undo
+from tests.integration.engine.lab import Undone, somebody_waits, undo
 from tests.integration.integrations.connecting import connect
 from tests.integration.integrations.hooks import Hooks, register_types
 from tests.integration.integrations.sink import Sink, Taken, answer, listening
@@ -281,3 +282,21 @@ async def test_endpoints_of_a_revoked_connector_are_paused(hooks: Hooks, sink: S
     paused = await hooks.endpoint(made.endpoint.endpoint_id)
     assert (paused.status, paused.status_reason) == ("paused", "connector_revoked")
     assert (await hooks.endpoint(other.endpoint.endpoint_id)).status == "enabled"
+
+
+async def test_an_endpoint_that_is_disabled_meanwhile_does_not_keep_its_connector_from_being_revoked(
+    hooks: Hooks, sink: Sink
+) -> None:
+    connector_id = (await connect(hooks.database, hooks.admin)).connector_id
+    made = await hooks.create(sink.url, connector_id=connector_id)
+
+    async def pause() -> list[UUID]:
+        async with hooks.database.transaction(hooks.admin) as tx:
+            return await service.pause_for_connector(tx, connector_id)
+
+    async with hooks.database.transaction(hooks.admin) as tx:
+        await service.disable_endpoint(tx, made.endpoint.endpoint_id)
+        pausing = asyncio.create_task(pause())
+        await somebody_waits(tx)
+    assert await pausing == []
+    assert (await hooks.endpoint(made.endpoint.endpoint_id)).status_reason == "admin"

@@ -74,12 +74,17 @@ SELECT version, condition, actions, published_at, published_by_actor_id FROM dat
 WHERE workspace_id = :workspace_id AND rule_id = :rule_id ORDER BY version DESC LIMIT :most;
 
 -- name: lock_enabled_rules(workspace_id)
--- The enabled rules with the actions of their current versions.
+-- The enabled rules, which nobody changes until the transaction ends. By itself: a join would leave out a rule of which another
+-- version was published while it waited.
+SELECT rule_id FROM datalane.automation_rules WHERE workspace_id = :workspace_id AND enabled ORDER BY rule_id FOR UPDATE;
+
+-- name: read_rules(workspace_id, rule_ids)
+-- Rules with the actions of their current versions.
 SELECT r.rule_id, r.current_version, r.subscription_id, v.actions
 FROM datalane.automation_rules r
 JOIN datalane.automation_rule_versions v
     ON v.workspace_id = r.workspace_id AND v.rule_id = r.rule_id AND v.version = r.current_version
-WHERE r.workspace_id = :workspace_id AND r.enabled ORDER BY r.rule_id FOR UPDATE OF r;
+WHERE r.workspace_id = :workspace_id AND r.rule_id = ANY (:rule_ids::uuid[]) ORDER BY r.rule_id;
 
 -- name: get_switch(workspace_id)^
 -- The switch of the workspace, if it was ever moved.

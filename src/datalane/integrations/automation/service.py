@@ -148,7 +148,9 @@ async def pause_for_connector(tx: Transaction, connector_id: UUID, now: datetime
     A rule that computes the id from its events is not found: its action is refused when it runs.
     """
     MANAGE_RULES.check(tx.context)
-    rows = await _queries.lock_enabled_rules(tx.connection, workspace_id=tx.workspace_id)
+    held = await _queries.lock_enabled_rules(tx.connection, workspace_id=tx.workspace_id)
+    ids = [row["rule_id"] for row in held]
+    rows = await _queries.read_rules(tx.connection, workspace_id=tx.workspace_id, rule_ids=ids)
     concerned = [row for row in rows if any(_names(step, connector_id) for step in row["actions"])]
     for row in concerned:
         await _set_enabled(tx, row, False, CONNECTOR_REVOKED, now)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 from tests.integration.api.conftest import Join, Person, SignUp
+from tests.integration.engine.lab import somebody_waits
 from tests.integration.integrations.automation.conftest import Shop, add_connector_action
 
 from datalane.contracts.context import Context, Role
 from datalane.engine.audit import list_records
 from datalane.engine.events import publish
 from datalane.integrations.automation import service
+from datalane.integrations.automation.publishing import CheckedVersion
+from datalane.integrations.automation.schemas import NewRuleVersion
 from datalane.kit.ids import uuid7
 
 RULES, RUNS = "/automation/rules", "/automation/runs"
@@ -289,6 +294,25 @@ async def test_a_repeated_request_makes_one_rule(client: httpx.AsyncClient, ada:
     answers = [await client.post(f"{RULES}/create", json=RULE, headers=headers) for _ in range(2)]
     assert answers[0].json() == answers[1].json()
     assert len((await client.get(RULES, headers=ada.headers)).json()["data"]) == 1
+
+
+async def test_a_rule_whose_version_is_published_meanwhile_is_paused_with_its_connector(shop: Shop) -> None:
+    connector = uuid7()
+    add_connector_action(shop.integrations.actions)
+    rule = await shop.rule(("call", {"connector_id": str(connector)}))
+    version = CheckedVersion("true", [{"action": "call", "arguments": {"connector_id": str(connector)}}])
+    new = NewRuleVersion(rule_id=rule.rule_id, condition="true", actions=rule.actions)
+
+    async def pause() -> list[UUID]:
+        async with shop.database.transaction(shop.context) as tx:
+            return await service.pause_for_connector(tx, connector)
+
+    async with shop.database.transaction(shop.context) as tx:
+        await service.publish_version(tx, new, version)
+        pausing = asyncio.create_task(pause())
+        await somebody_waits(tx)
+    assert await pausing == [rule.rule_id]
+    assert await shop.rows("SELECT enabled, current_version FROM datalane.automation_rules") == [(False, 2)]
 
 
 async def test_rules_that_name_a_connector_are_paused_with_it(shop: Shop) -> None:

@@ -53,9 +53,9 @@ SET status = :target, status_reason = :reason, version = version + 1, updated_at
 WHERE workspace_id = :workspace_id AND endpoint_id = :endpoint_id AND status = ANY (:sources::text[]);
 
 -- name: endpoints_of_connector(workspace_id, connector_id)
--- Enabled endpoints that depend on a connector.
+-- Enabled endpoints that depend on a connector; nobody switches them until the transaction ends.
 SELECT endpoint_id FROM datalane.webhook_endpoints
-WHERE workspace_id = :workspace_id AND connector_id = :connector_id AND status = 'enabled' ORDER BY endpoint_id;
+WHERE workspace_id = :workspace_id AND connector_id = :connector_id AND status = 'enabled' ORDER BY endpoint_id FOR UPDATE;
 
 -- name: add_types(workspace_id, endpoint_id, event_types)!
 -- The types of events that an endpoint takes.
