@@ -9,7 +9,7 @@ from uuid import UUID
 
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
-from tests.integration.engine.lab import Undone, somebody_waits, undo
+from tests.integration.engine.lab import Undone, eventually, somebody_waits, undo
 from tests.integration.integrations.connecting import connect
 from tests.integration.integrations.hooks import Hooks, register_types
 from tests.integration.integrations.sink import Sink, Taken, answer, listening
@@ -17,6 +17,9 @@ from tests.integration.integrations.sink import Sink, Taken, answer, listening
 from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.engine.events import publish
+from datalane.engine.jobs import cancel_jobs, replay_jobs
+from datalane.integrations.webhooks.deliveries.schemas import WebhookReplay
+from datalane.integrations.webhooks.deliveries.service import replay
 from datalane.integrations.webhooks.endpoints import service
 from datalane.integrations.webhooks.endpoints.schemas import WebhookEndpointChange, WebhookSecretRotation
 from datalane.kit.clock import utc_now
@@ -300,3 +303,29 @@ async def test_an_endpoint_that_is_disabled_meanwhile_does_not_keep_its_connecto
         await somebody_waits(tx)
     assert await pausing == []
     assert (await hooks.endpoint(made.endpoint.endpoint_id)).status_reason == "admin"
+
+
+async def test_a_delivery_whose_job_is_canceled_is_a_dead_letter_that_can_be_replayed(hooks: Hooks, sink: Sink) -> None:
+    await hooks.create(sink.url)
+    sink.reply = answer(500, retry_after="600")
+    await hooks.pay(1)
+
+    async def waiting() -> list[UUID]:
+        sql = "SELECT id FROM datalane.jobs WHERE kind = 'webhook.deliver' AND status = 'retrying'"
+        return [row["id"] for row in await hooks.rows(sql)]
+
+    async with hooks.working():
+        await hooks.until(1, "failed")
+        jobs = await eventually(waiting)
+        async with hooks.database.transaction(hooks.admin) as tx:
+            assert await cancel_jobs(tx, jobs) == 1
+        [delivery] = await hooks.until(1, "dead_letter")
+        assert (delivery.last_error_class, delivery.next_attempt_at) == ("canceled", None)
+        sink.reply = answer(200)
+        async with hooks.database.transaction(hooks.admin) as tx:
+            assert await replay_jobs(tx, jobs)
+            asked = WebhookReplay(delivery_id=delivery.delivery_id)
+            assert (await replay(tx, asked)).replayed == 1
+        await sink.until(2)
+        await hooks.until(2, "dead_letter", "delivered")
+    assert len(sink.taken) == 2

@@ -113,8 +113,8 @@ WHERE workspace_id = :workspace_id AND endpoint_id = :endpoint_id
 RETURNING status, failing_since, failures_in_a_row;
 
 -- name: bury_delivery(workspace_id, delivery_id, endpoint_id, once_key, error_class, now)!
--- A delivery whose job is no more.
+-- A delivery whose job is no more, unless it is held: then it waits for a recovery, which makes another.
 UPDATE datalane.webhook_deliveries
 SET status = 'dead_letter', held = false, next_attempt_at = NULL, last_error_class = :error_class, ended_at = :now, updated_at = :now
-WHERE workspace_id = :workspace_id AND status IN ('pending', 'failed')
+WHERE workspace_id = :workspace_id AND status IN ('pending', 'failed') AND NOT held
   AND (delivery_id = :delivery_id OR (endpoint_id = :endpoint_id AND once_key = :once_key));

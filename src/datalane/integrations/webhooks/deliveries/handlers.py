@@ -21,7 +21,9 @@ from uuid import UUID
 from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
+from datalane.engine.events import get_event
 from datalane.engine.handlers import Failure, Handler, Handlers, Job, Mode
+from datalane.engine.jobs import JobState, get_job
 from datalane.errors import RateLimited
 from datalane.integrations.webhooks.deliveries.attempts import (
     Begun,
@@ -42,6 +44,8 @@ from datalane.kit.clock import utc_now
 from datalane.kit.ids import rising_uuid7
 from datalane.settings import WebhookSettings
 
+SETTLE = "webhook.settle"
+"""Kind of the job that follows a dead letter."""
 BATCH = 32
 """Deliveries that are sent at once and share two transactions."""
 _AGAIN = timedelta(seconds=1)
@@ -116,6 +120,7 @@ class Deliveries:
                 on_failure=self.failed,
             )
         )
+        handlers.on_event("job.dead_lettered", kind=SETTLE)(self.settle)
 
     async def prepare(self, jobs: Sequence[Job]) -> Sequence[Exception | None]:
         """Deliver, and say for each job whether it is done or is to be put off."""
@@ -133,13 +138,24 @@ class Deliveries:
         """A job that is not taken again by itself leaves no delivery that waits for it."""
         if failure.retryable and job.attempt_count < job.max_attempts:
             return
+        await self._bury(tx, job, failure.error_class)
+
+    async def settle(self, tx: Transaction, job: Job) -> None:
+        """A job that ended without its handler (canceled, or its workers were lost too often) ends its delivery too."""
+        event = await get_event(tx, UUID(job.args["event_id"]))
+        if event is None or event.payload["kind"] != DELIVER_EVENT:
+            return
+        stopped = await get_job(tx, UUID(event.payload["job_id"]))
+        await self._bury(tx, stopped, event.payload.get("error_class") or event.payload["reason"])
+
+    async def _bury(self, tx: Transaction, job: Job | JobState, error_class: str) -> None:
         await queries.bury_delivery(
             tx.connection,
             workspace_id=tx.workspace_id,
             delivery_id=_uuid(job, "delivery_id"),
             endpoint_id=_uuid(job, "endpoint_id"),
             once_key=_once_key(job),
-            error_class=failure.error_class,
+            error_class=error_class,
             now=self._clock(),
         )
 
@@ -288,11 +304,11 @@ async def _first_held(tx: Transaction, targets: Iterable[Target]) -> dict[tuple[
     return {(row["endpoint_id"], row["subject_id"]): row["place"] for row in rows}
 
 
-def _once_key(job: Job) -> str:
+def _once_key(job: Job | JobState) -> str:
     return f"event:{job.args.get('event_id', '')}"
 
 
-def _uuid(job: Job, name: str) -> UUID | None:
+def _uuid(job: Job | JobState, name: str) -> UUID | None:
     """An argument of a job, which anybody who may enqueue jobs can have written."""
     try:
         return UUID(str(job.args.get(name)))
