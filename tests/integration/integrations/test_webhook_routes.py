@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
@@ -11,8 +12,9 @@ import httpx
 import pytest
 from standardwebhooks.webhooks import Webhook
 from tests.integration.api.conftest import Join, OpenLane, Person, SignUp
+from tests.integration.engine.lab import eventually
 from tests.integration.integrations.hooks import Hooks, register_types, settings_of
-from tests.integration.integrations.sink import Sink, answer, listening
+from tests.integration.integrations.sink import Sink, Taken, answer, listening
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -176,6 +178,31 @@ async def test_while_an_attempt_is_under_way_no_other_begins(asked: Asked, hooks
     refused = await asked.post(f"{OUTBOUND}/attempt", 409, delivery_id=delivery_id)
     assert "under way" in refused["detail"]
     assert sink.taken == []
+
+
+async def test_a_job_lets_an_attempt_by_hand_come_to_its_end(asked: Asked, hooks: Hooks, sink: Sink) -> None:
+    endpoint_id = (await asked.create(sink.url))["endpoint"]["endpoint_id"]
+    said = {"endpoint_id": endpoint_id, "event_type": "invoice.paid", "payload": {"invoice": 9}}
+    delivery_id = (await asked.post(f"{OUTBOUND}/enqueue", 202, **said))["delivery_id"]
+    answering = asyncio.Event()
+
+    async def when_told(taken: Taken, writer: asyncio.StreamWriter) -> None:
+        await answering.wait()
+        await answer(200)(taken, writer)
+
+    sink.reply = when_told
+    by_hand = asyncio.create_task(asked.post(f"{OUTBOUND}/attempt", delivery_id=delivery_id))
+    await sink.until(1)
+
+    async def put_off() -> bool:
+        return bool(await hooks.rows("SELECT FROM datalane.jobs WHERE status = 'retrying'"))
+
+    async with hooks.working():
+        await eventually(put_off)
+        answering.set()
+        assert (await by_hand)["attempt"]["outcome"] == "delivered"
+        await hooks.until_idle()
+    assert len(sink.taken) == 1
 
 
 @pytest.mark.parametrize(

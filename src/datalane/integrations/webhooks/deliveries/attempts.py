@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -31,6 +31,8 @@ from datalane.kit.standard_webhooks import Signer
 from datalane.settings import WebhookSettings
 
 queries = load_queries(__file__, "attempts.sql")
+_GRACE = timedelta(seconds=15)
+"""Past its timeout an attempt without an outcome is taken for lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,17 @@ async def _target(tx: Transaction, sender: Sender, endpoint_id: UUID, rows: Sequ
         keys,
         fault,
     )
+
+
+async def under_way(
+    tx: Transaction, delivery_ids: Sequence[UUID], timeout: timedelta, now: datetime
+) -> Collection[UUID]:
+    """Those of which somebody has begun an attempt that may still come to its end."""
+    if not delivery_ids:
+        return ()
+    scope = {"workspace_id": tx.workspace_id, "delivery_ids": list(delivery_ids)}
+    rows = await queries.under_way(tx.connection, **scope, since=now - timeout - _GRACE)
+    return {row["delivery_id"] for row in rows}
 
 
 async def begin_known(tx: Transaction, deliveries: Sequence[tuple[Any, Target]], now: datetime) -> dict[UUID, Begun]:

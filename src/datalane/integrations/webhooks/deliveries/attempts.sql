@@ -18,6 +18,11 @@ SELECT d.delivery_id, d.endpoint_id, d.once_key, d.event_id, d.subject_id, d.mes
 FROM unnest(:endpoint_ids::uuid[], :once_keys::text[]) AS k (endpoint_id, once_key)
 JOIN datalane.webhook_deliveries d ON d.workspace_id = :workspace_id AND d.endpoint_id = k.endpoint_id AND d.once_key = k.once_key;
 
+-- name: under_way(workspace_id, delivery_ids, since)
+-- Those of the deliveries of which an attempt that began after `since` has no outcome yet.
+SELECT DISTINCT delivery_id FROM datalane.webhook_attempts
+WHERE workspace_id = :workspace_id AND delivery_id = ANY (:delivery_ids::uuid[]) AND outcome IS NULL AND began_at > :since;
+
 -- name: read_events(workspace_id, event_ids)
 -- Events that are to be delivered.
 SELECT event_id, event_type, version, subject_id, occurred_at, correlation_id, payload FROM datalane.events

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -34,6 +34,7 @@ from datalane.integrations.webhooks.deliveries.attempts import (
     queries,
     read_targets,
     send_one,
+    under_way,
 )
 from datalane.integrations.webhooks.deliveries.decisions import PROBED_AFTER, wait_for_others
 from datalane.integrations.webhooks.deliveries.messages import is_about_delivery, write_message
@@ -67,13 +68,15 @@ class _New:
 
 @dataclass(slots=True)
 class _Batch:
-    """One batch as it is sorted out. `probed` are failing endpoints that are asked by one delivery of it already."""
+    """One batch as it is sorted out. `probed` are failing endpoints that are asked by one delivery of it already, `tried`
+    deliveries of which somebody else has an attempt under way."""
 
     now: datetime
     targets: dict[UUID, Target]
     held: dict[tuple[UUID, str | None], UUID]
     draw: Callable[[], float]
     probed: set[UUID] = field(default_factory=set)
+    tried: Collection[UUID] = ()
 
     def waits(self, target: Target) -> timedelta | None:
         """How long a delivery lets another one go first, to find out whether the endpoint is back."""
@@ -186,6 +189,9 @@ class Deliveries:
         known = await _read_known(tx, [job for job in jobs if job.lease_token > 1 or "delivery_id" in job.args])
         missing = [job for job in jobs if job.id not in known]
         plan: Plan = dict.fromkeys((job.id for job in jobs), None)
+        # A job that was never lost has none under way itself: who tries by hand is let come to an end.
+        own = [known[job.id]["delivery_id"] for job in jobs if job.id in known and not job.rescue_count]
+        batch.tried = await under_way(tx, own, self._settings.timeout, now)
         plan.update(await _go_on(tx, [(job, known[job.id]) for job in jobs if job.id in known], batch))
         plan.update(await _make(tx, missing, batch))
         return plan
@@ -203,6 +209,8 @@ async def _go_on(tx: Transaction, known: Sequence[tuple[Job, Any]], batch: _Batc
             aside.append(row["delivery_id"])
         elif row["next_attempt_at"] is not None and row["next_attempt_at"] > batch.now:
             plan[job.id] = row["next_attempt_at"] - batch.now
+        elif row["delivery_id"] in batch.tried:
+            plan[job.id] = _AGAIN
         elif (pause := batch.waits(target)) is not None:
             plan[job.id] = pause
         else:

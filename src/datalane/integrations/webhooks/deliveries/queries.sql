@@ -39,11 +39,6 @@ ORDER BY delivery_id DESC LIMIT :page_size;
 SELECT attempt, began_at, ended_at, outcome, status_code, latency_ms, response_excerpt, error_class
 FROM datalane.webhook_attempts WHERE workspace_id = :workspace_id AND delivery_id = :delivery_id ORDER BY attempt;
 
--- name: is_under_way(workspace_id, delivery_id, since)$
--- Whether an attempt that began after `since` has no outcome yet.
-SELECT EXISTS (SELECT FROM datalane.webhook_attempts
-               WHERE workspace_id = :workspace_id AND delivery_id = :delivery_id AND outcome IS NULL AND began_at > :since);
-
 -- name: count_replayable(workspace_id, endpoint_id, status, event_type, created_from, created_before)$
 -- Deliveries that ended so, of endpoints that are there, and were not replayed.
 SELECT count(*) FROM datalane.webhook_deliveries d

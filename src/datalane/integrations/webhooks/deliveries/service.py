@@ -22,6 +22,7 @@ from datalane.integrations.webhooks.deliveries.attempts import (
     end_attempts,
     read_targets,
     send_one,
+    under_way,
 )
 from datalane.integrations.webhooks.deliveries.messages import write_message
 from datalane.integrations.webhooks.deliveries.schemas import (
@@ -47,8 +48,6 @@ if TYPE_CHECKING:
     from datalane.contracts.http import LateTransaction  # a worker serves nothing, and loads no web framework
 
 _queries = load_queries(__file__)
-_GRACE = timedelta(seconds=15)
-"""Past its timeout an attempt without an outcome is taken for lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +150,7 @@ async def begin_now(
     target = targets.get(row["endpoint_id"])
     if target is None or not target.enabled:
         raise Conflict("the endpoint is not enabled")
-    scope = {"workspace_id": tx.workspace_id, "delivery_id": delivery_id}
-    if await _queries.is_under_way(tx.connection, **scope, since=at - timeout - _GRACE):
+    if await under_way(tx, [delivery_id], timeout, at):
         raise Conflict("an attempt of the delivery is under way; look again")
     begun = await begin_known(tx, [(row, target)], at)
     if delivery_id not in begun:
