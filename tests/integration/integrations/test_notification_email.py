@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ import httpx
 import pytest
 from prometheus_client import REGISTRY
 from pydantic import SecretStr
-from tests.integration.api.conftest import Join, Person, SignUp
+from tests.integration.api.conftest import Join, Log, Person, SignUp, log
 from tests.integration.engine.workers import ended
 from tests.integration.integrations.mail_server import OK, Mailbox, make_certificate, serving, speaking
 from tests.integration.integrations.telling import (
@@ -30,7 +31,10 @@ from datalane.db.database import Database
 from datalane.engine.jobs import cancel_jobs, enqueue, list_jobs, replay_jobs, retry_jobs
 from datalane.integrations.notifications.notices import ATTEMPTS, EMAIL, Notice
 from datalane.integrations.notifications.preferences import update_preferences
+from datalane.kit.redaction import MASK
 from datalane.settings import EmailSettings
+
+__all__ = ["log"]
 
 ERRORS = (
     "SELECT last_error_class, last_error_message, attempt_count FROM datalane.jobs WHERE kind = 'notification.email'"
@@ -414,3 +418,21 @@ async def test_one_address_that_is_refused_keeps_no_other_from_being_told(
         found = await settled(database, ada, 3, "sent", "failed")
     assert sorted(status for status, _ in found) == ["failed", "sent", "sent"]
     assert len(mailbox.messages) == 2
+
+
+async def test_a_server_that_quotes_the_password_does_not_show_it_to_members(
+    database: Database, ada: Person, log: Log
+) -> None:
+    password = "the operator's 5ecret"
+    both, alone = (base64.b64encode(each).decode() for each in (f"\0lane\0{password}".encode(), password.encode()))
+    await tell(database, ada, Notice("jobs", "x"), roles=[Role.OWNER])
+    reply = f"535 you sent {both}, {alone}, {password}"
+    server = speaking(b"220 here\r\n", b"250-here\r\n250 AUTH PLAIN\r\n", f"{reply}\r\n".encode())
+    login = {"username": "lane", "password": SecretStr(password)}
+    async with server as port, delivering(database, local(port, **login)):
+        error_class, message, _ = await failure(database, ada, "dead_letter")
+    assert (error_class, message) == (
+        "smtp_authentication",
+        f"the mail server does not let in: 535 you sent {MASK}, {MASK}, {MASK}",
+    )
+    assert not [one for one in (both, alone, password) if one in log.stream.getvalue()]

@@ -7,9 +7,10 @@ time, because the first answer was lost, is the same message, and mail programs 
 from __future__ import annotations
 
 import asyncio
+import base64
 import re
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ import aiosmtplib
 
 from datalane.engine.failures import JobError
 from datalane.integrations.notifications.notices import one_line
+from datalane.kit.redaction import MASK
 from datalane.settings import EmailSettings
 
 SUBJECT_CHARACTERS = 200
@@ -137,7 +139,7 @@ class Mailer:
         """
         message = compose(letter, self.sender)
         recipient = str(message["To"])
-        with _explained(recipient):
+        with _explained(_hidden(self._email) | {recipient: "the address"}):
             client = self._client()
             try:
                 async with asyncio.timeout(self.timeout.total_seconds()):
@@ -188,18 +190,28 @@ async def _check_address(client: aiosmtplib.SMTP, recipient: str) -> None:
         )
 
 
+def _hidden(email: EmailSettings) -> Mapping[str, str]:
+    """The operator's password and the forms in which it is sent (RFC 4616), by what is told instead: a server may
+    quote it, and tenants read its replies."""
+    if email.password is None:
+        return {}
+    password = email.password.get_secret_value()
+    sent = (base64.b64encode(each.encode()).decode() for each in (f"\0{email.username}\0{password}", password))
+    return dict.fromkeys((*sent, password), MASK)
+
+
 @contextmanager
-def _explained(recipient: str) -> Iterator[None]:
-    """Errors of SMTP as what they mean for the job. What the server says of the recipient's address is left out."""
+def _explained(hidden: Mapping[str, str]) -> Iterator[None]:
+    """Errors of SMTP as what they mean for the job. Of what the server says, that which is `hidden` is left out."""
     try:
         yield
     except (aiosmtplib.SMTPConnectResponseError, aiosmtplib.SMTPHeloError) as error:
-        raise JobError(_UNREACHABLE, _reply("greets with", error.code, error.message, recipient)) from error
+        raise JobError(_UNREACHABLE, _reply("greets with", error.code, error.message, hidden)) from error
     except aiosmtplib.SMTPRecipientsRefused as error:
         first = error.recipients[0]
-        raise _refused(first.code, first.message, recipient) from error
+        raise _refused(first.code, first.message, hidden) from error
     except aiosmtplib.SMTPResponseException as error:
-        raise _refused(error.code, error.message, recipient) from error
+        raise _refused(error.code, error.message, hidden) from error
     except TimeoutError as error:
         raise JobError("timeout", "the mail server did not answer in time") from error
     except ssl.SSLError as error:
@@ -209,18 +221,23 @@ def _explained(recipient: str) -> Iterator[None]:
             raise JobError("smtp_tls", f"no safe connection to the mail server: {error.__cause__.reason}") from error
         raise JobError(_UNREACHABLE, "the mail server cannot be reached, or broke off") from error
     except aiosmtplib.SMTPException as error:
-        said = one_line(error.message, REPLY_CHARACTERS)
+        said = _quoted(error.message, hidden)
         raise JobError("smtp_not_supported", f"the mail server cannot do what is asked: {said}") from error
 
 
-def _refused(code: int, said: str, recipient: str) -> JobError:
+def _refused(code: int, said: str, hidden: Mapping[str, str]) -> JobError:
     if code in _OF_THE_LOGIN:
-        return JobError("smtp_authentication", _reply("does not let in", code, said, recipient))
+        return JobError("smtp_authentication", _reply("does not let in", code, said, hidden))
     if 500 <= code < 600:
-        return JobError("smtp_refused", _reply("refuses", code, said, recipient), retryable=False)
-    return JobError("smtp_busy", _reply("asks to come again", code, said, recipient))
+        return JobError("smtp_refused", _reply("refuses", code, said, hidden), retryable=False)
+    return JobError("smtp_busy", _reply("asks to come again", code, said, hidden))
 
 
-def _reply(what: str, code: int, said: str, recipient: str) -> str:
-    told = said.replace(recipient, "the address")
-    return f"the mail server {what}: {code} {one_line(told, REPLY_CHARACTERS)}"
+def _reply(what: str, code: int, said: str, hidden: Mapping[str, str]) -> str:
+    return f"the mail server {what}: {code} {_quoted(said, hidden)}"
+
+
+def _quoted(said: str, hidden: Mapping[str, str]) -> str:
+    for text, instead in hidden.items():
+        said = said.replace(text, instead)
+    return one_line(said, REPLY_CHARACTERS)
