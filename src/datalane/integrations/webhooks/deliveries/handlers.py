@@ -68,8 +68,8 @@ class _New:
 
 @dataclass(slots=True)
 class _Batch:
-    """One batch as it is sorted out. `probed` are failing endpoints that are asked by one delivery of it already, `tried`
-    deliveries of which somebody else has an attempt under way."""
+    """One batch as it is sorted out. `probed` are failing endpoints that are asked by one delivery of it already,
+    `tried` deliveries of which somebody else has an attempt under way."""
 
     now: datetime
     targets: dict[UUID, Target]
