@@ -329,3 +329,24 @@ async def test_a_delivery_whose_job_is_canceled_is_a_dead_letter_that_can_be_rep
         await sink.until(2)
         await hooks.until(2, "dead_letter", "delivered")
     assert len(sink.taken) == 2
+
+
+async def test_what_came_of_an_attempt_is_written_though_its_endpoint_was_removed(hooks: Hooks, sink: Sink) -> None:
+    made = await hooks.create(sink.url)
+    answering = asyncio.Event()
+
+    async def when_told(taken: Taken, writer: asyncio.StreamWriter) -> None:
+        await answering.wait()
+        await answer(200)(taken, writer)
+
+    sink.reply = when_told
+    await hooks.pay(1)
+    async with hooks.working():
+        await sink.until(1)
+        async with hooks.database.transaction(hooks.admin) as tx:
+            assert (await service.remove_endpoint(tx, made.endpoint.endpoint_id)).dead_letters == 1
+        answering.set()
+        await hooks.until_idle()
+    [delivery] = await hooks.deliveries()
+    assert (delivery.status, delivery.last_error_class) == ("dead_letter", "endpoint_removed")
+    assert [(attempt.outcome, attempt.status_code) for attempt in delivery.attempts] == [("delivered", 200)]

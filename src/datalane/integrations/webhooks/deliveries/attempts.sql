@@ -78,7 +78,8 @@ UPDATE datalane.webhook_deliveries SET held = true, next_attempt_at = NULL, upda
 WHERE workspace_id = :workspace_id AND delivery_id = ANY (:delivery_ids::uuid[]) AND status IN ('pending', 'failed') AND NOT held;
 
 -- name: end_attempts(workspace_id, delivery_ids, attempts, outcomes, status_codes, latencies, excerpts, error_classes, statuses, helds, next_attempt_ats, now)
--- What came of attempts that are still the last of their deliveries. Answers the deliveries that were written.
+-- What came of attempts, and of those deliveries of which they are still the last and that have not been ended by something else
+-- meanwhile. Answers the deliveries that were written.
 WITH given AS MATERIALIZED (
     SELECT i.delivery_id, i.attempt, i.outcome, i.status_code, i.latency, i.excerpt, i.error_class, i.status, i.held,
            i.next_attempt_at
@@ -99,7 +100,7 @@ WITH given AS MATERIALIZED (
     UPDATE datalane.webhook_attempts a
     SET outcome = g.outcome, ended_at = :now, status_code = g.status_code, latency_ms = g.latency, response_excerpt = g.excerpt,
         error_class = g.error_class
-    FROM given g JOIN ended e ON e.delivery_id = g.delivery_id
+    FROM given g
     WHERE a.workspace_id = :workspace_id AND a.delivery_id = g.delivery_id AND a.attempt = g.attempt AND a.outcome IS NULL
 )
 SELECT delivery_id FROM ended;
