@@ -270,13 +270,10 @@ def walked(changes: Sequence[JobChange | Step]) -> list[str]:
 
 async def somebody_waits(tx: Transaction) -> None:
     """Wait until another session waits for what this transaction holds."""
+    sql = "SELECT FROM pg_locks l WHERE NOT l.granted AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid))"
 
     async def waits() -> bool:
-        return bool(
-            await tx.connection.fetchval(
-                "SELECT EXISTS (SELECT FROM pg_locks l WHERE NOT l.granted AND pg_backend_pid() = ANY (pg_blocking_pids(l.pid)))"
-            )
-        )
+        return bool(await tx.fetch(sql))
 
     await eventually(waits)
 

@@ -139,7 +139,7 @@ class Mailer:
         """
         message = compose(letter, self.sender)
         recipient = str(message["To"])
-        with _explained(_hidden(self._email) | {recipient: "the address"}):
+        with _explained({**_hidden(self._email), recipient: "the address"}):
             client = self._client()
             try:
                 async with asyncio.timeout(self.timeout.total_seconds()):
