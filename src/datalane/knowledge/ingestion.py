@@ -122,12 +122,10 @@ class Ingestion:
         pairs = [(job, arrival) for job, arrival in zip(jobs, prepared, strict=True) if arrival is not None]
         written = await write(tx, [arrival for _, arrival in pairs], self._providers.usual)
         arrived = [(job, arrival) for job, arrival in pairs if arrival.version_id in written]
-        for (correlation_id, actor_id), group in groupby(
-            sorted(arrived, key=lambda pair: (pair[0].correlation_id, str(pair[0].actor_id))),
-            key=lambda pair: (pair[0].correlation_id, pair[0].actor_id),
-        ):
-            context = Context(tx.workspace_id, actor_id, tx.context.role, correlation_id)
-            await publish_batch(tx.acting_as(context), [_ingested(arrival) for _, arrival in group])
+        for _, group in groupby(sorted(arrived, key=_cause), key=_cause):
+            together = list(group)
+            acting = tx.acting_for(tx.workspace_id, together[0][0].make_context)
+            await publish_batch(acting, [_ingested(arrival) for _, arrival in together])
 
     async def failed(self, tx: Transaction, job: Job, failure: Failure) -> None:
         """Tell the world when no further attempt follows."""
@@ -135,6 +133,12 @@ class Ingestion:
             return
         payload = {"document_id": job.subject_id, "error_class": failure.error_class}
         await publish(tx, "document.failed", payload, subject_id=job.subject_id)
+
+
+def _cause(pair: tuple[Job, Arrival]) -> tuple[str, str, str, int]:
+    """What is the same for documents whose events are published together."""
+    job, _ = pair
+    return job.correlation_id, str(job.actor_id), str(job.causation_id), job.causation_depth
 
 
 def _ingested(arrival: Arrival) -> NewEvent:

@@ -13,7 +13,8 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from tests.integration.api.conftest import OpenLane, Person
-from tests.integration.engine.workers import working
+from tests.integration.engine.lab import eventually
+from tests.integration.engine.workers import quick, working
 from tests.integration.integrations.automation.conftest import Notes, Shop
 
 from datalane.api.app import create_app
@@ -119,5 +120,30 @@ async def test_the_whole_lane_follows_a_rule_to_the_end_and_a_second_one_from_th
     assert (first.status, second.status) == ("completed", "completed")
     assert str(first.event_id) == answer.json()["event_id"]
     assert second.correlation_id == first.correlation_id, "one chain of causes"
+    assert second.causation_depth > first.causation_depth
     [(document_id, title)] = await shop.rows("SELECT document_id::text, title FROM datalane.documents")
     assert (await shop.rows("SELECT title FROM datalane.items"), title) == ([(document_id,)], "Receipt 8")
+
+
+async def test_a_rule_that_brings_in_a_document_for_each_document_stops_at_the_depth_of_causes(
+    ada: Person, lane: OpenLane, runtime: Runtime
+) -> None:
+    """Over the jobs in between: each link of the chain is an event, the job that brings, the job that ingests."""
+    shop = Shop(lane.database, runtime.integrations, Context(ada.workspace_id, ada.user_id, Role.OWNER), Notes())
+    text = {"cel": "'Of ' + event.payload.document_id"}
+    await shop.rule(("document.ingest", {"text": "Herons."}), name="The first")
+    await shop.rule(("document.ingest", {"text": text}), name="Again", event_type="document.ingested")
+    handlers = Handlers()
+    register_handlers(handlers, lane.database, runtime)
+    event_id = await shop.pay()
+    async with working(lane.database, handlers, quick()):
+        stopped = "SELECT last_error_message FROM datalane.jobs WHERE kind = 'document.bring' AND status = 'failed'"
+        message = await eventually(lambda: shop.rows(stopped), patience=60)
+    assert "limits.causation_depth" in str(message)
+    caused = await shop.rows(
+        "SELECT causation_depth, causation_id IS NOT NULL FROM datalane.events "
+        "WHERE event_type = 'document.ingested' ORDER BY event_id"
+    )
+    assert caused == [(depth, True) for depth in (3, 6, 9, 12, 15)]
+    [(first,)] = await shop.rows("SELECT causation_id FROM datalane.events WHERE causation_depth = 3")
+    assert first == event_id
