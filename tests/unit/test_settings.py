@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from datalane.errors import ConfigurationError
-from datalane.settings import Rate, load_settings
+from datalane.settings import KIB, Rate, Settings, load_settings
 
 
 @pytest.mark.parametrize("value", ["90", "90.0", "PT90S", "PT1M30S"])
@@ -64,3 +64,13 @@ def test_secrets_are_masked_when_settings_are_printed(monkeypatch: pytest.Monkey
 def test_a_rate_is_a_burst_and_a_pause(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("DATALANE_ATTEMPTS__SIGN_IN", value)
     assert load_settings().attempts.sign_in == Rate(20, timedelta(seconds=90))
+
+
+def test_the_limits_of_rules_and_webhooks_are_those_that_are_promised() -> None:
+    settings = Settings()
+    limits, webhooks = settings.limits, settings.webhooks
+    assert (limits.condition, settings.automation.condition_time) == (4 * KIB, timedelta(milliseconds=50))
+    assert (limits.event_payload, limits.event_payload_depth, limits.batch) == (256 * KIB, 32, 1_000)
+    assert (limits.causation_depth, limits.dedupe_window) == (16, timedelta(days=30))
+    assert (webhooks.timeout, webhooks.response_excerpt) == (timedelta(seconds=15), 2 * KIB)
+    assert settings.inbound.tolerance == timedelta(minutes=5)

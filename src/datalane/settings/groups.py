@@ -260,13 +260,14 @@ class EmailSettings(BaseModel):
 
 class WebhookSettings(BaseModel):
     """Outbound webhooks. A delivery is tried at once, and again after each of the `pauses`, drawn from within `jitter`
-    of them (0.2 is a fifth either way). `timeout` is of one attempt. An endpoint is disabled after `disable_after` of
-    nothing but failures. An old secret goes on signing for `rotation`. Recovery releases `recovery_rate` deliveries a
-    second."""
+    of them (0.2 is a fifth either way). `timeout` is of one attempt; of its answer `response_excerpt` is kept. An
+    endpoint is disabled after `disable_after` of nothing but failures. An old secret goes on signing for `rotation`.
+    Recovery releases `recovery_rate` deliveries a second."""
 
     pauses: PausesInSeconds = Pauses.read("5,300,1800,7200,18000,36000,36000")
     jitter: Annotated[float, Field(ge=0, le=0.5)] = 0.2
     timeout: Annotated[Duration, Field(le=timedelta(seconds=30))] = timedelta(seconds=15)
+    response_excerpt: Annotated[Bytes, Field(le=2 * KIB)] = 2 * KIB
     disable_after: Duration = timedelta(days=5)
     rotation: Duration = timedelta(hours=24)
     recovery_rate: Count = 100

@@ -103,6 +103,13 @@ async def test_of_two_gigabytes_the_beginning_is_kept_and_no_more_is_read(hooks:
     assert attempt.latency_ms < 500
 
 
+async def test_of_an_answer_no_more_is_kept_than_the_setting_says(hooks: Hooks, sink: Sink) -> None:
+    hooks = Hooks.of(hooks.database, hooks.admin, pauses=LONG, response_excerpt=10)
+    sink.reply = answer(500, b"\xff" + b"x" * 100)
+    attempt = await attempted(hooks, sink.url)
+    assert attempt.response_excerpt == "\ufffd" + "x" * 7
+
+
 @pytest.mark.parametrize(
     "url",
     [

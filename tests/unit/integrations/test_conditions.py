@@ -21,6 +21,7 @@ from datalane.integrations.automation.conditions import (
     Decided,
     Expression,
     ExpressionFailed,
+    child,
 )
 from datalane.kit.ids import uuid7
 from datalane.settings import AutomationSettings
@@ -191,6 +192,29 @@ async def test_a_bomb_of_memory_costs_its_own_child(text: str) -> None:
         assert (await decide(patient, "true")).holds
     finally:
         await patient.aclose()
+
+
+async def test_what_takes_longer_than_it_may_is_told_the_setting(conditions: Conditions) -> None:
+    told = await failure(conditions, NESTED, {"n": NUMBERS})
+    assert told == ("condition_timeout", "the condition: it took more than 50 ms (automation.condition_time)")
+
+
+def test_an_expression_is_compiled_once() -> None:
+    expressions, compiled = child._Expressions(1.0, 1_000), list[str]()
+
+    class Counting:
+        def __init__(self, environment: Any) -> None:
+            self.environment = environment
+
+        def compile(self, text: str) -> Any:
+            compiled.append(text)
+            return self.environment.compile(text)
+
+    expressions._env = Counting(expressions._env)
+    for version in (1, 2, 1):
+        for text in ("event.version == 1", "event.version > 1"):
+            assert expressions._told(expressions._decide, text, {"event.version": version}).keys() == {"value"}
+    assert compiled == ["event.version == 1", "event.version > 1"]
 
 
 async def test_a_huge_text_and_a_regular_expression_are_no_danger(conditions: Conditions) -> None:

@@ -185,7 +185,9 @@ class Child:
 
     def _reason(self, status: int | None) -> Fault:
         if status == -signal.SIGPROF:
-            return Fault("condition_timeout", f"it took more than {self._limits.deadline * 1000:g} ms")
+            milliseconds = f"{self._limits.deadline * 1000:g} ms"
+            return Fault("condition_timeout", f"it took more than {milliseconds} (automation.condition_time)")
         if status in (child_program.MEMORY_EXIT, -signal.SIGABRT):
-            return Fault("condition_memory", f"it needed more than {self._limits.memory_bytes // 2**20:,} MiB")
+            mebibytes = f"{self._limits.memory_bytes // 2**20:,} MiB"
+            return Fault("condition_memory", f"it needed more than {mebibytes} (automation.memory)")
         return Fault("condition_crashed", f"the process that evaluated it ended with status {status}")

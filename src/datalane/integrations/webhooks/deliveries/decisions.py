@@ -17,6 +17,7 @@ FAILURES_TO_DISABLE = 10
 PROBED_AFTER = 5
 """Failures in a row, from which on an endpoint is asked by one delivery at a time, and the others wait."""
 EXCERPT_BYTES = 2_048
+"""Of an answer, at most, as the table holds."""
 SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(minutes=30)
 """Of what lets another delivery find out whether the endpoint is back."""
 
@@ -54,12 +55,12 @@ class Next:
         return self.status == "failed" and self.pause is None
 
 
-def read_answer(answer: Answer, now: datetime, latency_ms: float) -> Outcome:
+def read_answer(answer: Answer, now: datetime, latency_ms: float, most: int = EXCERPT_BYTES) -> Outcome:
     """Any status of 2xx delivers; a redirect is not followed, and a failure."""
     return Outcome(
         _class_of(answer.status),
         answer.status,
-        excerpt_of(answer.body_excerpt),
+        excerpt_of(answer.body_excerpt, most),
         _retry_after(answer.headers.get("retry-after"), now),
         latency_ms,
     )
@@ -95,10 +96,10 @@ def is_given_up(failing_since: datetime, failures: int, now: datetime, webhooks:
     return failures >= FAILURES_TO_DISABLE and now - failing_since >= webhooks.disable_after
 
 
-def excerpt_of(body: bytes) -> str:
+def excerpt_of(body: bytes, most: int = EXCERPT_BYTES) -> str:
     """What of an answer is kept, as text that the database holds."""
-    text = body[:EXCERPT_BYTES].decode("utf-8", "replace").replace("\x00", "\ufffd")
-    return text.encode()[:EXCERPT_BYTES].decode("utf-8", "ignore")
+    text = body[:most].decode("utf-8", "replace").replace("\x00", "\ufffd")
+    return text.encode()[:most].decode("utf-8", "ignore")
 
 
 def _class_of(status: int) -> str | None:

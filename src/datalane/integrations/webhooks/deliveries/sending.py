@@ -11,7 +11,7 @@ from uuid import UUID
 
 from datalane.db.transaction import Transaction
 from datalane.engine.vault import open_sealed
-from datalane.integrations.webhooks.deliveries.decisions import EXCERPT_BYTES, Outcome, read_answer, read_error
+from datalane.integrations.webhooks.deliveries.decisions import Outcome, read_answer, read_error
 from datalane.integrations.webhooks.endpoints.service import place_of
 from datalane.kit.outbound import FetchFailed, FetchRefused, Outbound, Session
 from datalane.kit.standard_webhooks import Signer, read_signer, sign
@@ -27,6 +27,7 @@ class Sender:
     def __init__(self, outbound: Outbound, webhooks: WebhookSettings) -> None:
         self._outbound = outbound
         self._timeout = webhooks.timeout
+        self._excerpt = webhooks.response_excerpt
         self._open = AsyncExitStack()
         self._session: Session | None = None
         self._keys: OrderedDict[tuple[UUID, tuple[bytes, ...]], list[Signer]] = OrderedDict()
@@ -52,10 +53,10 @@ class Sender:
         began = time.perf_counter()
         try:
             session = await self._opened()
-            answer = await session.send("POST", url, headers, body, self._timeout, EXCERPT_BYTES)
+            answer = await session.send("POST", url, headers, body, self._timeout, self._excerpt)
         except (FetchRefused, FetchFailed) as error:
             return read_error(error, _since(began))
-        return read_answer(answer, now, _since(began))
+        return read_answer(answer, now, _since(began), self._excerpt)
 
     async def _opened(self) -> Session:
         if self._session is None:
