@@ -8,6 +8,7 @@ import pytest
 from tests.concurrency.child_worker import SHORT_LEASES
 from tests.integration.engine.lab import Lab, eventually
 from tests.integration.engine.workers import working
+from tests.integration.integrations.hooks import Hooks, register_types
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -17,6 +18,8 @@ from datalane.engine.handlers import Handlers, Job
 from datalane.engine.jobs import NewJob, enqueue_batch
 from datalane.engine.operating import REPLAY, operate
 from datalane.engine.schemas import JobChoice, JobFilter, JobsOperated
+from datalane.integrations.webhooks.deliveries.schemas import WebhookReplay
+from datalane.integrations.webhooks.deliveries.service import replay
 
 EFFECTS = "SELECT payload->>'of' AS of FROM datalane.events WHERE event_type = 'thing.happened'"
 DEAD = "SELECT count(*) FROM datalane.jobs WHERE kind = 'work' AND status = 'dead_letter' AND replayed_by IS NULL"
@@ -75,3 +78,30 @@ async def test_dead_letters_that_are_replayed_twice_have_their_effects_once(
         assert await eventually(all_are_done, 300)
         assert await replay_all(database, admin) == 0
     assert await effects() == list(range(jobs))
+
+
+async def test_dead_deliveries_that_many_replay_at_once_are_replayed_once(database: Database, context: Context) -> None:
+    """Each begins a moment after another, so that some look before and choose after others are through."""
+    count = 5_000
+    await register_types(database)
+    hooks = Hooks.of(database, context)
+    endpoint_id = (await hooks.create("http://127.0.0.1:1/")).endpoint.endpoint_id
+    await hooks.switch(endpoint_id, on=False)
+    for start in range(0, count, 1_000):
+        await hooks.pay(*range(start, start + 1_000))
+    async with hooks.working():
+        await hooks.until_idle()
+    async with database.transaction(hooks.admin) as tx:
+        dead = "UPDATE datalane.webhook_deliveries SET status = 'dead_letter', held = false, ended_at = now()"
+        assert await tx.execute(dead) == f"UPDATE {count}"
+
+    async def press(number: int) -> int:
+        await asyncio.sleep(number * 0.03)
+        async with database.transaction(hooks.admin) as tx:
+            return (await replay(tx, WebhookReplay())).replayed
+
+    told = sum(await asyncio.gather(*(press(number) for number in range(9))))
+    made = (
+        "SELECT count(*), count(DISTINCT parent_delivery_id) FROM datalane.webhook_deliveries WHERE status = 'pending'"
+    )
+    assert [tuple(row) for row in await hooks.rows(made)] == [(told, told)]

@@ -52,7 +52,8 @@ WHERE d.workspace_id = :workspace_id AND d.status = :status
                   WHERE c.workspace_id = :workspace_id AND c.parent_delivery_id = d.delivery_id);
 
 -- name: find_replayable(workspace_id, endpoint_id, status, event_type, created_from, created_before, most)
--- The first of them, in the order in which their events were published; nobody else replays them meanwhile.
+-- The first of them, in the order in which their events were published; nobody else takes them meanwhile. Who took them
+-- since this statement began, and is through, is not seen by it: add_replays looks again.
 SELECT d.delivery_id FROM datalane.webhook_deliveries d
 JOIN datalane.webhook_endpoints e ON e.workspace_id = d.workspace_id AND e.endpoint_id = d.endpoint_id AND e.status <> 'removed'
 WHERE d.workspace_id = :workspace_id AND d.status = :status
@@ -64,8 +65,8 @@ WHERE d.workspace_id = :workspace_id AND d.status = :status
                   WHERE c.workspace_id = :workspace_id AND c.parent_delivery_id = d.delivery_id)
 ORDER BY coalesce(d.event_id, d.delivery_id), d.delivery_id LIMIT :most FOR UPDATE OF d SKIP LOCKED;
 
--- name: add_replays(workspace_id, parent_ids, delivery_ids, correlation_id, now)
--- New deliveries of the same messages; answers them in the order given.
+-- name: add_replays(workspace_id, parent_ids, delivery_ids, again, correlation_id, now)
+-- New deliveries of the same messages; answers them in the order given. Without `again`, of those that have none yet.
 WITH made AS (
     INSERT INTO datalane.webhook_deliveries (workspace_id, delivery_id, endpoint_id, event_id, event_type, subject_id, message_id,
         body, once_key, parent_delivery_id, status, created_at, updated_at, correlation_id)
@@ -73,6 +74,8 @@ WITH made AS (
            'replay:' || i.delivery_id, d.delivery_id, 'pending', :now, :now, :correlation_id
     FROM unnest(:parent_ids::uuid[], :delivery_ids::uuid[]) AS i (parent_id, delivery_id)
     JOIN datalane.webhook_deliveries d ON d.workspace_id = :workspace_id AND d.delivery_id = i.parent_id
+    WHERE :again::boolean OR NOT EXISTS (SELECT FROM datalane.webhook_deliveries c
+                                         WHERE c.workspace_id = :workspace_id AND c.parent_delivery_id = d.delivery_id)
     RETURNING delivery_id, endpoint_id, subject_id
 )
 SELECT made.delivery_id, made.endpoint_id, made.subject_id, e.ordered FROM made

@@ -196,7 +196,7 @@ async def replay(tx: Transaction, asked: WebhookReplay, now: datetime | None = N
     if asked.dry_run or not matched:
         return WebhookReplays(matched=matched, replayed=0, delivery_ids=[])
     rows = await _queries.find_replayable(tx.connection, **said, most=tx.limits.batch)
-    return await _replayed(tx, [row["delivery_id"] for row in rows], matched, at)
+    return await _replayed(tx, [row["delivery_id"] for row in rows], matched, at, again=False)
 
 
 async def _replay_one(tx: Transaction, delivery_id: UUID, dry_run: bool, at: datetime) -> WebhookReplays:
@@ -206,17 +206,20 @@ async def _replay_one(tx: Transaction, delivery_id: UUID, dry_run: bool, at: dat
     scope = {"workspace_id": tx.workspace_id, "endpoint_id": row["endpoint_id"]}
     if await _queries.get_target(tx.connection, **scope) is None:
         raise Conflict("the endpoint of the delivery was removed")
-    return (
-        WebhookReplays(matched=1, replayed=0, delivery_ids=[]) if dry_run else await _replayed(tx, [delivery_id], 1, at)
-    )
+    if dry_run:
+        return WebhookReplays(matched=1, replayed=0, delivery_ids=[])
+    return await _replayed(tx, [delivery_id], 1, at, again=True)
 
 
-async def _replayed(tx: Transaction, parents: Sequence[UUID], matched: int, at: datetime) -> WebhookReplays:
+async def _replayed(
+    tx: Transaction, parents: Sequence[UUID], matched: int, at: datetime, *, again: bool
+) -> WebhookReplays:
     rows = await _queries.add_replays(
         tx.connection,
         workspace_id=tx.workspace_id,
         parent_ids=list(parents),
         delivery_ids=[rising_uuid7() for _ in parents],
+        again=again,
         correlation_id=tx.context.correlation_id,
         now=at,
     )
