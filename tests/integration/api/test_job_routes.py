@@ -118,6 +118,22 @@ async def test_a_kind_is_paused_and_resumed(client: httpx.AsyncClient, ada: Pers
         assert len(await lab.claim("send", now=None)) == 1
 
 
+async def test_a_workspace_is_paused_with_all_its_kinds_and_no_other_is(
+    client: httpx.AsyncClient, ada: Person, bob: Person, database: Database
+) -> None:
+    async with Lab.opened(database) as lab:
+        for person in (ada, bob):
+            for kind in ("send", "work"):
+                await lab.enqueue(Context(person.workspace_id, person.user_id, Role.OWNER), kind=kind, now=None)
+        assert (await post(client, ada, "pause", kind="*")).json() == {"kind": "*", "paused": True}
+        claimed = await lab.claim("send", "work", now=None)
+        assert sorted((job.workspace_id, job.kind) for job in claimed) == [
+            *((bob.workspace_id, kind) for kind in ("send", "work"))
+        ]
+        assert (await post(client, ada, "resume", kind="*")).status_code == 200
+        assert sorted(job.kind for job in await lab.claim("send", "work", now=None)) == ["send", "work"]
+
+
 async def test_a_line_goes_on_without_its_stopped_head_and_no_other_job_is_skipped(
     client: httpx.AsyncClient, ada: Person, database: Database
 ) -> None:
