@@ -323,6 +323,23 @@ async def test_the_action_delivers_the_event_of_its_run_once(asked: Asked, hooks
     assert [taken.message["type"] for taken in sink.taken] == ["security.anomaly"]
 
 
+async def test_owners_are_told_of_an_endpoint_that_the_lane_disabled_and_not_of_one_that_they_did(
+    asked: Asked, hooks: Hooks, sink: Sink
+) -> None:
+    endpoint_id = (await asked.create(sink.url))["endpoint"]["endpoint_id"]
+    other = (await asked.create(sink.url + "/other"))["endpoint"]["endpoint_id"]
+    await asked.post(f"{ENDPOINTS}/disable", endpoint_id=other)
+    sink.reply = answer(410)
+    await hooks.pay(1)
+    async with hooks.working():
+        await hooks.until(2, "failed", "pending", held=True)
+        await hooks.until_idle()
+    [notice] = (await asked.get("/notifications/list"))["data"]
+    assert (notice["category"], notice["subject_id"]) == ("webhooks", endpoint_id)
+    assert notice["title"] == "The webhook endpoint at 127.0.0.1 was disabled"
+    assert "410" in notice["text"]
+
+
 async def test_what_was_waiting_for_a_removed_endpoint_is_a_dead_letter(asked: Asked, hooks: Hooks, sink: Sink) -> None:
     endpoint_id = (await asked.create(sink.url))["endpoint"]["endpoint_id"]
     sink.reply = answer(500)
