@@ -7,7 +7,8 @@ from datetime import timedelta
 import pytest
 
 from datalane.errors import ConfigurationError
-from datalane.settings import KIB, Rate, Settings, load_settings
+from datalane.settings import Rate, Settings, load_settings
+from datalane.settings.values import KIB
 
 
 @pytest.mark.parametrize("value", ["90", "90.0", "PT90S", "PT1M30S"])

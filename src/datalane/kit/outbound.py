@@ -44,8 +44,8 @@ _INSIDE = tuple(
 )
 """What is not for everybody though not every Python says so: newer registries, hosts of clouds, tunnels that carry an
 address of version 4 (Teredo, 6to4, compatible and translated ones)."""
-_LOOKUPS = ThreadPoolExecutor(8, "datalane-lookup")
-"""Of their own: a name server that does not answer holds its threads for longer than anybody waits."""
+_LOOKUPS = ThreadPoolExecutor(64, "datalane-lookup")
+"""Of their own, and many: a name server that does not answer holds its threads for longer than anybody waits."""
 _PARTS, _PART_BYTES = 1_000, 256
 """A body comes in so many parts, and more as they have so many bytes on average."""
 _BREATH = 32

@@ -152,8 +152,20 @@ async def test_the_same_bytes_under_another_id_wait_for_somebody_s_word(
         again = await client.post(f"{HELD}/{verb}", json=target, headers=provider.owner.headers)
         assert (again.status_code, again.json()["code"]) == (409, "illegal_transition")
     assert [event["source_event_id"] for event in await provider.events()] == ["d-1", "d-2"]
-    assert (await provider.send(delivery="d-2")).json()["ingestion_status"] == "duplicate_suspected"
+    assert (await provider.send(delivery="d-2")).json()["ingestion_status"] == "duplicate"
+    assert (await provider.send(delivery="d-3")).json()["ingestion_status"] == "duplicate_suspected"
     assert [event["payload"]["body"] for event in await provider.events()] == [BODY, BODY]
+
+
+async def test_what_can_be_held_no_more_is_sent_away_and_told_in_the_log(
+    provider: Provider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("datalane.integrations.inbound.receiving.MOST_HELD", 1)
+    said = [await provider.send(delivery=delivery) for delivery in ("d-1", "d-2", "d-3", "d-2")]
+    assert [answer.status_code for answer in said] == [202, 202, 503, 202]
+    assert said[2].headers["retry-after"] == "60"
+    assert (await provider.logged())[2] == ("duplicate_suspected", "d-3")
+    assert len(await provider.events()) == 1
 
 
 async def test_of_the_same_bytes_at_once_under_many_ids_one_has_an_effect(provider: Provider) -> None:

@@ -65,6 +65,12 @@ WHERE (SELECT count(*) FROM datalane.inbound_held
        WHERE workspace_id = :workspace_id AND connector_id = :connector_id AND status = 'held') < :most
 ON CONFLICT (workspace_id, connector_id, delivery_id) WHERE status = 'held' DO NOTHING;
 
+-- name: get_standing(workspace_id, connector_id, delivery_id)$
+-- What became of a delivery of this id: it is held, was released, or neither.
+SELECT min(status) FROM datalane.inbound_held
+WHERE workspace_id = :workspace_id AND connector_id = :connector_id AND delivery_id = :delivery_id
+  AND status IN ('held', 'released');
+
 -- name: get_held(workspace_id, held_id)^
 -- One delivery that is or was held.
 SELECT held_id, connector_id, delivery_id, like_delivery_id, status, received_at, decided_at, decided_by_actor_id

@@ -37,8 +37,10 @@ from datalane.settings import InboundSettings
 
 EVENT_TYPE = "webhook.received"
 MOST_HELD = 1_000
-"""Deliveries of one connector that wait for somebody's word; more are told in the log, and their bodies not kept."""
-Refusal = Unauthenticated | InvalidInput | LimitExceeded
+"""Deliveries of one connector that wait for somebody's word; what comes past it is told in the log and sent away."""
+Refusal = Unauthenticated | InvalidInput | LimitExceeded | Busy
+PATIENCE = 60
+"""Seconds after which a sender is asked to try again what cannot be taken now."""
 Receipt = Literal["accepted", "duplicate", "duplicate_suspected"]
 Door = Callable[[Context], AbstractAsyncContextManager[Any]]
 
@@ -71,7 +73,8 @@ async def receive(
 ) -> InboundReceipt:
     """Take one delivery. What is refused is kept in sight, and has committed when it is told.
 
-    Raises `NotFound`, `Unauthenticated`, `InvalidInput`, `LimitExceeded`, `Busy` while signatures cannot be checked.
+    Raises `NotFound`, `Unauthenticated`, `InvalidInput`, `LimitExceeded`, `Busy` while signatures cannot be checked or
+    nothing more can be held.
     """
     token = parse_token(path)
     if token is None:
@@ -109,7 +112,7 @@ async def _take_once(
     verified: Verified,
     inbound: InboundSettings,
     now: datetime,
-) -> Receipt:
+) -> Receipt | Refusal:
     """A delivery whose id anybody could have put there."""
     scope = {"workspace_id": tx.workspace_id, "connector_id": receiver.token.connector_id}
     forgotten = now - max(inbound.suspicion, 2 * inbound.tolerance)
@@ -129,17 +132,21 @@ async def _take_once(
         return await _publish(tx, event)
     if receiver.rule.has_timestamp:
         return await _publish(tx, replace(event, source_event_id=before))
+    known = {**scope, "delivery_id": event.source_event_id}
+    if await _queries.get_standing(tx.connection, **known) == "released":
+        return await _publish(tx, event)
     await _queries.hold_delivery(
         tx.connection,
-        **scope,
+        **known,
         held_id=uuid7(),
-        delivery_id=event.source_event_id,
         like_delivery_id=before,
         payload=event.payload,
         most=MOST_HELD,
         now=now,
     )
     await _keep(tx, receiver, event.source_event_id, f"the same signed bytes came as {before}", "duplicate_suspected")
+    if await _queries.get_standing(tx.connection, **known) != "held":
+        return Busy("too many deliveries wait for somebody's word; send it again later", PATIENCE)
     return "duplicate_suspected"
 
 
@@ -154,7 +161,7 @@ async def _receiver(tx: Transaction, token: InboundToken) -> _Receiver:
     except Conflict:  # revoked since the look
         raise _unknown() from None
     except MasterKeyMissing:
-        raise Busy("signatures cannot be checked at the moment; send it again later", 60) from None
+        raise Busy("signatures cannot be checked at the moment; send it again later", PATIENCE) from None
     secrets = [credentials[name] for name in row["secret_names"] if name in credentials]
     return _Receiver(token, row["kind"], SignatureRule.model_validate(row["rule"]), secrets)
 

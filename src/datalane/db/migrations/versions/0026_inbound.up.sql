@@ -50,4 +50,6 @@ CREATE TABLE datalane.inbound_held (
         REFERENCES datalane.connectors (workspace_id, connector_id)
 );
 CREATE UNIQUE INDEX one_held_delivery_per_id ON datalane.inbound_held (workspace_id, connector_id, delivery_id) WHERE status = 'held';
+CREATE INDEX inbound_held_by_delivery ON datalane.inbound_held (workspace_id, connector_id, delivery_id)
+    WHERE status IN ('held', 'released');
 SELECT app.protect('datalane.inbound_held', 'managed');
