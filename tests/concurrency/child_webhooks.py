@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from datetime import timedelta
 
@@ -24,6 +25,7 @@ async def main(written: str) -> None:
             await ready.wait()
             sys.stdout.write("ready\n")
             sys.stdout.flush()
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # nobody reads on: a full pipe would stop the worker
 
         telling = asyncio.create_task(tell())
         await worker.run(asyncio.Event(), ready)

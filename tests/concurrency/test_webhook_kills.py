@@ -38,16 +38,19 @@ FAULTS = {
     "a delivery is not in a final state": """
         SELECT count(*) FROM datalane.webhook_deliveries WHERE status NOT IN ('delivered', 'dead_letter')""",
     "a delivery does not have as many attempts as it counts, or none": """
-        SELECT count(*) FROM datalane.webhook_deliveries d WHERE attempt_count = 0 OR attempt_count <> (
-            SELECT count(*) FROM datalane.webhook_attempts a WHERE a.delivery_id = d.delivery_id)""",
+        SELECT count(*) FROM datalane.webhook_deliveries d LEFT JOIN (
+            SELECT delivery_id, count(*) AS made FROM datalane.webhook_attempts GROUP BY 1) AS a USING (delivery_id)
+        WHERE attempt_count = 0 OR attempt_count <> coalesce(made, 0)""",
     "a delivery does not have as many failures as it counts": """
-        SELECT count(*) FROM datalane.webhook_deliveries d WHERE failure_count <> (
-            SELECT count(*) FROM datalane.webhook_attempts a
-            WHERE a.delivery_id = d.delivery_id AND a.outcome = 'failed')""",
+        SELECT count(*) FROM datalane.webhook_deliveries d LEFT JOIN (
+            SELECT delivery_id, count(*) AS failed FROM datalane.webhook_attempts
+            WHERE outcome = 'failed' GROUP BY 1) AS a USING (delivery_id)
+        WHERE failure_count <> coalesce(failed, 0)""",
     "a delivered one has no attempt that delivered, or several, or one after it": """
-        SELECT count(*) FROM datalane.webhook_deliveries d WHERE status = 'delivered' AND ARRAY[attempt_count] <> ARRAY(
-            SELECT attempt FROM datalane.webhook_attempts a
-            WHERE a.delivery_id = d.delivery_id AND a.outcome = 'delivered')""",
+        SELECT count(*) FROM datalane.webhook_deliveries d LEFT JOIN (
+            SELECT delivery_id, array_agg(attempt) AS taken FROM datalane.webhook_attempts
+            WHERE outcome = 'delivered' GROUP BY 1) AS a USING (delivery_id)
+        WHERE status = 'delivered' AND ARRAY[attempt_count] IS DISTINCT FROM taken""",
     "a dead letter was delivered": """
         SELECT count(*) FROM datalane.webhook_deliveries d JOIN datalane.webhook_attempts a USING (delivery_id)
         WHERE d.status = 'dead_letter' AND a.outcome = 'delivered'""",
@@ -109,14 +112,14 @@ def out_of_order(taken: Sequence[Taken]) -> list[str]:
     return [subject for subject, invoices in arrived.items() if invoices != sorted(invoices)]
 
 
-@pytest.mark.parametrize(("deaths", "seed"), [(5, 0), *(pytest.param(50, n, marks=pytest.mark.soak) for n in (1, 2))])
+@pytest.mark.parametrize(("deaths", "seed"), [(5, 0), pytest.param(50, 1, marks=pytest.mark.soak)])
 async def test_killed_workers_lose_no_event_and_leave_every_delivery_ended(
     urls: Prepared, deaths: int, seed: int
 ) -> None:
     """Two endpoints, so 5,000 deliveries."""
     draw, a_turn = random.Random(seed), EVENTS // deaths
     settings = settings_of(pauses=Pauses.read(",".join(["0.2"] * 9)), timeout=timedelta(seconds=0.5)).model_copy(
-        update={"jobs": JobSettings(lease=timedelta(seconds=2), heartbeat=timedelta(seconds=0.5))}
+        update={"jobs": JobSettings(lease=timedelta(seconds=2), heartbeat=timedelta(seconds=0.5), rescues=deaths + 1)}
     )
     database = await Database.connect(urls.database_url, master_keys=lambda: MasterKeys(KEY))
     processes: list[Process] = []
@@ -129,9 +132,9 @@ async def test_killed_workers_lose_no_event_and_leave_every_delivery_ended(
                 await hooks.create(sink.url + path, ordered=ordered)
             processes = [await start(settings, urls.database_url) for _ in range(2)]
             for death in range(deaths):
-                invoices = range(death * a_turn, (death + 1) * a_turn)
+                before, invoices = len(sink.taken), range(death * a_turn, (death + 1) * a_turn)
                 await hooks.pay(*invoices, subject=lambda invoice: f"order {invoice % SUBJECTS}")
-                await sink.until(len(sink.taken) + draw.randint(1, a_turn), PATIENCE)
+                await sink.until(before + draw.randint(1, a_turn // 2), PATIENCE)
                 await kill_at_work(hooks, processes, draw.sample(processes, len(processes)))
                 processes.append(await start(settings, urls.database_url))
             await eventually(lambda: _at_rest(hooks), PATIENCE)
