@@ -67,7 +67,7 @@ COMMANDS = dict(leaves(get_command(app)))
 
 def arguments(command: Any) -> list[str]:
     """What it needs to be called at all, and what keeps it from asking a person or taking a known port."""
-    given = {"job_id": [ID], "ids": [ID], "traced": [ID], "revision": ["0001"]}
+    given = {name: [ID] for name in ("job_id", "ids", "traced", "event_id", "endpoint_id")} | {"revision": ["0001"]}
     options = {
         "workspace": ["--workspace", ID],
         "dataset": ["--dataset", str(DATASET)],
@@ -188,6 +188,7 @@ def spoiled(
     fault = str(request.param)
     monkeypatch.setenv("DATALANE_HOME", str(home))
     monkeypatch.setenv("DATALANE_START_PATIENCE", "0.3")
+    monkeypatch.setenv("DATALANE_MASTER_KEY", "what wraps the keys of this lane")
     for name, url in {**template.as_environment(), "DATALANE_ADMIN_URL": cluster.url()}.items():
         monkeypatch.setenv(name, spoil(url, fault))
     return fault

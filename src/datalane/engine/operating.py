@@ -80,7 +80,7 @@ async def operate(tx: Transaction, operation: Operation, choice: JobChoice) -> J
 
 async def skip(tx: Transaction, job_id: UUID) -> None:
     """Raises `NotFound`, and `Conflict` for a job that no line waits behind."""
-    job = await engine.get_job(tx, job_id)
+    job = await _find_job(tx, job_id)
     if not await engine.skip_job(tx, job_id):
         what = f"the job is {job.status}" + ("" if job.order_key else " and has no ordering key")
         raise Conflict(f"{what}; only a failed or dead job that others of its ordering key wait for is skipped")
@@ -101,9 +101,17 @@ async def list_jobs(
 
 async def get_job(tx: Transaction, job_id: UUID) -> JobDetail:
     """With its arguments and every change of its status. Raises `NotFound`."""
-    job = await engine.get_job(tx, job_id)
+    job = await _find_job(tx, job_id)
     changes = [JobStep(**asdict(change)) for change in await engine.list_changes(tx, job_id)]
     return JobDetail(**_listed(job).model_dump(), args=job.args, changes=changes)
+
+
+async def _find_job(tx: Transaction, job_id: UUID) -> JobState:
+    """Raises `NotFound` in the same words for every id."""
+    try:
+        return await engine.get_job(tx, job_id)
+    except NotFound:
+        raise NotFound("no such job") from None
 
 
 def _listed(job: JobState) -> ListedJob:
@@ -113,9 +121,8 @@ def _listed(job: JobState) -> ListedJob:
 async def _require(tx: Transaction, operation: Operation, ids: Sequence[UUID]) -> None:
     rows = await _queries.find_chosen(tx.connection, workspace_id=tx.workspace_id, ids=ids)
     standing = {row["id"]: (row["status"], row["replayed_by"]) for row in rows}
-    absent = [job_id for job_id in ids if job_id not in standing]
-    if absent:
-        raise NotFound(f"there is no job {_named(absent)}")
+    if any(job_id not in standing for job_id in ids):
+        raise NotFound("no such job")
     unfit = [
         f"{job_id} ({'replayed already' if replayed else status})"
         for job_id, (status, replayed) in standing.items()
@@ -139,6 +146,6 @@ async def _find(tx: Transaction, operation: Operation, where: JobFilter) -> tupl
     return [row["id"] for row in rows], matching
 
 
-def _named(found: Sequence[UUID | str]) -> str:
-    named = ", ".join(str(one) for one in found[:_NAMED])
+def _named(found: Sequence[str]) -> str:
+    named = ", ".join(found[:_NAMED])
     return named + (f" and {len(found) - _NAMED} more" if len(found) > _NAMED else "")

@@ -14,6 +14,7 @@ from tests.integration.knowledge.library import Library
 from tests.integration.knowledge.runs import a_run, judged_results
 from tests.integration.knowledge.site import TEXT, Site, calling, open_site
 
+from datalane.engine.jobs import enqueue
 from datalane.kit.cursors import Cursors
 from datalane.kit.ids import uuid7
 from datalane.knowledge.confidence.service import calibrate
@@ -238,6 +239,7 @@ async def fill(site: Site) -> dict[str, str]:
         async with site.library.lane.transaction(site.library.acting(workspace_id=site.workspace_id)) as tx:
             run = await record_run(tx, a_run({"q": 0.5}))
             await calibrate(tx, run.run_id, judged_results())
+            await enqueue(tx, "work.of.nobody")
         found = await site.post("/retrieval/query", json={"query": f"page {number}"})
         evidence = {"chunk_id": found.json()["data"][0]["chunk_id"], "confidence_score": 0.5}
         said = {"segments": [{"text": "Nobody knows.", "citations": [evidence]}]}
@@ -252,6 +254,7 @@ async def fill(site: Site) -> dict[str, str]:
         "/workspaces/members/list": "user_id",
         "/workspaces/invites/list": "invite_id",
         "/api-keys/list": "key_id",
+        "/jobs/list": "id",
         "/evaluations/list": "run_id",
         "/evaluations/calibrations/list": "calibration_id",
         "/feedback/list": "feedback_id",
