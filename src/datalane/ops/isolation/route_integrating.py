@@ -63,8 +63,8 @@ class IntegrationsMaker(Maker):
         )
 
     async def add_automation(self, space: Space) -> None:
-        """A stored event, a rule that is enabled and one that is not, and a run of each that failed. Nothing here
-        publishes what they wait for."""
+        """A stored event, a rule that is enabled and one that is not, a run of each that failed, and a switch that was
+        moved. Nothing here publishes what they wait for."""
         seen = {"event_type": SEEN, "payload": {"of": space.word}}
         space.things.update(ids_in(await self.make(space, "POST /automation/events/publish", Call(body=seen))))
         name = NEEDED if space.word == OTHER else f"A rule of {space.word}"
@@ -86,6 +86,8 @@ class IntegrationsMaker(Maker):
                 *(space.workspace_id, UUID(space.things["event_id"]), UUID(space.things[thing])),
                 *(UUID(space.things[run]), f"Nothing of {space.word}.", uuid7(), space.owner.user_id),
             )
+        moved = {"is_on": True, "reason": f"Switched on by {space.word}."}
+        await self.make(space, "POST /automation/switch", Call(body=moved))
 
     async def add_notifications(self, space: Space) -> None:
         """Two of the owner's, one as `notification_id`, with their deliveries, and what the other workspace wants."""
