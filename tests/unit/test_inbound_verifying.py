@@ -117,9 +117,9 @@ def test_no_changed_byte_is_taken(preset: str) -> None:
 @pytest.mark.parametrize("name", ["webhook-id", "webhook-timestamp", "webhook-signature"])
 def test_whatever_is_signed_cannot_be_changed_left_out_or_said_twice(name: str) -> None:
     made = standard()
-    refused("standard_webhooks", {**made, name: made[name][:-1] + "9"}, BODY, WHSEC)
-    refused("standard_webhooks", {key: value for key, value in made.items() if key != name}, BODY, WHSEC)
-    refused("standard_webhooks", {**made, name: [made[name], made[name]]}, BODY, WHSEC)
+    assert refused("standard_webhooks", {**made, name: made[name][:-1] + "9"}, BODY, WHSEC)
+    assert refused("standard_webhooks", {key: value for key, value in made.items() if key != name}, BODY, WHSEC)
+    assert refused("standard_webhooks", {**made, name: [made[name], made[name]]}, BODY, WHSEC)
 
 
 @pytest.mark.parametrize(("seconds", "taken"), [(0, True), (299, True), (300, True), (301, False), (86_400, False)])
@@ -146,8 +146,8 @@ def test_a_signed_moment_is_within_five_minutes_of_now(seconds: int, taken: bool
     ],
 )
 def test_what_is_no_signature_is_refused_and_breaks_nothing(said: str) -> None:
-    refused("stripe", {"stripe-signature": said})
-    refused("stripe", {"stripe-signature": said}, b"")
+    assert refused("stripe", {"stripe-signature": said})
+    assert refused("stripe", {"stripe-signature": said}, b"")
 
 
 def test_without_a_secret_nothing_is_taken() -> None:
