@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -104,3 +105,22 @@ async def test_who_was_still_writing_at_the_kept_moment_is_seen_later(
     assert changes == {Change("shop.words", ONE)}
     await ledger.restore(changes)
     assert await somebody.fetch(ROWS) == before
+
+
+async def test_it_waits_for_who_writes_in_any_database_and_not_for_who_comes_later(
+    ledger: Ledger, somebody: asyncpg.Connection, cluster: EmbeddedPostgres
+) -> None:
+    elsewhere = await asyncpg.connect(cluster.url())
+    try:
+        writing = elsewhere.transaction()
+        await writing.start()
+        await elsewhere.execute("CREATE TEMPORARY TABLE taken ()")
+        settling = asyncio.create_task(ledger.settle())
+        done, _ = await asyncio.wait([settling], timeout=0.3)
+        assert not done, "it went on while somebody was writing"
+        async with somebody.transaction():
+            await somebody.execute("DELETE FROM shop.words")
+            await writing.rollback()
+            await asyncio.wait_for(settling, 30)
+    finally:
+        await elsewhere.close()

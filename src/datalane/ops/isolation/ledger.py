@@ -7,6 +7,7 @@ either are compared, and only such rows are put back.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from uuid import UUID
 
 import asyncpg
 
+from datalane.errors import DatalaneError
 from datalane.kit.ids import SYSTEM_ACTOR
 
 _TABLES = """
@@ -44,6 +46,9 @@ JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'workspace_id' AND NOT
 WHERE c.relkind IN ('r', 'p', 'v', 'm') AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'proof')
 """
 _SNAPSHOT = "SELECT pg_current_snapshot()::text"
+_NEXT = "SELECT pg_current_xact_id()::text::bigint"
+_SETTLED = "SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+_SETTLING_SECONDS = 120
 _WRITTEN_SINCE = "xmin::text::bigint >= {}"
 """Ids do not begin anew in a scratch cluster. Who was still writing at the moment is taken for written since."""
 
@@ -137,6 +142,21 @@ class Ledger:
             f"BEGIN; SET LOCAL session_replication_role = replica; {'; '.join(statements)}; COMMIT"
         )
         self._snapshot = await self.connection.fetchval(_SNAPSHOT)
+
+    async def settle(self) -> None:
+        """Wait until every transaction of the server that is under way has ended.
+
+        Before that a live stream holds back what came after such a one. Raises `DatalaneError` after two minutes.
+        """
+        bound = await self.connection.fetchval(_NEXT)
+        try:
+            async with asyncio.timeout(_SETTLING_SECONDS):
+                while await self.connection.fetchval(_SETTLED) < bound:  # noqa: ASYNC110 - the server tells nobody
+                    await asyncio.sleep(0.02)
+        except TimeoutError:
+            raise DatalaneError(
+                f"the isolation proof waited {_SETTLING_SECONDS} s for a transaction of its server that does not end"
+            ) from None
 
     async def ids_of(self, workspace_id: UUID) -> frozenset[str]:
         """Every id in the rows of a workspace, its own included; not that of the lane itself, which acts in all."""

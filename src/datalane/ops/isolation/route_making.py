@@ -78,6 +78,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     told = await maker.notifications_of_outsider(home, other.owner)
     world.notifications["owner of another workspace"] = told
     world.relations = await asker.ledger.relations()
+    await asker.ledger.settle()
     await asker.ledger.keep()
     return world
 
