@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from tests.integration.engine.lab import LEASE, Lab
 from tests.integration.integrations.hooks import Hooks, register_types
 
 from datalane.contracts.context import Context
+from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.engine.actions import Actions
+from datalane.engine.handlers import Handlers
+from datalane.engine.jobs import cancel_jobs
+from datalane.engine.registration import register
 from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.integrations.webhooks.deliveries.attempts import (
     Begun,
@@ -108,3 +113,26 @@ async def test_a_changed_url_is_that_of_the_next_attempt(
     second = await begin(hooks, integrations, delivery)
     assert second is not None
     assert (second.target.url, second.body) == ("https://example.com/", first.body)
+
+
+@pytest.mark.parametrize("how", ["canceled", "rescued_too_often"])
+async def test_an_attempt_whose_worker_was_lost_is_lost_when_its_job_ends(
+    hooks: Hooks, integrations: Integrations, delivery: WebhookDelivery, how: str
+) -> None:
+    assert await begin(hooks, integrations, delivery) is not None
+    handlers = Handlers()
+    integrations.register(handlers, hooks.database)
+    await register(hooks.database, {}, handlers.events, list(EVENTS))
+    async with Lab.opened(hooks.database) as lab:
+        job = await lab.claim_one("webhook.deliver", now=None)
+        if how == "canceled":
+            async with hooks.database.transaction(hooks.admin) as tx:
+                assert await cancel_jobs(tx, [job.id]) == 1
+        else:
+            await lab.extend(job, now=None)
+            assert await lab.rescue(bound=0, now=utc_now() + 2 * LEASE) == 1
+    async with hooks.working():
+        [ended] = await hooks.until(1, "dead_letter")
+    [attempt] = ended.attempts
+    assert ended.last_error_class == ("canceled" if how == "canceled" else "lease_lost")
+    assert (attempt.outcome, attempt.error_class, attempt.ended_at) == ("lost", "worker_lost", ended.ended_at)

@@ -119,8 +119,14 @@ WHERE workspace_id = :workspace_id AND endpoint_id = :endpoint_id
 RETURNING status, failing_since, failures_in_a_row;
 
 -- name: bury_delivery(workspace_id, delivery_id, endpoint_id, once_key, error_class, now)!
--- A delivery whose job is no more, unless it is held: then it waits for a recovery, which makes another.
-UPDATE datalane.webhook_deliveries
-SET status = 'dead_letter', held = false, next_attempt_at = NULL, last_error_class = :error_class, ended_at = :now, updated_at = :now
-WHERE workspace_id = :workspace_id AND status IN ('pending', 'failed') AND NOT held
-  AND (delivery_id = :delivery_id OR (endpoint_id = :endpoint_id AND once_key = :once_key));
+-- A delivery whose job is no more, unless it is held: then it waits for a recovery, which makes another. An attempt of it that has
+-- no outcome gets none any more.
+WITH buried AS (
+    UPDATE datalane.webhook_deliveries
+    SET status = 'dead_letter', held = false, next_attempt_at = NULL, last_error_class = :error_class, ended_at = :now, updated_at = :now
+    WHERE workspace_id = :workspace_id AND status IN ('pending', 'failed') AND NOT held
+      AND (delivery_id = :delivery_id OR (endpoint_id = :endpoint_id AND once_key = :once_key))
+    RETURNING delivery_id
+)
+UPDATE datalane.webhook_attempts a SET outcome = 'lost', error_class = 'worker_lost', ended_at = :now
+FROM buried WHERE a.workspace_id = :workspace_id AND a.delivery_id = buried.delivery_id AND a.outcome IS NULL;
