@@ -78,15 +78,48 @@ async def test_a_longer_chain_is_allowed_where_the_setting_says_so(lab: Lab, url
         await patient.close()
 
 
-@pytest.mark.parametrize(("depth", "told"), [(2, 1), (3, 0)])
-async def test_a_dead_letter_at_the_limit_publishes_nothing(
-    tuned: Database, context: Context, depth: int, told: int
+SUBSCRIBE = "INSERT INTO datalane.subscriptions (workspace_id, event_type, kind, ordered) VALUES ($1, $2, $3, $4)"
+
+
+@pytest.mark.parametrize(
+    ("depth", "told"),
+    [
+        (2, ["on:loose", "on:ordered", *["rule", "ruled_in_order"] * 2]),
+        (3, ["on:loose", "on:ordered"]),
+    ],
+)
+async def test_a_dead_letter_at_the_limit_is_told_to_handlers_alone(
+    lab: Lab, tuned: Database, context: Context, depth: int, told: list[str]
 ) -> None:
+    await lab.handle("job.dead_lettered", "on:loose")
+    await lab.handle("job.dead_lettered", "on:ordered", ordered=True)
+    async with tuned.transaction(context) as tx:
+        for event_type in ("job.dead_lettered", "*"):
+            await tx.execute(SUBSCRIBE, tx.workspace_id, event_type, "rule", False)
+            await tx.execute(SUBSCRIBE, tx.workspace_id, event_type, "ruled_in_order", True)
     async with tuned.transaction(context.caused_by(uuid7(), depth)) as tx:
         await enqueue(tx, "work", max_attempts=1)
     async with Lab.opened(tuned) as worker:
         assert await worker.fail(await worker.claim_one(now=None), now=None) == "dead_letter"
-        assert await worker.count(context, "datalane.events") == told
+        left = "SELECT kind, causation_depth FROM datalane.jobs WHERE kind <> 'work' ORDER BY kind"
+        rows = await worker.rows(context, left)
+    assert [row["kind"] for row in rows] == sorted(told)
+    assert {row["causation_depth"] for row in rows} == {depth + 1}
+
+
+async def test_a_dead_letter_past_the_limit_publishes_nothing(lab: Lab, tuned: Database, context: Context) -> None:
+    await lab.handle("job.dead_lettered", "doomed")
+    async with tuned.transaction(context.caused_by(uuid7(), 3)) as tx:
+        await enqueue(tx, "work", max_attempts=1)
+    async with Lab.opened(tuned) as worker:
+        await worker.fail(await worker.claim_one(now=None), now=None)
+        for _ in range(5):
+            job = await worker.claim_one("doomed", now=None)
+            status = await worker.fail(job, retry_after=timedelta(), now=None)
+        assert status == "dead_letter"
+        depths = await worker.rows(context, "SELECT causation_depth FROM datalane.events")
+        assert [row["causation_depth"] for row in depths] == [4]
+        assert await worker.claim("doomed", now=None) == []
 
 
 # Payloads ---------------------------------------------------------------------------------------------------------

@@ -9,12 +9,14 @@ from uuid import UUID
 from tests.integration.api.conftest import Join, Person, SignUp
 from tests.integration.engine.lab import START, Lab, eventually
 from tests.integration.engine.workers import working
-from tests.integration.integrations.telling import acting, delivering, rows
+from tests.integration.integrations.telling import BROKEN, acting, delivering, know_handlers, rows, settled
 
 from datalane.contracts.context import Role
 from datalane.db.database import Database
 from datalane.engine.handlers import Handlers
-from datalane.engine.jobs import cancel_jobs
+from datalane.engine.jobs import cancel_jobs, enqueue, list_jobs
+from datalane.integrations.notifications.notices import notify
+from datalane.kit.ids import uuid7
 
 TOLD = "SELECT actor_id, title, subject_type, subject_id FROM datalane.notifications WHERE category = 'jobs'"
 FOLLOWED = "SELECT count(*) FROM datalane.job_history WHERE kind = 'notification.of_dead_letter'"
@@ -81,6 +83,26 @@ async def test_notifications_that_cannot_be_told_tell_nobody_of_themselves(datab
         await bury(lab, ada, "notification.of_dead_letter", START)
         async with delivering(database):
             await followed(database, ada, 1)
+    assert await told(database, ada) == []
+
+
+async def test_a_canceled_notification_has_its_end_at_the_limit_of_causes_too(database: Database, ada: Person) -> None:
+    await know_handlers(database)
+    async with database.transaction(acting(ada).caused_by(uuid7(), 16)) as tx:
+        await notify(tx, BROKEN, roles=[Role.OWNER])
+    async with database.transaction(acting(ada)) as tx:
+        jobs = [job.id for job in await list_jobs(tx, kind="notification.email")]
+        assert await cancel_jobs(tx, jobs) == 1
+    async with delivering(database):
+        assert await settled(database, ada) == [("dead_letter", "canceled")]
+
+
+async def test_past_the_limit_of_causes_nobody_is_told(database: Database, ada: Person) -> None:
+    async with Lab.opened(database) as lab, delivering(database):
+        async with database.transaction(acting(ada).caused_by(uuid7(), 16)) as tx:
+            await enqueue(tx, "reports", max_attempts=1)
+        assert await lab.fail(await lab.claim_one("reports", now=None), now=None) == "dead_letter"
+        await followed(database, ada, 1)
     assert await told(database, ada) == []
 
 

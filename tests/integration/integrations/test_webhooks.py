@@ -23,6 +23,7 @@ from datalane.integrations.webhooks.deliveries.service import replay
 from datalane.integrations.webhooks.endpoints import service
 from datalane.integrations.webhooks.endpoints.schemas import WebhookEndpointChange, WebhookSecretRotation
 from datalane.kit.clock import utc_now
+from datalane.kit.ids import uuid7
 from datalane.kit.standard_webhooks import TIMESTAMP, read_verifier, verify
 
 
@@ -309,16 +310,9 @@ async def test_a_delivery_whose_job_is_canceled_is_a_dead_letter_that_can_be_rep
     await hooks.create(sink.url)
     sink.reply = answer(500, retry_after="600")
     await hooks.pay(1)
-
-    async def waiting() -> list[UUID]:
-        sql = "SELECT id FROM datalane.jobs WHERE kind = 'webhook.deliver' AND status = 'retrying'"
-        return [row["id"] for row in await hooks.rows(sql)]
-
     async with hooks.working():
         await hooks.until(1, "failed")
-        jobs = await eventually(waiting)
-        async with hooks.database.transaction(hooks.admin) as tx:
-            assert await cancel_jobs(tx, jobs) == 1
+        jobs = await cancel_waiting(hooks)
         [delivery] = await hooks.until(1, "dead_letter")
         assert (delivery.last_error_class, delivery.next_attempt_at) == ("canceled", None)
         sink.reply = answer(200)
@@ -329,6 +323,33 @@ async def test_a_delivery_whose_job_is_canceled_is_a_dead_letter_that_can_be_rep
         await sink.until(2)
         await hooks.until(2, "dead_letter", "delivered")
     assert len(sink.taken) == 2
+
+
+async def test_a_canceled_delivery_has_its_end_at_the_limit_of_causes_too(hooks: Hooks, sink: Sink) -> None:
+    await hooks.create(sink.url)
+    sink.reply = answer(500, retry_after="600")
+    async with hooks.database.transaction(hooks.admin.caused_by(uuid7(), hooks.settings.limits.causation_depth)) as tx:
+        await publish(tx, "invoice.paid", {"invoice": 1})
+    async with hooks.working():
+        await hooks.until(1, "failed")
+        await cancel_waiting(hooks)
+        [delivery] = await hooks.until(1, "dead_letter")
+    assert delivery.last_error_class == "canceled"
+    depths = await hooks.rows("SELECT causation_depth FROM datalane.events WHERE event_type = 'job.dead_lettered'")
+    assert [row["causation_depth"] for row in depths] == [17]
+
+
+async def cancel_waiting(hooks: Hooks) -> list[UUID]:
+    """Cancel the job that waits for the next attempt of its delivery."""
+
+    async def waiting() -> list[UUID]:
+        sql = "SELECT id FROM datalane.jobs WHERE kind = 'webhook.deliver' AND status = 'retrying'"
+        return [row["id"] for row in await hooks.rows(sql)]
+
+    jobs = await eventually(waiting)
+    async with hooks.database.transaction(hooks.admin) as tx:
+        assert await cancel_jobs(tx, jobs) == 1
+    return jobs
 
 
 async def test_what_came_of_an_attempt_is_written_though_its_endpoint_was_removed(hooks: Hooks, sink: Sink) -> None:

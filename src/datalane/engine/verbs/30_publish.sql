@@ -17,7 +17,8 @@ $$;
 
 -- The core. A subscription to `*` takes every type but the lane's own of webhooks: what a delivery causes is not delivered
 -- because of it. One statement stores what is new; duplicates take a second look, since a concurrent winner is only
--- visible to a later statement. An event without a source event id is its own source and cannot be a duplicate.
+-- visible to a later statement. An event without a source event id is its own source and cannot be a duplicate. Past the
+-- limit of causation, where a job that came to its end there is told, handlers alone are told.
 CREATE OR REPLACE FUNCTION datalane.publish_core(
     workspace uuid, event_types text[], versions integer[], payloads jsonb[], source_systems text[],
     source_event_ids text[], subject_ids text[], occurred_ats timestamptz[], actor uuid, correlation text,
@@ -26,7 +27,7 @@ RETURNS TABLE (ordinal bigint, event_id uuid, ingestion_status text)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_column
 DECLARE
-    ids uuid[]; accepted boolean[]; reopened uuid[];
+    ids uuid[]; accepted boolean[]; reopened uuid[]; subscribers constant boolean := depth <= datalane.causation_limit();
 BEGIN
     SELECT array_agg(app.uuid7() ORDER BY place) INTO ids FROM generate_series(1, cardinality(event_types)) AS place;
     accepted := array_fill(true, ARRAY[cardinality(ids)]);
@@ -78,11 +79,11 @@ BEGIN
                datalane.default_attempts(), at, at, i.id || ':' || s.name, correlation, i.id, depth, actor
         FROM input i JOIN (
             SELECT b.event_type, b.kind, b.args, b.subscription_id::text AS name FROM datalane.subscriptions b
-            WHERE b.workspace_id = workspace AND b.enabled AND NOT b.ordered
+            WHERE subscribers AND b.workspace_id = workspace AND b.enabled AND NOT b.ordered
             UNION ALL
             SELECT t.event_type, b.kind, b.args, b.subscription_id::text FROM datalane.subscriptions b
             CROSS JOIN (SELECT DISTINCT event_type FROM input WHERE NOT starts_with(event_type, 'webhook.')) AS t
-            WHERE b.workspace_id = workspace AND b.enabled AND NOT b.ordered AND b.event_type = '*'
+            WHERE subscribers AND b.workspace_id = workspace AND b.enabled AND NOT b.ordered AND b.event_type = '*'
             UNION ALL
             SELECT event_type, kind, '{}', kind FROM datalane.event_handlers WHERE NOT ordered
         ) s ON s.event_type = i.event_type
@@ -123,6 +124,7 @@ CREATE OR REPLACE FUNCTION datalane.fan_out_in_order(
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     kinds text[]; args jsonb[]; subjects text[]; keys text[]; causes uuid[]; cause uuid;
+    subscribers constant boolean := depth <= datalane.causation_limit();
 BEGIN
     SELECT array_agg(s.kind ORDER BY i.place, s.name), array_agg(s.args || jsonb_build_object('event_id', i.id) ORDER BY i.place, s.name),
            array_agg(i.subject ORDER BY i.place, s.name), array_agg(s.name || ':' || coalesce(i.subject, '') ORDER BY i.place, s.name),
@@ -131,12 +133,12 @@ BEGIN
     FROM unnest(event_types, subject_ids, ids, accepted) WITH ORDINALITY AS i (event_type, subject, id, won, place)
     JOIN (
         SELECT b.event_type, b.kind, b.args, coalesce(b.line, b.subscription_id)::text AS name FROM datalane.subscriptions b
-        WHERE b.workspace_id = workspace AND b.enabled AND b.ordered
+        WHERE subscribers AND b.workspace_id = workspace AND b.enabled AND b.ordered
         UNION ALL
         SELECT t.event_type, b.kind, b.args, coalesce(b.line, b.subscription_id)::text FROM datalane.subscriptions b
         CROSS JOIN (SELECT DISTINCT u.event_type FROM unnest(event_types) AS u (event_type)
                     WHERE NOT starts_with(u.event_type, 'webhook.')) AS t
-        WHERE b.workspace_id = workspace AND b.enabled AND b.ordered AND b.event_type = '*'
+        WHERE subscribers AND b.workspace_id = workspace AND b.enabled AND b.ordered AND b.event_type = '*'
         UNION ALL
         SELECT h.event_type, h.kind, '{}', h.kind FROM datalane.event_handlers h WHERE h.ordered
     ) s ON s.event_type = i.event_type

@@ -101,7 +101,8 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
             (job).attempt_count, (job).leased_by, error_class, error_message, reason)
 $$;
 
--- End a job's life as a dead letter: history row and event. The event stops where causation would run in a circle.
+-- End a job's life as a dead letter: history row and event. At the limit of causation the event is told to handlers alone, and
+-- past it there is none, so that nothing runs in a circle.
 CREATE OR REPLACE FUNCTION datalane.bury_job(
     job datalane.jobs, from_status text, reason text, error_class text, error_message text, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
@@ -115,7 +116,7 @@ BEGIN
                                           error_class, error_message, reason)
     VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, at, from_status, 'dead_letter',
             (job).attempt_count, error_class, error_message, reason);
-    IF (job).causation_depth < datalane.causation_limit() THEN
+    IF (job).causation_depth <= datalane.causation_limit() THEN
         PERFORM datalane.publish_for(
             (job).workspace_id, (job).actor_id, (job).correlation_id, 'job.dead_lettered',
             jsonb_build_object('job_id', (job).id, 'kind', (job).kind, 'reason', reason, 'error_class', error_class,

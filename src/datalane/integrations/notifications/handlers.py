@@ -22,7 +22,7 @@ def register(handlers: Handlers) -> None:
 
 async def tell_of_dead_letter(tx: Transaction, job: Job) -> None:
     """Owners and admins are told of a kind of job that ends as dead letters, once an hour. Not of one that somebody
-    canceled, and not of notifications: that would go round in a circle."""
+    canceled, and not of notifications or past the limit of causation: that would go round in a circle."""
     event = await get_event(tx, UUID(job.args["event_id"]))
     if event is None:
         return
@@ -30,7 +30,7 @@ async def tell_of_dead_letter(tx: Transaction, job: Job) -> None:
     if kind in {EMAIL, WEBHOOK}:
         stopped = await get_job(tx, UUID(event.payload["job_id"]))
         await give_up(tx, kind, stopped.args, reason)
-    elif kind != OF_DEAD_LETTER and reason != "canceled":
+    elif kind != OF_DEAD_LETTER and reason != "canceled" and event.causation_depth <= tx.limits.causation_depth:
         await notify(tx, _notice(event, kind, reason), roles=(Role.OWNER, Role.ADMIN))
 
 

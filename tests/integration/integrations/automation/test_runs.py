@@ -20,7 +20,7 @@ from datalane.db.provision import Prepared
 from datalane.engine.desk import Desk
 from datalane.engine.events import publish
 from datalane.engine.handlers import Job
-from datalane.engine.jobs import NewJob, cancel_jobs, enqueue_batch, retry_jobs
+from datalane.engine.jobs import NewJob, cancel_jobs, enqueue, enqueue_batch, retry_jobs
 from datalane.errors import Conflict, IllegalTransition, NotFound
 from datalane.integrations.automation.metrics import RUNS
 from datalane.integrations.automation.service import KIND
@@ -268,6 +268,20 @@ async def test_a_run_ends_with_a_job_that_is_canceled(shop: Shop) -> None:
     assert run.error_class == "invalid_input"
 
 
+async def test_a_run_ends_with_its_canceled_job_at_the_limit_of_causes_too(shop: Shop) -> None:
+    await shop.rule(note(), event_type="invoice.paid")
+    await shop.rule(note("of the dead"), name="of the dead", event_type="job.dead_lettered")
+    async with shop.database.transaction(shop.context.caused_by(uuid7(), 16)) as tx:
+        await publish(tx, "invoice.paid", {"invoice": 7})
+    async with shop.working():
+        [run] = await shop.ended(1, "failed")
+        async with shop.database.transaction(shop.context) as tx:
+            assert await cancel_jobs(tx, [run.job_id]) == 1
+        await shop.ended(1, "dead_letter")
+        await no_jobs(shop)
+    assert len(await shop.runs()) == 1
+
+
 # What is asked when -------------------------------------------------------------------------------------------------
 
 
@@ -427,6 +441,21 @@ async def test_two_rules_that_trigger_one_another_stop_too(shop: Shop) -> None:
         await shop.ended(1, "failed")
         await no_jobs(shop)
     assert sorted(run.causation_depth for run in await shop.runs()) == list(range(17))
+
+
+async def test_a_rule_over_dead_letters_whose_runs_always_fail_stops_too(shop: Shop) -> None:
+    await shop.rule(note("x", fails=999), event_type="job.dead_lettered")
+    async with shop.database.transaction(shop.context) as tx:
+        job = await enqueue(tx, "reports")
+        assert await cancel_jobs(tx, [job.job_id]) == 1
+    async with shop.working():
+        await shop.ended(1, "failed")
+        await no_jobs(shop)
+    found = await shop.runs()
+    assert [(run.causation_depth, run.status) for run in found] == [
+        (16, "failed"),
+        *((depth, "dead_letter") for depth in range(15, 0, -1)),
+    ]
 
 
 # Walls --------------------------------------------------------------------------------------------------------------

@@ -1,5 +1,5 @@
 SET LOCAL ROLE datalane_definer;
--- Publish as the release before has it.
+-- The verbs as the release before has them.
 -- The core. One statement stores what is new; duplicates take a second look, since a concurrent winner is only
 -- visible to a later statement. An event without a source event id is its own source and cannot be a duplicate.
 CREATE OR REPLACE FUNCTION datalane.publish_core(
@@ -132,6 +132,29 @@ BEGIN
         FROM unnest(kinds, args, subjects, keys, causes) WITH ORDINALITY AS i (kind, arg, subject, key, event, place)
         WHERE i.event = cause;
     END LOOP;
+END $$;
+
+-- End a job's life as a dead letter: history row and event. The event stops where causation would run in a circle.
+CREATE OR REPLACE FUNCTION datalane.bury_job(
+    job datalane.jobs, from_status text, reason text, error_class text, error_message text, at timestamptz)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+BEGIN
+    UPDATE datalane.jobs j
+    SET status = 'dead_letter', dead_lettered_at = at, dead_letter_reason = reason, shelf = 'stopped', lease_until = NULL,
+        last_error_class = coalesce(error_class, j.last_error_class),
+        last_error_message = coalesce(error_message, j.last_error_message)
+    WHERE j.workspace_id = (job).workspace_id AND j.id = (job).id;
+    INSERT INTO datalane.job_transitions (workspace_id, job_id, transition_id, claim, at, from_status, to_status, attempt,
+                                          error_class, error_message, reason)
+    VALUES ((job).workspace_id, (job).id, app.uuid7(), (job).lease_token, at, from_status, 'dead_letter',
+            (job).attempt_count, error_class, error_message, reason);
+    IF (job).causation_depth < datalane.causation_limit() THEN
+        PERFORM datalane.publish_for(
+            (job).workspace_id, (job).actor_id, (job).correlation_id, 'job.dead_lettered',
+            jsonb_build_object('job_id', (job).id, 'kind', (job).kind, 'reason', reason, 'error_class', error_class,
+                               'attempt_count', (job).attempt_count),
+            (job).id::text, (job).causation_id, (job).causation_depth + 1, at);
+    END IF;
 END $$;
 SET LOCAL ROLE datalane_owner;
 
