@@ -174,3 +174,56 @@ async def test_lists_are_newest_first_by_status_and_page(lab: Lab, context: Cont
     assert {job.id for job in (*page, *rest)} == set(ids) - {done.id}
     assert [job.id for job in (*page, *rest)] == sorted((job.id for job in (*page, *rest)), reverse=True)
     assert [job.id for job in completed] == [done.id]
+
+
+# Kinds of admins ----------------------------------------------------------------------------------------------------
+
+ENQUEUES = (
+    "SELECT datalane.enqueue($1)",
+    "SELECT datalane.enqueue_job($1)",
+    "SELECT * FROM datalane.enqueue_batch(ARRAY['work', $1], '{\"{}\", \"{}\"}')",
+)
+LEAVES = {
+    "datalane.subscriptions": (
+        "INSERT INTO datalane.subscriptions (workspace_id, event_type, kind) VALUES ($1, 'thing.happened', $2)"
+    ),
+    "datalane.job_schedules": (
+        "INSERT INTO datalane.job_schedules (workspace_id, name, kind, cron, next_run_at, actor_id) "
+        "VALUES ($1, $2, $2, '0 3 * * *', '2030-01-01Z', $1)"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["automation.run", "connector.call", "webhook.deliver"])
+async def test_a_job_that_only_admins_may_cause_takes_an_admin(lab: Lab, context: Context, kind: str) -> None:
+    for verb in ENQUEUES:
+        with pytest.raises(Forbidden, match="it takes admin or above"):
+            await lab.rows(context, verb, kind)
+        for role in (Role.ADMIN, Role.OWNER, Role.SYSTEM):
+            assert await lab.rows(ranked(context, role), verb, kind)
+    async with lab.database.transaction(context) as tx:
+        assert {job.kind for job in await list_jobs(tx, page_size=100)} == {kind, "work"}
+
+
+@pytest.mark.parametrize("table", LEAVES)
+async def test_what_leaves_such_a_job_by_itself_is_an_admins_to_write(lab: Lab, context: Context, table: str) -> None:
+    admin = ranked(context, Role.ADMIN)
+    await lab.rows(admin, LEAVES[table], context.workspace_id, "connector.call")
+    await lab.rows(context, LEAVES[table], context.workspace_id, "work")
+    with pytest.raises(Forbidden):
+        await lab.rows(context, LEAVES[table], context.workspace_id, "automation.run")
+    with pytest.raises(Forbidden):
+        await lab.rows(context, f"UPDATE {table} SET kind = 'webhook.deliver'")
+    changed = await lab.rows(context, f"UPDATE {table} SET enabled = false RETURNING kind")
+    assert [row["kind"] for row in changed] == ["work"]
+    seen = await lab.rows(ranked(context, Role.VIEWER), f"SELECT kind FROM {table} ORDER BY kind")
+    assert [row["kind"] for row in seen] == ["connector.call", "work"]
+    assert len(await lab.rows(admin, f"UPDATE {table} SET enabled = true RETURNING kind")) == 2
+
+
+async def test_a_member_publishes_what_an_admins_subscription_follows(lab: Lab, context: Context) -> None:
+    subscribe = LEAVES["datalane.subscriptions"]
+    await lab.rows(ranked(context, Role.ADMIN), subscribe, context.workspace_id, "automation.run")
+    await lab.rows(context, "SELECT datalane.publish('thing.happened', '{}')")
+    async with lab.database.transaction(context) as tx:
+        assert [job.kind for job in await list_jobs(tx)] == ["automation.run"]

@@ -1,5 +1,10 @@
 -- Enqueue: jobs in, in the caller's own transaction.
 
+-- Kinds of jobs that only admins may cause. A handler runs as the lane itself, whoever left its job; what these do (run a rule,
+-- use a connector's credentials, send to an endpoint) admins alone set up, and a job of a member's own would pass by them.
+CREATE OR REPLACE FUNCTION datalane.admins_kinds() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['automation.run', 'connector.call', 'webhook.deliver'];
+
 -- The core. Arrays run in parallel, one element a job; a NULL array stands for "default everywhere".
 -- `run_ats` NULL means now. Jobs of one order_key run one at a time in the order of their enqueueing.
 CREATE OR REPLACE FUNCTION datalane.enqueue_core(
@@ -77,6 +82,9 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM datalane.require_rank(2);
+    IF kinds && datalane.admins_kinds() THEN
+        PERFORM datalane.require_rank(3);
+    END IF;
     IF causation_depth > datalane.causation_limit() THEN
         RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this work causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';

@@ -13,6 +13,9 @@ DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp());
 BEGIN
     PERFORM datalane.require_rank(2);
+    IF kind = ANY (datalane.admins_kinds()) THEN
+        PERFORM datalane.require_rank(3);
+    END IF;
     IF causation_depth > datalane.causation_limit() THEN
         RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this work causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';

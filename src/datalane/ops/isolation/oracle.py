@@ -15,6 +15,9 @@ from datalane.ops.isolation.catalog import Table, Verb
 COMMANDS = ("select", "insert", "update", "delete")
 READ_BY_ALL = {"app.schema_version": "the revision of the schema, which is no workspace's"}
 """Tables outside the workspaces that every role may read, and why."""
+ADMINS_KINDS = frozenset({"datalane.subscriptions", "datalane.job_schedules"})
+"""Tables whose rows leave jobs: those of a kind that only admins may cause are an admin's to write, whatever the class
+of the table says."""
 LOGIN_LOOKS_UP = {"datalane.find_session", "datalane.find_api_key"}
 """Verbs of sign-in that the bare login may call: they need a secret to answer anything (decision 0010)."""
 

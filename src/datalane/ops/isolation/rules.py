@@ -6,11 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from datalane.contracts.authorization import CLASS_RULES
+from datalane.contracts.context import Role
 from datalane.db.roles import Roles
 from datalane.ops.isolation.catalog import WORKSPACE, Catalog, DatabaseRole, Grant, Policy, Table
-from datalane.ops.isolation.oracle import COMMANDS, READ_BY_ALL, Oracle
+from datalane.ops.isolation.oracle import ADMINS_KINDS, COMMANDS, READ_BY_ALL, Oracle
 
 OWN = f"({WORKSPACE} = app.workspace_id())"
+_KIND_IS_OPEN = f"((app.actor_rank() >= {Role.ADMIN.rank}) OR (kind <> ALL (datalane.admins_kinds())))"
 _PRIVILEGES = frozenset(command.upper() for command in COMMANDS)
 
 
@@ -125,12 +127,13 @@ def _grants(roles: Roles, oracle: Oracle, table: Table) -> Iterator[str]:
 
 
 def _policies(roles: Roles, oracle: Oracle, table: Table) -> Iterator[str]:
-    required = _due_policies(roles, oracle, table)
-    found = {_shape(policy) for policy in table.policies}
-    for shape in sorted(required - found, key=str):
-        yield f"no policy like this: {_told(shape)}"
+    required = {True: _due_policies(roles, oracle, table), False: _due_narrowing(roles, table)}
+    for permissive, shapes in required.items():
+        found = {_shape(policy) for policy in table.policies if policy.permissive is permissive}
+        for shape in sorted(shapes - found, key=str):
+            yield f"no policy like this: {_told(shape)}"
     for policy in table.policies:
-        if not policy.permissive or _shape(policy) not in required:
+        if _shape(policy) not in required[policy.permissive]:
             yield f"the policy {policy.name} is none of its class: {_told(_shape(policy))}"
 
 
@@ -159,6 +162,14 @@ def _due_policies(roles: Roles, oracle: Oracle, table: Table) -> set[Shape]:
         required.add((tuple(sorted((roles.login, roles.app, roles.maintenance))), "select", "true", None))
         required.add(((roles.owner,), "all", "true", "true"))
     return required
+
+
+def _due_narrowing(roles: Roles, table: Table) -> set[Shape]:
+    """Policies that take from what those of the class give."""
+    if table.name not in ADMINS_KINDS:
+        return set()
+    app = (roles.app,)
+    return {(app, "insert", None, _KIND_IS_OPEN), (app, "update", _KIND_IS_OPEN, _KIND_IS_OPEN)}
 
 
 def _due(roles: tuple[str, ...], command: str, rank: int) -> Shape:

@@ -3,8 +3,9 @@
 Intent: an event starts what a rule says, once for each version of a rule, and everybody sees what became of it.
 Rollback: drops the tables with rules and runs. Subscriptions of the kind `automation.run` and its jobs stay: remove the
 subscriptions first, else their jobs wait for a worker that knows the kind.
-Consumers: the API and workers of integrations; nothing that was there changes.
-Risk: low. It adds four tables. Runs are kept by month, as events are.
+Consumers: the API and workers of integrations. Members write no subscriptions and schedules of jobs that only admins
+may cause; other rows are theirs as before.
+Risk: low. It adds four tables, and policies on two small ones. Runs are kept by month, as events are.
 Stories: F6-E2.
 """
 

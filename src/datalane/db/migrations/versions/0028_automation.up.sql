@@ -84,3 +84,15 @@ CREATE INDEX automation_runs_by_job ON datalane.automation_runs (workspace_id, j
 SELECT app.protect('datalane.automation_runs', 'managed', operator_columns =>
     '{workspace_id,event_id,rule_id,rule_version,run_id,event_type,status,error_class,job_id,attempt_count,replay_count,correlation_id,causation_depth,created_at,started_at,ended_at}');
 SELECT app.add_partitions('datalane.automation_runs', now() - interval '1 month', 5);
+
+-- A job of an admins' kind is left by an admin also where an event or a time leaves it.
+CREATE POLICY admins_kinds_added ON datalane.subscriptions AS RESTRICTIVE FOR INSERT TO datalane_app
+    WITH CHECK (app.actor_rank() >= 3 OR kind <> ALL (datalane.admins_kinds()));
+CREATE POLICY admins_kinds_changed ON datalane.subscriptions AS RESTRICTIVE FOR UPDATE TO datalane_app
+    USING (app.actor_rank() >= 3 OR kind <> ALL (datalane.admins_kinds()))
+    WITH CHECK (app.actor_rank() >= 3 OR kind <> ALL (datalane.admins_kinds()));
+CREATE POLICY admins_kinds_added ON datalane.job_schedules AS RESTRICTIVE FOR INSERT TO datalane_app
+    WITH CHECK (app.actor_rank() >= 3 OR kind <> ALL (datalane.admins_kinds()));
+CREATE POLICY admins_kinds_changed ON datalane.job_schedules AS RESTRICTIVE FOR UPDATE TO datalane_app
+    USING (app.actor_rank() >= 3 OR kind <> ALL (datalane.admins_kinds()))
+    WITH CHECK (app.actor_rank() >= 3 OR kind <> ALL (datalane.admins_kinds()));
