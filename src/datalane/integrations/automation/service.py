@@ -6,7 +6,8 @@ that is current then. Whether the rule is enabled and the workspace switched on 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from datalane.integrations.automation.schemas import (
     RuleWithVersions,
     SwitchAutomation,
 )
+from datalane.integrations.connectors.service import hold_connected
 from datalane.integrations.permissions import MANAGE_RULES, READ_AUTOMATION, SWITCH_AUTOMATION
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
@@ -43,11 +45,12 @@ async def create_rule(tx: Transaction, new: NewRule, version: CheckedVersion, no
     """A rule with its first version.
 
     Raises `Conflict` for a name that is taken, `LimitExceeded` for one rule too many, `InvalidInput` for an event type
-    that is not registered.
+    that is not registered and for a connector that is not there or was revoked.
     """
     MANAGE_RULES.check(tx.context)
     tx = tx.following()
     check_event_type(new.event_type)
+    await hold_connected(tx, connectors_of(version.actions))
     await _queries.lock_rules(tx.connection, workspace_id=tx.workspace_id)
     if await _queries.count_rules(tx.connection, workspace_id=tx.workspace_id) >= tx.limits.rules:
         raise LimitExceeded(f"the workspace has {tx.limits.rules} rules already (limits.rules)")
@@ -85,10 +88,12 @@ async def publish_version(
 ) -> Rule:
     """What the rule says of events that are published from the commit on.
 
-    Raises `NotFound`, and `StaleVersion` when another version came meanwhile.
+    Raises `NotFound`, `StaleVersion` when another version came meanwhile, `InvalidInput` for a connector as
+    `create_rule`.
     """
     MANAGE_RULES.check(tx.context)
     tx = tx.following()
+    await hold_connected(tx, connectors_of(version.actions))
     rule = await _lock(tx, new.rule_id)
     before = rule["current_version"]
     if new.current_version is not None and new.current_version != before:
@@ -119,12 +124,19 @@ async def publish_version(
 
 
 async def enable_rule(tx: Transaction, actions: Actions, rule_id: UUID, now: datetime | None = None) -> Rule:
-    """Run it for events that are published from the commit on. Raises `NotFound`, and `Forbidden` for whoever may not
-    do what its actions do."""
+    """Run it for events that are published from the commit on.
+
+    Raises `NotFound`, `Forbidden` for whoever may not do what its actions do, `InvalidInput` for a connector as
+    `create_rule`, and `Conflict` when another version came meanwhile.
+    """
     MANAGE_RULES.check(tx.context)
-    rule = await _lock(tx, rule_id)
     current = await _read(tx, rule_id)
-    check_permissions(actions, tx.context, [step.model_dump() for step in current.actions])
+    steps = [step.model_dump() for step in current.actions]
+    check_permissions(actions, tx.context, steps)
+    await hold_connected(tx, connectors_of(steps))
+    rule = await _lock(tx, rule_id)
+    if rule["current_version"] != current.current_version:
+        raise Conflict("another version of the rule was published meanwhile; look again")
     if not rule["enabled"]:
         await _set_enabled(tx.following(), rule, True, None, now)
     return await _read(tx, rule_id)
@@ -151,7 +163,7 @@ async def pause_for_connector(tx: Transaction, connector_id: UUID, now: datetime
     held = await _queries.lock_enabled_rules(tx.connection, workspace_id=tx.workspace_id)
     ids = [row["rule_id"] for row in held]
     rows = await _queries.read_rules(tx.connection, workspace_id=tx.workspace_id, rule_ids=ids)
-    concerned = [row for row in rows if any(_names(step, connector_id) for step in row["actions"])]
+    concerned = [row for row in rows if connector_id in connectors_of(row["actions"]).values()]
     for row in concerned:
         await _set_enabled(tx, row, False, CONNECTOR_REVOKED, now)
     return [row["rule_id"] for row in concerned]
@@ -282,9 +294,12 @@ def _told(version: int, actions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"version": version, "actions": [step["action"] for step in actions]}
 
 
-def _names(step: dict[str, Any], connector_id: UUID) -> bool:
-    said = step["arguments"].get(CONNECTOR_ARGUMENT)
-    try:
-        return isinstance(said, str) and UUID(said) == connector_id
-    except ValueError:
-        return False
+def connectors_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, UUID]:
+    """The connectors that actions name as literals, by the field. What is no id is left to the action."""
+    said = {place: step["arguments"].get(CONNECTOR_ARGUMENT) for place, step in enumerate(steps)}
+    found = {}
+    for place, each in said.items():
+        with suppress(ValueError):
+            if isinstance(each, str):
+                found[f"actions[{place}].arguments.{CONNECTOR_ARGUMENT}"] = UUID(each)
+    return found

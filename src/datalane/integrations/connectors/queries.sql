@@ -19,6 +19,11 @@ FROM datalane.connectors WHERE workspace_id = :workspace_id AND connector_id = :
 SELECT connector_id FROM datalane.connectors
 WHERE workspace_id = :workspace_id AND connector_id = :connector_id FOR NO KEY UPDATE;
 
+-- name: hold_connected(workspace_id, connector_ids)
+-- Those that are there, with their states; nobody else changes them until the transaction ends, and several may hold them.
+SELECT connector_id, status FROM datalane.connectors
+WHERE workspace_id = :workspace_id AND connector_id = ANY (:connector_ids::uuid[]) ORDER BY connector_id FOR SHARE;
+
 -- name: list_connectors(workspace_id, status, kind, before, page_size)
 -- Connectors, the newest first: their ids are in the order of time.
 SELECT connector_id, name, kind, base_url, auth, account_label, scopes, metadata, status, credential_version, credential_names,

@@ -7,7 +7,7 @@ in the transaction that revokes it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -221,6 +221,29 @@ async def hold(tx: Transaction, connector_id: UUID) -> Connector:
     """A connector that nobody else changes until the transaction ends. Raises `NotFound`."""
     await _queries.hold_connector(tx.connection, workspace_id=tx.workspace_id, connector_id=connector_id)
     return await find(tx, connector_id)
+
+
+async def hold_connected(tx: Transaction, named: Mapping[str, UUID]) -> None:
+    """For what depends on connectors and runs from now on: `named` says by which fields. None of them is revoked until
+    the transaction ends, and who revokes one later finds what depends on it. Hold connectors before anything else.
+
+    Raises `InvalidInput` naming each field whose connector is not there or was revoked.
+    """
+    if not named:
+        return
+    rows = await _queries.hold_connected(
+        tx.connection, workspace_id=tx.workspace_id, connector_ids=sorted(set(named.values()))
+    )
+    status = {row["connector_id"]: row["status"] for row in rows}
+    faults = [
+        {"field": field, "message": "the connector was revoked", "code": "connector_revoked"}
+        if connector_id in status
+        else {"field": field, "message": "no such connector", "code": "unknown_connector"}
+        for field, connector_id in named.items()
+        if status.get(connector_id, "revoked") == "revoked"
+    ]
+    if faults:
+        raise InvalidInput(f"{faults[0]['field']}: {faults[0]['message']}", faults)
 
 
 async def find(tx: Transaction, connector_id: UUID) -> Connector:

@@ -12,6 +12,7 @@ import pytest
 from tests.integration.api.conftest import Join, Person, SignUp
 from tests.integration.engine.lab import somebody_waits
 from tests.integration.integrations.automation.conftest import Shop, add_connector_action
+from tests.integration.integrations.connecting import connect
 
 from datalane.contracts.context import Context, Role
 from datalane.engine.audit import list_records
@@ -297,7 +298,7 @@ async def test_a_repeated_request_makes_one_rule(client: httpx.AsyncClient, ada:
 
 
 async def test_a_rule_whose_version_is_published_meanwhile_is_paused_with_its_connector(shop: Shop) -> None:
-    connector = uuid7()
+    connector = (await connect(shop.database, shop.context)).connector_id
     add_connector_action(shop.integrations.actions)
     rule = await shop.rule(("call", {"connector_id": str(connector)}))
     version = CheckedVersion("true", [{"action": "call", "arguments": {"connector_id": str(connector)}}])
@@ -316,7 +317,7 @@ async def test_a_rule_whose_version_is_published_meanwhile_is_paused_with_its_co
 
 
 async def test_rules_that_name_a_connector_are_paused_with_it(shop: Shop) -> None:
-    connector, other = uuid7(), uuid7()
+    connector, other = [(await connect(shop.database, shop.context, name)).connector_id for name in ("one", "other")]
     add_connector_action(shop.integrations.actions)
     named = await shop.rule(("call", {"connector_id": str(connector).upper()}), name="named")
     await shop.rule(("call", {"connector_id": str(other)}), name="another one")
@@ -324,7 +325,8 @@ async def test_rules_that_name_a_connector_are_paused_with_it(shop: Shop) -> Non
     before = await shop.rule(("call", {"connector_id": str(connector)}), name="no longer")
     await shop.publish_version(before, ("note", {"text": "x"}))
     elsewhere = shop.elsewhere()
-    await elsewhere.rule(("call", {"connector_id": str(connector)}))
+    theirs = (await connect(shop.database, elsewhere.context)).connector_id
+    await elsewhere.rule(("call", {"connector_id": str(theirs)}))
     async with shop.database.transaction(shop.context) as tx:
         assert await service.pause_for_connector(tx, connector) == [named.rule_id]
         assert await service.pause_for_connector(tx, connector) == []

@@ -8,10 +8,11 @@ VALUES (:workspace_id, :endpoint_id, :url, :description, :signing, :ordered, :co
 -- Endpoints that there are.
 SELECT count(*) FROM datalane.webhook_endpoints WHERE workspace_id = :workspace_id AND status <> 'removed';
 
--- name: change_endpoint(workspace_id, endpoint_id, version, url, description, now)!
+-- name: change_endpoint(workspace_id, endpoint_id, version, url, description, depends, connector_id, now)!
 -- What is told of an endpoint, by somebody who saw its version.
 UPDATE datalane.webhook_endpoints
-SET url = coalesce(:url, url), description = coalesce(:description, description), version = version + 1, updated_at = :now
+SET url = coalesce(:url, url), description = coalesce(:description, description), version = version + 1, updated_at = :now,
+    connector_id = CASE WHEN :depends::boolean THEN :connector_id::uuid ELSE connector_id END
 WHERE workspace_id = :workspace_id AND endpoint_id = :endpoint_id AND version = :version AND status <> 'removed';
 
 -- name: get_endpoint(workspace_id, endpoint_id, now)^
@@ -41,7 +42,7 @@ ORDER BY e.endpoint_id DESC LIMIT :page_size;
 
 -- name: hold_endpoint(workspace_id, endpoint_id)^
 -- One endpoint, which nobody changes or begins a delivery to until the transaction ends.
-SELECT endpoint_id, url, signing, ordered, status, status_reason FROM datalane.webhook_endpoints
+SELECT endpoint_id, url, signing, ordered, connector_id, status, status_reason FROM datalane.webhook_endpoints
 WHERE workspace_id = :workspace_id AND endpoint_id = :endpoint_id AND status <> 'removed' FOR UPDATE;
 
 -- name: move_endpoint(workspace_id, endpoint_id, sources, target, reason, now)!

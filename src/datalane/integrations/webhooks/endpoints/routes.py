@@ -38,7 +38,7 @@ def add_endpoint_routes(routes: APIRouter, door: Door) -> None:
 
     @routes.post("/endpoints/update")
     async def update(body: WebhookEndpointChange, tx: Transaction = door.writer(MANAGE_ENDPOINTS)) -> WebhookEndpoint:
-        """Change the URL, the description or the types of events. What is left out stays."""
+        """Change the URL, the description, the connector or the types of events. What is left out stays."""
         return await service.change_endpoint(tx, body, allowed)
 
     @routes.post("/endpoints/enable")

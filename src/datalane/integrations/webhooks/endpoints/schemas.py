@@ -47,7 +47,7 @@ class NewWebhookEndpoint(BaseModel):
 
 
 class WebhookEndpointChange(BaseModel):
-    """What is left out stays. `version` is the one that was seen."""
+    """What is left out stays. `version` is the one that was seen. A `connector_id` of null depends on none."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,6 +56,7 @@ class WebhookEndpointChange(BaseModel):
     url: Url | None = None
     event_types: EventTypes | None = None
     description: Description | None = None
+    connector_id: UUID | None = None
 
 
 class WebhookEndpointTarget(BaseModel):

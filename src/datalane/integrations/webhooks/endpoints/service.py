@@ -22,7 +22,7 @@ from datalane.engine.audit import record
 from datalane.engine.events import publish
 from datalane.engine.vault import seal
 from datalane.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleVersion
-from datalane.integrations.connectors.service import hold
+from datalane.integrations.connectors.service import hold_connected
 from datalane.integrations.notifications.notices import Notice, notify
 from datalane.integrations.permissions import MANAGE_ENDPOINTS, READ_WEBHOOKS
 from datalane.integrations.webhooks.endpoints.schemas import (
@@ -57,16 +57,14 @@ async def create_endpoint(
 ) -> WebhookEndpointSecret:
     """An endpoint that gets what is published from now on, with its secret, which is told nowhere else.
 
-    Raises `InvalidInput` for a URL that is not sent to or a type that is not registered, `NotFound` for a connector
-    that is not there or was revoked, `LimitExceeded` for one endpoint too many, `MasterKeyMissing` where no secret can
-    be kept.
+    Raises `InvalidInput` for a URL that is not sent to, a type that is not registered, and a connector that is not
+    there or was revoked; `LimitExceeded` for one endpoint too many, `MasterKeyMissing` where no secret can be kept.
     """
     MANAGE_ENDPOINTS.check(tx.context)
     tx = tx.following()
     url, at, endpoint_id = check_target(new.url, allowed), now or utc_now(), uuid7()
     _check_types(new.event_types)
-    if new.connector_id is not None and (await hold(tx, new.connector_id)).status == "revoked":
-        raise NotFound("no such connector")
+    await _hold_connector(tx, new.connector_id)
     there = await _queries.count_endpoints(tx.connection, workspace_id=tx.workspace_id)
     if there >= MOST_ENDPOINTS:
         raise LimitExceeded(f"the workspace has {there} webhook endpoints, the limit is {MOST_ENDPOINTS}")
@@ -92,7 +90,8 @@ async def create_endpoint(
 async def change_endpoint(
     tx: Transaction, change: WebhookEndpointChange, allowed: Sequence[Network] = (), now: datetime | None = None
 ) -> WebhookEndpoint:
-    """Another URL, description or other types. Deliveries under way go to the new URL with their next attempt.
+    """Another URL, description, connector or other types. Deliveries under way go to the new URL with their next
+    attempt.
 
     Raises `NotFound`, `StaleVersion` with the endpoint as it is, and as `create_endpoint`.
     """
@@ -100,6 +99,7 @@ async def change_endpoint(
     tx, at = tx.following(), now or utc_now()
     url = None if change.url is None else check_target(change.url, allowed)
     _check_types(change.event_types or ())
+    await _hold_connector(tx, change.connector_id)
     held = await hold_endpoint(tx, change.endpoint_id)
     before = await get_endpoint(tx, change.endpoint_id, at)
     done = await _queries.change_endpoint(
@@ -109,6 +109,8 @@ async def change_endpoint(
         version=change.version,
         url=url,
         description=change.description,
+        depends="connector_id" in change.model_fields_set,
+        connector_id=change.connector_id,
         now=at,
     )
     if done != "UPDATE 1":
@@ -147,9 +149,16 @@ async def list_endpoints(
 
 
 async def enable_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | None = None) -> WebhookEndpoint:
-    """Send what happens from now on. What was kept meanwhile waits for its recovery. Raises `NotFound`."""
+    """Send what happens from now on. What was kept meanwhile waits for its recovery.
+
+    Raises `NotFound`, `InvalidInput` while its connector is revoked, `Conflict` when it got another one meanwhile.
+    """
     MANAGE_ENDPOINTS.check(tx.context)
     tx = tx.following()
+    seen = (await get_endpoint(tx, endpoint_id, now)).connector_id
+    await _hold_connector(tx, seen)
+    if (await hold_endpoint(tx, endpoint_id))["connector_id"] != seen:
+        raise Conflict("the endpoint changed meanwhile; look again")
     await _switch(tx, endpoint_id, "enabled", None, now or utc_now())
     return await get_endpoint(tx, endpoint_id, now)
 
@@ -222,6 +231,11 @@ async def hold_endpoint(tx: Transaction, endpoint_id: UUID) -> Any:
     if row is None:
         raise NotFound("no such webhook endpoint")
     return row
+
+
+async def _hold_connector(tx: Transaction, connector_id: UUID | None) -> None:
+    """As `hold_connected`; before the endpoint, as who revokes a connector comes to both in this order."""
+    await hold_connected(tx, {} if connector_id is None else {"connector_id": connector_id})
 
 
 async def _switch(tx: Transaction, endpoint_id: UUID, target: str, reason: StatusReason | None, at: datetime) -> bool:
@@ -311,7 +325,9 @@ def place_of(endpoint_id: UUID) -> str:
 
 def _told(endpoint: WebhookEndpoint) -> dict[str, Any]:
     """For the audit record. What follows a path in a URL may be a token."""
-    told = endpoint.model_dump(mode="json", include={"description", "event_types", "signing", "ordered"})
+    told = endpoint.model_dump(
+        mode="json", include={"description", "event_types", "signing", "ordered", "connector_id"}
+    )
     return {"url": endpoint.url.partition("?")[0], **told}
 
 
