@@ -17,7 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from datalane.errors import LimitExceeded
-from datalane.kit.outbound import FetchFailed, FetchRefused, Outbound, check_url, is_public
+from datalane.kit.addresses import is_public
+from datalane.kit.outbound import FetchFailed, FetchRefused, Outbound, check_url
 
 HERE = (IPv4Network("127.0.0.1/32"),)
 MOST = 1_000
@@ -164,7 +165,7 @@ async def test_a_relative_redirect_stays_with_its_name_and_takes_no_cookie_along
         moved = said(b"", "302 Found", "Location: /to", "Set-Cookie: sid=1; Path=/")
         writer.write(said(b"there") if path == "/to" else moved)
 
-    monkeypatch.setattr("datalane.kit.outbound.look_up", here)
+    monkeypatch.setattr("datalane.kit.lookups.look_up", here)
     async with answering(answer) as (at, asked):
         port = at.rpartition(":")[2]
         fetched = await Outbound(HERE).fetch(f"http://site.example:{port}/from", MOST)
@@ -181,7 +182,7 @@ async def test_an_international_name_is_asked_for_as_it_stands_in_the_url(monkey
         lookups.append(host)
         return here(host, port)
 
-    monkeypatch.setattr("datalane.kit.outbound.look_up", recording)
+    monkeypatch.setattr("datalane.kit.lookups.look_up", recording)
     async with answering(always(said(b"words"))) as (at, asked):
         await Outbound(HERE).fetch(f"http://faß.example:{at.rpartition(':')[2]}/", MOST)
     assert lookups == ["xn--fa-hia.example"]
@@ -209,7 +210,7 @@ async def test_a_name_is_looked_up_once_for_each_connection(monkeypatch: pytest.
             lookups.append(host)
             return [(2, 1, 6, "", ("127.0.0.1" if len(lookups) == 1 else "127.0.0.2", port))]
 
-        monkeypatch.setattr("datalane.kit.outbound.look_up", rebinding)
+        monkeypatch.setattr("datalane.kit.lookups.look_up", rebinding)
         fetched = await Outbound(HERE).fetch(f"http://rebinding.example:{port}/", MOST)
         assert (fetched.data, len(lookups)) == (b"words", 1)
         with pytest.raises(FetchRefused):
@@ -220,7 +221,7 @@ async def test_a_name_with_one_address_inside_is_refused_whole(monkeypatch: pyte
     def mixed(host: str, port: int) -> Any:
         return [(2, 1, 6, "", ("127.0.0.1", port)), (2, 1, 6, "", ("10.0.0.1", port))]
 
-    monkeypatch.setattr("datalane.kit.outbound.look_up", mixed)
+    monkeypatch.setattr("datalane.kit.lookups.look_up", mixed)
     with pytest.raises(FetchRefused):
         await Outbound(HERE).fetch("http://mixed.example/", MOST)
 

@@ -99,7 +99,7 @@ async def test_requests_of_a_session_share_a_connection_and_sessions_do_not() ->
 
 
 async def test_a_connection_is_not_used_for_another_name_of_the_same_address(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("datalane.kit.outbound.look_up", here)
+    monkeypatch.setattr("datalane.kit.lookups.look_up", here)
     async with keeping_alive(answer(b"")) as seen, Outbound(HERE).session() as session:
         for name in ("one.example", "two.example", "one.example"):
             await send(session, f"http://{name}:{seen.port}/")
@@ -114,7 +114,7 @@ async def test_of_several_addresses_the_next_is_tried_where_one_has_no_way_to_it
     def several(host: str, port: int) -> Any:
         return [(2, 1, 6, "", (address, port)) for address in ("127.0.0.3", "127.0.0.3", "127.0.0.1")]
 
-    monkeypatch.setattr("datalane.kit.outbound.look_up", several)
+    monkeypatch.setattr("datalane.kit.lookups.look_up", several)
     async with keeping_alive(answer(b"found")) as seen, Outbound([ip_network("127.0.0.0/8")]).session() as session:
         assert (await send(session, f"http://several.example:{seen.port}/")).body_excerpt == b"found"
     assert len(seen.connections) == 1
@@ -128,7 +128,7 @@ async def test_a_name_that_points_inside_when_it_is_dialed_again_is_refused(monk
         lookups.append(host)
         return [(2, 1, 6, "", ("127.0.0.1" if len(lookups) == 1 else "127.0.0.2", port))]
 
-    monkeypatch.setattr("datalane.kit.outbound.look_up", rebinding)
+    monkeypatch.setattr("datalane.kit.lookups.look_up", rebinding)
     replies = iter([answer(b"first"), answer(b"second", "200 OK", "Connection: close")])
 
     async def reply(path: str, writer: asyncio.StreamWriter) -> None:

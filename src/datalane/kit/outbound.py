@@ -3,9 +3,7 @@
 Every connection resolves its host once, checks each address, and connects to one of these very addresses: a name that
 points elsewhere the next time gains nothing. The pool knows connections by scheme, name and port, as TLS verified them,
 so a session may use one again for the same name. Redirects are followed by `fetch` only, one by one, each as a
-request of its own. Nothing of the environment is used: no proxy, no credentials, no cookies. What is public is what
-IANA's special-purpose registries call global (RFC 6890).
-"""
+request of its own. Nothing of the environment is used: no proxy, no credentials, no cookies."""
 
 from __future__ import annotations
 
@@ -13,39 +11,27 @@ import asyncio
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import Any, Final, Literal
+from ipaddress import IPv4Address, ip_address
+from typing import Final, Literal
 
 import httpcore
 import httpx
 
 from datalane.errors import DatalaneError, InvalidInput, LimitExceeded
+from datalane.kit.addresses import Address, Network, is_public
+from datalane.kit.lookups import Lookups, asking
 
 MOST_REDIRECTS = 5
 MOST_URL_CHARACTERS = 2_000
 
-Address = IPv4Address | IPv6Address
-Network = IPv4Network | IPv6Network
-
 _THIS_MACHINE = IPv4Address("127.0.0.1")
-_NAT64 = IPv6Network("64:ff9b::/96")
-_INSIDE = tuple(
-    ip_network(each)
-    for each in (
-        *("192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32", "fec0::/10", "3fff::/20", "64:ff9b:1::/48"),
-        *("2001::/32", "2002::/16", "5f00::/16", "::/96", "::ffff:0:0:0/96"),
-    )
-)
-"""What is not for everybody though not every Python says so: newer registries, hosts of clouds, tunnels that carry an
-address of version 4 (Teredo, 6to4, compatible and translated ones)."""
-_LOOKUPS = ThreadPoolExecutor(64, "datalane-lookup")
-"""Of their own, and many: a name server that does not answer holds its threads for longer than anybody waits."""
+_LOOKUPS = Lookups()
+"""Of the process."""
 _PARTS, _PART_BYTES = 1_000, 256
 """A body comes in so many parts, and more as they have so many bytes on average."""
 _BREATH = 32
@@ -149,16 +135,18 @@ class Session:
         content: bytes | None,
         timeout: timedelta,
         most_bytes: int,
+        whose: Hashable = None,
     ) -> Answer:
         """Send one request and answer what came back, whatever its status; a redirect is an answer and not followed.
 
-        `timeout` is of the whole exchange, the last byte included; `most_bytes` of the body are kept. Raises
-        `FetchRefused` and `FetchFailed`. Nothing of the headers or the content is in their messages.
+        `timeout` is of the whole exchange, the last byte included; `most_bytes` of the body are kept. `whose` it is, as
+        a workspace's, bounds the lookups that hang. Raises `FetchRefused`, `FetchFailed`, and `LookupBusy` when half of
+        the time is over and no name could be looked up. Nothing of the headers or the content is in their messages.
         """
         checked = check_url(url)
         for name, value in headers.items():
             check_header(name, value)
-        with _told_plainly(timeout):
+        with _told_plainly(timeout), asking(whose, timeout / 2):
             async with asyncio.timeout(timeout.total_seconds()), self.ask(method, checked, headers, content) as answer:
                 body = await _read(answer, most_bytes, most_bytes + _DRAINED)
                 told = {name: value[:_MOST_TOLD] for name, value in _headers(answer) if name in _TOLD}
@@ -208,13 +196,14 @@ class Outbound:
         """
         return check_secure(url, self._allowed)
 
-    async def fetch(self, url: str, most: int) -> Fetched:
-        """The body of `url`, of up to `most` bytes, within the timeout altogether.
+    async def fetch(self, url: str, most: int, whose: Hashable = None) -> Fetched:
+        """The body of `url`, of up to `most` bytes, within the timeout altogether; `whose` is as of `Session.send`.
 
         Raises `FetchRefused` for a URL that is not http or https, has credentials, or leads to an address that is not
-        public; `FetchFailed` for any answer but 200, none, or one that is encoded; `LimitExceeded` for a larger body.
+        public; `FetchFailed` for any answer but 200, none, or one that is encoded; `LimitExceeded` for a larger body;
+        `LookupBusy`.
         """
-        with _told_plainly(self._timeout):
+        with _told_plainly(self._timeout), asking(whose, self._timeout / 2):
             async with asyncio.timeout(self._timeout.total_seconds()), self.session() as session:
                 return await self._follow(session, url, most)
 
@@ -255,11 +244,6 @@ def _reason(error: Exception) -> Literal["timeout", "connect", "tls", "protocol"
     if isinstance(error, httpcore.TimeoutException):
         return "timeout"
     return "connect" if isinstance(error, httpcore.ConnectError) else "protocol"
-
-
-def look_up(host: str, port: int) -> Sequence[Any]:
-    """Where `host` is, as `socket.getaddrinfo` says it."""
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
 def check_url(url: str) -> httpx.URL:
@@ -312,27 +296,6 @@ def check_header(name: str, value: str) -> None:
         raise FetchRefused(
             f"the value of the header {name} is not one line of up to 8,192 printable ASCII characters", "bad_header"
         )
-
-
-def is_public(address: Address, allowed: Sequence[Network] = ()) -> bool:
-    """Whether anybody may reach `address`, or one of the `allowed` networks has it. A mapped address of version 4, or
-    one behind NAT64, is as public as that."""
-    carried = _carried(address)
-    if carried is not None:
-        return is_public(carried, allowed)
-    if any(address in network for network in allowed if network.version == address.version):
-        return True
-    if any(address in network for network in _INSIDE if network.version == address.version):
-        return False
-    return address.is_global and not address.is_multicast and not address.is_reserved
-
-
-def _carried(address: Address) -> IPv4Address | None:
-    if isinstance(address, IPv4Address):
-        return None
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFF_FFFF)
-    return address.ipv4_mapped
 
 
 def _headers(answer: httpcore.Response) -> Iterator[tuple[str, str]]:
@@ -394,10 +357,16 @@ class _Guarded(httpcore.AsyncNetworkBackend):
     async def _resolve(self, host: str, port: int) -> list[Address]:
         """The addresses of `host` in the order in which they are to be tried, at least one."""
         try:
-            found = await asyncio.get_running_loop().run_in_executor(_LOOKUPS, look_up, host, port)
-        except (socket.gaierror, UnicodeError) as error:
-            raise FetchRefused(_NOT_PUBLIC, "address_refused") from error
-        addresses = [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
+            addresses = [ip_address(host)]  # nobody is asked, and waited for
+        except ValueError:
+            addresses = await self._look_up(host, port)
         if not addresses or not all(is_public(each, self._allowed) for each in addresses):
             raise FetchRefused(_NOT_PUBLIC, "address_refused")
         return list(dict.fromkeys(addresses))[:_MOST_ADDRESSES]
+
+    async def _look_up(self, host: str, port: int) -> list[Address]:
+        try:
+            found = await _LOOKUPS.find(host, port)
+        except (socket.gaierror, UnicodeError) as error:
+            raise FetchRefused(_NOT_PUBLIC, "address_refused") from error
+        return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]

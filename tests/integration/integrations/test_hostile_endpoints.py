@@ -5,7 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import threading
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,11 +26,12 @@ from tests.integration.integrations.sink import (
     listening,
 )
 
-from datalane.contracts.context import Context
+from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.errors import InvalidInput
+from datalane.integrations.webhooks.deliveries import decisions
 from datalane.integrations.webhooks.endpoints.targets import check_target
-from datalane.kit import outbound
+from datalane.kit import lookups, outbound
 from datalane.kit.clock import utc_now
 from datalane.settings import OutboundSettings, Pauses, Settings, WebhookSettings
 
@@ -154,7 +157,7 @@ async def test_a_name_that_is_private_at_the_second_look_is_not_reached(
         address = "127.0.0.1" if len(looked) == 1 else "10.0.0.7"
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, sink.port))]
 
-    monkeypatch.setattr(outbound, "look_up", rebinding)
+    monkeypatch.setattr(lookups, "look_up", rebinding)
     url = f"https://rebinding.example.com:{sink.port}/"
     await hooks.create(url)
     async with hooks.database.transaction(hooks.admin) as tx:  # TLS is of no matter here
@@ -168,6 +171,47 @@ async def test_a_name_that_is_private_at_the_second_look_is_not_reached(
     classes = [each.attempts[0].error_class for each in await hooks.deliveries()]
     assert classes == [None, "address_refused"]
     assert len(sink.taken) == 1
+
+
+async def test_names_that_are_never_told_hold_up_their_own_workspace_and_count_for_no_other_endpoint(
+    hooks: Hooks, sink: Sink, other_context: Context, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+
+    def never(host: str, port: int) -> Sequence[Any]:
+        if host.startswith("hang"):
+            told.wait()
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    monkeypatch.setattr(lookups, "look_up", never)
+    monkeypatch.setattr(outbound, "_LOOKUPS", lookups.Lookups(4, 2))
+    monkeypatch.setattr(decisions, "UNTIL_FREE", timedelta(seconds=0.2))
+    others = Hooks(hooks.database, replace(other_context, role=Role.ADMIN), hooks.settings)
+    for whose, names in ((hooks, [f"hang{number}" for number in range(5)]), (others, ["there"])):
+        for name in names:
+            await whose.create(f"https://{name}.example.com:{sink.port}/")
+        async with whose.database.transaction(whose.admin) as tx:  # TLS is of no matter here
+            await tx.execute("UPDATE datalane.webhook_endpoints SET url = replace(url, 'https', 'http')")
+        await whose.pay(1)
+    try:
+        async with hooks.working():
+            await hooks.until(5, "failed")
+            await others.until(1)
+            classes = [each.last_error_class for each in await hooks.deliveries()]
+            assert sorted(map(str, classes)) == [*["lookup_busy"] * 3, *["timeout"] * 2]
+            told.set()
+            await eventually(lambda: _are_delivered(hooks, 3))
+    finally:
+        told.set()
+    ended = [each for each in await hooks.deliveries() if each.status == "delivered"]
+    assert [each.failure_count for each in ended] == [0, 0, 0]
+    assert {each.attempts[0].error_class for each in ended} == {"lookup_busy"}
+    failing = await hooks.rows("SELECT FROM datalane.webhook_endpoints WHERE failures_in_a_row > 0")
+    assert len(failing) == 2
+
+
+async def _are_delivered(hooks: Hooks, count: int) -> bool:
+    return len(await hooks.rows("SELECT FROM datalane.webhook_deliveries WHERE status = 'delivered'")) == count
 
 
 async def test_an_address_inside_is_refused_where_no_network_is_allowed(hooks: Hooks, sink: Sink) -> None:

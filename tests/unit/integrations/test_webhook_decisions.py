@@ -12,6 +12,7 @@ from datalane.integrations.webhooks.deliveries.decisions import (
     EXCERPT_BYTES,
     FAILURES_TO_DISABLE,
     MOST_RETRY_AFTER,
+    UNTIL_FREE,
     Outcome,
     decide,
     excerpt_of,
@@ -74,6 +75,15 @@ def test_what_fails_at_a_disabled_endpoint_is_held_unless_it_was_the_last_time()
     assert decide(0, FAILED, True, SETTINGS, 0.5).held
     assert not decide(0, FAILED, False, SETTINGS, 0.5).held
     assert decide(7, FAILED, True, SETTINGS, 0.5).status == "dead_letter"
+
+
+def test_waiting_for_a_name_to_be_looked_up_counts_for_nothing_and_goes_on_soon() -> None:
+    busy = Outcome("lookup_busy")
+    assert (busy.delivered, busy.counts, FAILED.counts) == (False, False, True)
+    for failures in (0, 7):
+        following = decide(failures, busy, False, SETTINGS, 0.5)
+        assert (following.status, following.pause) == ("failed", UNTIL_FREE)
+    assert decide(0, busy, True, SETTINGS, 0.5).held
 
 
 @pytest.mark.parametrize(

@@ -107,13 +107,16 @@ def register_calls(
 
 
 async def call_connector(database: Database, outbound: Outbound, dependents: Dependents, job: Job) -> None:
-    """Do one call. Raises what decides whether it is tried again; no message holds anything that was sent."""
+    """Do one call. Raises what decides whether it is tried again; no message holds anything that was sent. `LookupBusy`
+    says nothing of the connector: the job waits."""
     said = ConnectorCall.model_validate(job.args)
     async with database.transaction(job.context) as tx:
         request, begun = await _prepare(tx, said, job), utc_now()
     try:
         async with outbound.session() as session:
-            answer = await session.send(request.method, request.url, request.headers, request.content, TIMEOUT, _READ)
+            answer = await session.send(
+                *(request.method, request.url, request.headers, request.content, TIMEOUT, _READ), whose=job.workspace_id
+            )
     except (FetchFailed, FetchRefused) as error:
         await _note(database, job, said, dependents, begun, "unreachable", error.reason)
         raise JobError(error.reason, str(error), retryable=error.reason not in {"bad_url", "bad_header"}) from None

@@ -57,7 +57,7 @@ class Fetching:
         check_url(said.url)
         with self._counted(workspace_id):
             async with self._all:
-                fetched = await self._outbound.fetch(said.url, most)
+                fetched = await self._outbound.fetch(said.url, most, workspace_id)
                 new = describe_file(
                     filename=_filename(fetched.url),
                     media_type=fetched.media_type,

@@ -39,6 +39,7 @@ _GRACE = timedelta(seconds=15)
 class Target:
     """An endpoint as it is when an attempt begins. `fault` is why nothing can be signed for it."""
 
+    workspace_id: UUID
     endpoint_id: UUID
     url: str
     ordered: bool
@@ -91,6 +92,7 @@ async def _target(tx: Transaction, sender: Sender, endpoint_id: UUID, rows: Sequ
         fault = error.code
     first = rows[0]
     return Target(
+        tx.workspace_id,
         endpoint_id,
         first["url"],
         first["ordered"],
@@ -144,7 +146,7 @@ async def send_one(sender: Sender, begun: Begun, now: datetime) -> Outcome:
     target = begun.target
     if target.fault is not None:
         return Outcome(target.fault)
-    return await sender.send(target.url, begun.message_id, begun.body.encode(), target.keys, now)
+    return await sender.send(target.workspace_id, target.url, begun.message_id, begun.body.encode(), target.keys, now)
 
 
 async def end_attempts(
@@ -171,6 +173,7 @@ async def end_attempts(
         latencies=[outcome.latency_ms for _, outcome, _ in ends],
         excerpts=[outcome.excerpt for _, outcome, _ in ends],
         error_classes=[outcome.error_class for _, outcome, _ in ends],
+        counts=[outcome.counts for _, outcome, _ in ends],
         statuses=[following.status for _, _, following in ends],
         helds=[following.held for _, _, following in ends],
         next_attempt_ats=[None if following.pause is None else now + following.pause for _, _, following in ends],
@@ -207,6 +210,9 @@ async def _note_one(
     tx: Transaction, endpoint_id: UUID, outcomes: Sequence[Outcome], settings: WebhookSettings, now: datetime
 ) -> bool:
     scope = {"workspace_id": tx.workspace_id, "endpoint_id": endpoint_id}
+    outcomes = [outcome for outcome in outcomes if outcome.counts]
+    if not outcomes:
+        return False
     if any(outcome.gone for outcome in outcomes):
         await queries.note_failures(tx.connection, **scope, failures=len(outcomes), now=now)
         return await _give_up(tx, endpoint_id, "gone", now)

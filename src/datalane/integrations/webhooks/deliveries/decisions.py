@@ -21,6 +21,11 @@ EXCERPT_BYTES = 2_048
 SHORTEST_WAIT, LONGEST_WAIT = timedelta(seconds=15), timedelta(minutes=30)
 """Of what lets another delivery find out whether the endpoint is back."""
 
+LOOKUP_BUSY = "lookup_busy"
+"""The class of an attempt that was not made, as too many names of the workspace were being looked up."""
+UNTIL_FREE = timedelta(seconds=10)
+"""After which it is made again, about."""
+
 _GONE, _TOO_MANY = 410, 429
 
 
@@ -41,6 +46,11 @@ class Outcome:
     @property
     def gone(self) -> bool:
         return self.status_code == _GONE
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says anything of the endpoint."""
+        return self.error_class != LOOKUP_BUSY
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +86,8 @@ def decide(failures: int, outcome: Outcome, disabled: bool, webhooks: WebhookSet
     endpoint is sent nothing any more; `draw` is uniform in [0, 1)."""
     if outcome.delivered:
         return Next("delivered")
+    if not outcome.counts:
+        return Next("failed", None if disabled else UNTIL_FREE * (0.5 + draw))
     if failures >= len(webhooks.pauses.each):
         return Next("dead_letter")
     if disabled:

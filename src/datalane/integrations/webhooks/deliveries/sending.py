@@ -11,8 +11,9 @@ from uuid import UUID
 
 from datalane.db.transaction import Transaction
 from datalane.engine.vault import open_sealed
-from datalane.integrations.webhooks.deliveries.decisions import Outcome, read_answer, read_error
+from datalane.integrations.webhooks.deliveries.decisions import LOOKUP_BUSY, Outcome, read_answer, read_error
 from datalane.integrations.webhooks.endpoints.service import place_of
+from datalane.kit.lookups import LookupBusy
 from datalane.kit.outbound import FetchFailed, FetchRefused, Outbound, Session
 from datalane.kit.standard_webhooks import Signer, read_signer, sign
 from datalane.settings import WebhookSettings
@@ -47,13 +48,17 @@ class Sender:
         self._keys.move_to_end(place)
         return self._keys[place]
 
-    async def send(self, url: str, message_id: str, body: bytes, keys: Sequence[Signer], now: datetime) -> Outcome:
+    async def send(
+        self, workspace_id: UUID, url: str, message_id: str, body: bytes, keys: Sequence[Signer], now: datetime
+    ) -> Outcome:
         """One request, and what came of it; it raises nothing that the other side can bring about."""
         headers = {**sign(message_id, now, body, keys), "content-type": "application/json"}
         began = time.perf_counter()
         try:
             session = await self._opened()
-            answer = await session.send("POST", url, headers, body, self._timeout, self._excerpt)
+            answer = await session.send("POST", url, headers, body, self._timeout, self._excerpt, workspace_id)
+        except LookupBusy:
+            return Outcome(LOOKUP_BUSY, latency_ms=_since(began))
         except (FetchRefused, FetchFailed) as error:
             return read_error(error, _since(began))
         return read_answer(answer, now, _since(began), self._excerpt)

@@ -39,9 +39,9 @@ from datalane.integrations.webhooks.endpoints.schemas import (
 )
 from datalane.integrations.webhooks.endpoints.states import ENDPOINT
 from datalane.integrations.webhooks.endpoints.targets import check_target
+from datalane.kit.addresses import Network
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
-from datalane.kit.outbound import Network
 from datalane.kit.standard_webhooks import PrivateKey, make_private_key, make_shared_secret, read_signer
 
 DELIVER_EVENT = "webhook.deliver"

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from datalane.errors import InvalidInput
-from datalane.kit.outbound import FetchRefused, Network, check_secure
+from datalane.kit.addresses import Network
+from datalane.kit.outbound import FetchRefused, check_secure
 
 
 def check_target(url: str, allowed: Sequence[Network] = ()) -> str:
