@@ -11,6 +11,10 @@ from datalane.errors import InvalidInput
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import SYSTEM_ACTOR, checked_token, new_correlation_id
 
+DEPTH_HEADER = "datalane-causation-depth"
+"""Carries the depth of an event over HTTP, from a webhook that a lane sends to one that a lane takes: a chain of causes
+that leaves the lane and comes back is bounded as one inside."""
+
 
 class Role(StrEnum):
     """A membership's role, or `system` for the lane's own handlers. Ranks: see `rank`."""

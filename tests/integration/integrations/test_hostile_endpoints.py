@@ -36,6 +36,10 @@ from datalane.kit.clock import utc_now
 from datalane.settings import OutboundSettings, Pauses, Settings, WebhookSettings
 
 LONG = Pauses.read("3600,3600")
+DISABLED = (
+    "SELECT payload, causation_id, causation_depth, correlation_id FROM datalane.events "
+    "WHERE event_type = 'webhook.endpoint_disabled'"
+)
 
 
 @pytest.fixture
@@ -245,7 +249,7 @@ async def test_retry_after_is_honoured_and_bounded(hooks: Hooks, sink: Sink) -> 
 async def test_gone_disables_the_endpoint_and_keeps_what_comes(hooks: Hooks, sink: Sink) -> None:
     made = await hooks.create(sink.url)
     sink.reply = answer(410)
-    await hooks.pay(1)
+    [cause] = await hooks.pay(1)
     async with hooks.working():
         [delivery] = await hooks.until(1, "failed", held=True)
         await hooks.pay(2)
@@ -254,14 +258,29 @@ async def test_gone_disables_the_endpoint_and_keeps_what_comes(hooks: Hooks, sin
         endpoint = await hooks.endpoint(made.endpoint.endpoint_id)
         assert (endpoint.status, endpoint.status_reason) == ("disabled", "gone")
         assert delivery.attempts[0].error_class == "gone"
-        [event] = await hooks.rows("SELECT payload FROM datalane.events WHERE event_type = 'webhook.endpoint_disabled'")
+        [event] = await hooks.rows(DISABLED)
         assert event["payload"] == {"endpoint_id": str(endpoint.endpoint_id), "reason": "gone"}
+        assert (event["causation_id"], event["causation_depth"]) == (cause, 1)
+        assert event["correlation_id"] == delivery.correlation_id
         assert len(sink.taken) == 1
         sink.reply = answer(204)
         await hooks.switch(endpoint.endpoint_id, on=True)
         assert (await hooks.recover(endpoint.endpoint_id)).deliveries == 2
         await hooks.until(2)
     assert [taken.message["data"]["invoice"] for taken in sink.taken] == [1, 1, 2]
+
+
+async def test_an_endpoint_is_disabled_also_because_of_an_event_that_may_cause_nothing_more(
+    hooks: Hooks, sink: Sink
+) -> None:
+    made = await hooks.create(sink.url)
+    sink.reply = answer(410)
+    [cause] = await replace(hooks, admin=hooks.admin.caused_by(None, 16)).pay(1)
+    async with hooks.working():
+        await hooks.until(1, "failed", held=True)
+    assert (await hooks.endpoint(made.endpoint.endpoint_id)).status == "disabled"
+    [event] = await hooks.rows(DISABLED)
+    assert (event["causation_id"], event["causation_depth"]) == (cause, 16)
 
 
 async def test_an_endpoint_that_does_nothing_but_fail_is_disabled_after_a_while(hooks: Hooks, sink: Sink) -> None:

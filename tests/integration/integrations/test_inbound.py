@@ -365,3 +365,28 @@ async def test_only_admins_open_and_only_with_a_credential_that_is_there(
     assert (await provider.open(secrets=["absent"])).status_code == 422
     assert (await provider.open(rule={"header": "x", "event_id": {"header": "y"}, "signed": "x"})).status_code == 422
     assert (await provider.send()).status_code == 202
+
+
+async def test_a_chain_of_causes_goes_on_through_a_webhook_up_to_its_limit(provider: Provider) -> None:
+    """The depth is what a lane says of the event that it delivers; anything else is no depth."""
+    for number, told in enumerate(["0", "15", "x", "-1", "99999", ""]):
+        answer = await provider.send({"n": number}, f"d-{number}", **{"Datalane-Causation-Depth": told})
+        assert answer.status_code == 202, told
+    async with provider.database.transaction(Context.system(provider.owner.workspace_id)) as tx:
+        rows = await tx.fetch(
+            "SELECT causation_depth FROM datalane.events WHERE event_type = 'webhook.received' ORDER BY event_id"
+        )
+    assert [row["causation_depth"] for row in rows] == [1, 16, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize("told", ["16", "9999"])
+async def test_what_causes_itself_through_webhooks_is_refused_with_a_line_in_the_log(
+    provider: Provider, told: str
+) -> None:
+    unsigned = await provider.send(secret="guessed", **{"Datalane-Causation-Depth": told})
+    assert unsigned.status_code == 401
+    refused = await provider.send(delivery="d-2", **{"Datalane-Causation-Depth": told})
+    assert (refused.status_code, refused.json()["code"]) == (413, "limit_exceeded")
+    assert "limits.causation_depth" in refused.json()["detail"]
+    assert await provider.events() == []
+    assert await provider.logged() == [("rejected_signature", "d-1"), ("rejected_schema", "d-2")]

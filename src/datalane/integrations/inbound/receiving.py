@@ -3,6 +3,7 @@
     URL unknown        404, the same for every unknown one
     not signed well    401, a line `rejected_signature` in the ingestion log, nothing else
     no event           422 or 413, a line `rejected_schema`
+    causes itself      413, a line `rejected_schema`: it came through webhooks of a lane, once too often
     signed and new     `webhook.received`
     id known           duplicate
     bytes known        duplicate where the moment is signed; held where neither id nor moment is, for somebody to decide
@@ -13,13 +14,14 @@ remembered for a while. Where it is, the id alone decides.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, Literal
 
-from datalane.contracts.context import Context
+from datalane.contracts.context import DEPTH_HEADER, Context
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.events import NewEvent, Rejected, check_event, publish_batch, record_rejections
@@ -43,6 +45,8 @@ PATIENCE = 60
 """Seconds after which a sender is asked to try again what cannot be taken now."""
 Receipt = Literal["accepted", "duplicate", "duplicate_suspected"]
 Door = Callable[[Context], AbstractAsyncContextManager[Any]]
+
+_DEPTH = re.compile(r"[0-9]{1,4}")
 
 _queries = load_queries(__file__)
 
@@ -79,7 +83,8 @@ async def receive(
     token = parse_token(path)
     if token is None:
         raise _unknown()
-    async with door(Context.system(token.workspace_id, delivery.correlation_id)) as tx:
+    context = Context.system(token.workspace_id, delivery.correlation_id).caused_by(None, _depth(delivery.headers))
+    async with door(context) as tx:
         outcome = await _take(tx, await _receiver(tx, token), delivery, inbound, now or utc_now())
     if isinstance(outcome, Refusal):
         raise outcome
@@ -96,6 +101,7 @@ async def _take(
         await _keep(tx, receiver, _claimed_id(rule, delivery), str(error), "rejected_signature")
         return Unauthenticated("the delivery is not signed as it must be")
     try:
+        _check_depth(tx)
         event = _event(tx, receiver, delivery)
     except (InvalidInput, LimitExceeded) as error:
         await _keep(tx, receiver, _claimed_id(rule, delivery), str(error), "rejected_schema")
@@ -164,6 +170,20 @@ async def _receiver(tx: Transaction, token: InboundToken) -> _Receiver:
         raise Busy("signatures cannot be checked at the moment; send it again later", PATIENCE) from None
     secrets = [credentials[name] for name in row["secret_names"] if name in credentials]
     return _Receiver(token, row["kind"], SignatureRule.model_validate(row["rule"]), secrets)
+
+
+def _depth(headers: Values) -> int:
+    """How long the chain of causes is with this one. Whoever makes the number up shortens their own."""
+    told = headers(DEPTH_HEADER)
+    return int(told[0]) + 1 if len(told) == 1 and _DEPTH.fullmatch(told[0]) else 0
+
+
+def _check_depth(tx: Transaction) -> None:
+    """Raises `LimitExceeded`."""
+    depth, most = tx.context.causation_depth, tx.limits.causation_depth
+    if depth > most:
+        said = f"it would be the {depth}th event in a chain of causes that goes through webhooks, the limit is {most} "
+        raise LimitExceeded(said + "(limits.causation_depth): it causes itself")
 
 
 def _event(tx: Transaction, receiver: _Receiver, delivery: Delivery) -> NewEvent:

@@ -58,6 +58,7 @@ SELECT app.protect('datalane.webhook_secrets', 'managed');
 -- One message to one endpoint. `body` is what is signed, the same on every attempt; `message_id` is what the receiver tells
 -- messages apart by, so a replay has that of its parent. `once_key` keeps the same cause from making two. What is `held` waits
 -- for its endpoint's recovery. `attempt_count` also counts those whose worker was lost; `failure_count` decides what is next.
+-- `causation_depth` is that of the event, which goes along with the message.
 CREATE TABLE datalane.webhook_deliveries (
     workspace_id uuid NOT NULL,
     delivery_id uuid NOT NULL,
@@ -79,6 +80,7 @@ CREATE TABLE datalane.webhook_deliveries (
     updated_at timestamptz NOT NULL,
     ended_at timestamptz,
     correlation_id text NOT NULL,
+    causation_depth integer NOT NULL DEFAULT 0,
     PRIMARY KEY (workspace_id, delivery_id),
     CONSTRAINT one_delivery_for_a_cause UNIQUE (workspace_id, endpoint_id, once_key),
     CONSTRAINT deliveries_are_to_an_endpoint FOREIGN KEY (workspace_id, endpoint_id)

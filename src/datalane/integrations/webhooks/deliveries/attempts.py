@@ -13,7 +13,7 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -52,7 +52,7 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An attempt under way."""
+    """An attempt under way. `event_id` is of what is delivered, if that is an event; its depth goes along."""
 
     delivery_id: UUID
     attempt: int
@@ -60,7 +60,21 @@ class Begun:
     message_id: str
     body: str
     held: bool
+    event_id: UUID | None
+    correlation_id: str
+    causation_depth: int
     target: Target
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any], target: Target) -> Begun:
+        """The next attempt of a delivery as it was read."""
+        said = ("delivery_id", "message_id", "body", "held", "event_id", "correlation_id", "causation_depth")
+        return cls(
+            attempt=row["attempt_count"] + 1,
+            failures=row["failure_count"],
+            target=target,
+            **{name: row[name] for name in said},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,19 +140,7 @@ async def begin_known(tx: Transaction, deliveries: Sequence[tuple[Any, Target]],
         now=now,
     )
     begun = {row["delivery_id"] for row in rows}
-    return {
-        row["delivery_id"]: Begun(
-            row["delivery_id"],
-            row["attempt_count"] + 1,
-            row["failure_count"],
-            row["message_id"],
-            row["body"],
-            row["held"],
-            target,
-        )
-        for row, target in deliveries
-        if row["delivery_id"] in begun
-    }
+    return {row["delivery_id"]: Begun.of(row, target) for row, target in deliveries if row["delivery_id"] in begun}
 
 
 async def send_one(sender: Sender, begun: Begun, now: datetime) -> Outcome:
@@ -146,7 +148,8 @@ async def send_one(sender: Sender, begun: Begun, now: datetime) -> Outcome:
     target = begun.target
     if target.fault is not None:
         return Outcome(target.fault)
-    return await sender.send(target.workspace_id, target.url, begun.message_id, begun.body.encode(), target.keys, now)
+    body, depth = begun.body.encode(), begun.causation_depth
+    return await sender.send(target.workspace_id, target.url, begun.message_id, body, depth, target.keys, now)
 
 
 async def end_attempts(
@@ -197,37 +200,44 @@ async def _note_health(
 ) -> Mapping[UUID, bool]:
     """Whether each endpoint is disabled. One after the other in the order of their ids, so that two workers never wait
     for one another."""
-    by_endpoint: dict[UUID, list[Outcome]] = defaultdict(list)
+    by_endpoint: dict[UUID, list[tuple[Begun, Outcome]]] = defaultdict(list)
     for begun, outcome in results:
-        by_endpoint[begun.target.endpoint_id].append(outcome)
+        by_endpoint[begun.target.endpoint_id].append((begun, outcome))
     return {
-        endpoint_id: await _note_one(tx, endpoint_id, outcomes, settings, now)
-        for endpoint_id, outcomes in sorted(by_endpoint.items())
+        endpoint_id: await _note_one(tx, endpoint_id, some, settings, now)
+        for endpoint_id, some in sorted(by_endpoint.items())
     }
 
 
 async def _note_one(
-    tx: Transaction, endpoint_id: UUID, outcomes: Sequence[Outcome], settings: WebhookSettings, now: datetime
+    tx: Transaction,
+    endpoint_id: UUID,
+    results: Sequence[tuple[Begun, Outcome]],
+    settings: WebhookSettings,
+    now: datetime,
 ) -> bool:
     scope = {"workspace_id": tx.workspace_id, "endpoint_id": endpoint_id}
-    outcomes = [outcome for outcome in outcomes if outcome.counts]
-    if not outcomes:
+    counted = [(begun, outcome) for begun, outcome in results if outcome.counts]
+    if not counted:
         return False
-    if any(outcome.gone for outcome in outcomes):
-        await queries.note_failures(tx.connection, **scope, failures=len(outcomes), now=now)
-        return await _give_up(tx, endpoint_id, "gone", now)
-    if any(outcome.delivered for outcome in outcomes):
+    gone = [begun for begun, outcome in counted if outcome.gone]
+    if not gone and any(outcome.delivered for _, outcome in counted):
         await queries.note_success(tx.connection, **scope, now=now)
         return False
-    row = await queries.note_failures(tx.connection, **scope, failures=len(outcomes), now=now)
+    row = await queries.note_failures(tx.connection, **scope, failures=len(counted), now=now)
+    if gone:
+        return await _give_up(tx, gone[0], "gone", now)
     if row is None or row["status"] != "enabled":
         return True
     if is_given_up(row["failing_since"], row["failures_in_a_row"], now, settings):
-        return await _give_up(tx, endpoint_id, "failures", now)
+        return await _give_up(tx, counted[-1][0], "failures", now)
     return False
 
 
-async def _give_up(tx: Transaction, endpoint_id: UUID, reason: StatusReason, now: datetime) -> bool:
+async def _give_up(tx: Transaction, begun: Begun, reason: StatusReason, now: datetime) -> bool:
+    """Because of what was delivered. At the limit of causes it goes no deeper, and the endpoint is disabled as well."""
+    depth = min(begun.causation_depth + 1, tx.limits.causation_depth)
+    cause = replace(tx.context, correlation_id=begun.correlation_id).caused_by(begun.event_id, depth)
     with suppress(NotFound):  # it was removed meanwhile
-        await give_up_on(tx, endpoint_id, reason, now)
+        await give_up_on(tx.acting_as(cause), begun.target.endpoint_id, reason, now)
     return True

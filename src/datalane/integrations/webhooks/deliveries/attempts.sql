@@ -10,11 +10,11 @@ ORDER BY e.endpoint_id, s.ends_at DESC NULLS FIRST FOR KEY SHARE OF e;
 -- name: read_deliveries(workspace_id, delivery_ids, endpoint_ids, once_keys)
 -- Deliveries by their id, or by what caused them.
 SELECT delivery_id, endpoint_id, once_key, event_id, subject_id, message_id, body, status, held, attempt_count, failure_count,
-       next_attempt_at
+       next_attempt_at, correlation_id, causation_depth
 FROM datalane.webhook_deliveries WHERE workspace_id = :workspace_id AND delivery_id = ANY (:delivery_ids::uuid[])
 UNION ALL
 SELECT d.delivery_id, d.endpoint_id, d.once_key, d.event_id, d.subject_id, d.message_id, d.body, d.status, d.held,
-       d.attempt_count, d.failure_count, d.next_attempt_at
+       d.attempt_count, d.failure_count, d.next_attempt_at, d.correlation_id, d.causation_depth
 FROM unnest(:endpoint_ids::uuid[], :once_keys::text[]) AS k (endpoint_id, once_key)
 JOIN datalane.webhook_deliveries d ON d.workspace_id = :workspace_id AND d.endpoint_id = k.endpoint_id AND d.once_key = k.once_key;
 
@@ -25,7 +25,7 @@ WHERE workspace_id = :workspace_id AND delivery_id = ANY (:delivery_ids::uuid[])
 
 -- name: read_events(workspace_id, event_ids)
 -- Events that are to be delivered.
-SELECT event_id, event_type, version, subject_id, occurred_at, correlation_id, payload FROM datalane.events
+SELECT event_id, event_type, version, subject_id, occurred_at, correlation_id, causation_depth, payload FROM datalane.events
 WHERE workspace_id = :workspace_id AND event_id = ANY (:event_ids::uuid[]);
 
 -- name: first_held(workspace_id, endpoint_ids)
@@ -35,18 +35,18 @@ FROM datalane.webhook_deliveries
 WHERE workspace_id = :workspace_id AND endpoint_id = ANY (:endpoint_ids::uuid[]) AND held
 ORDER BY endpoint_id, subject_id, coalesce(event_id, delivery_id);
 
--- name: add_deliveries(workspace_id, delivery_ids, endpoint_ids, event_ids, event_types, subject_ids, message_ids, bodies, once_keys, correlation_ids, begins, helds, next_attempt_ats, now)
+-- name: add_deliveries(workspace_id, delivery_ids, endpoint_ids, event_ids, event_types, subject_ids, message_ids, bodies, once_keys, correlation_ids, causation_depths, begins, helds, next_attempt_ats, now)
 -- New deliveries, and the first attempt of those that begin at once. Those whose cause has one already are left out.
 WITH made AS (
     INSERT INTO datalane.webhook_deliveries (workspace_id, delivery_id, endpoint_id, event_id, event_type, subject_id, message_id,
-        body, once_key, status, held, attempt_count, next_attempt_at, created_at, updated_at, correlation_id)
+        body, once_key, status, held, attempt_count, next_attempt_at, created_at, updated_at, correlation_id, causation_depth)
     SELECT :workspace_id, i.delivery_id, i.endpoint_id, i.event_id, i.event_type, i.subject_id, i.message_id, i.body, i.once_key,
-           'pending', i.held, i.begins::integer, i.next_attempt_at, :now, :now, i.correlation_id
+           'pending', i.held, i.begins::integer, i.next_attempt_at, :now, :now, i.correlation_id, i.causation_depth
     FROM unnest(:delivery_ids::uuid[], :endpoint_ids::uuid[], :event_ids::uuid[], :event_types::text[], :subject_ids::text[],
-                :message_ids::text[], :bodies::text[], :once_keys::text[], :correlation_ids::text[], :begins::boolean[],
-                :helds::boolean[], :next_attempt_ats::timestamptz[])
-        AS i (delivery_id, endpoint_id, event_id, event_type, subject_id, message_id, body, once_key, correlation_id, begins,
-              held, next_attempt_at)
+                :message_ids::text[], :bodies::text[], :once_keys::text[], :correlation_ids::text[], :causation_depths::integer[],
+                :begins::boolean[], :helds::boolean[], :next_attempt_ats::timestamptz[])
+        AS i (delivery_id, endpoint_id, event_id, event_type, subject_id, message_id, body, once_key, correlation_id,
+              causation_depth, begins, held, next_attempt_at)
     ON CONFLICT (workspace_id, endpoint_id, once_key) DO NOTHING
     RETURNING delivery_id, attempt_count
 ), begun AS (

@@ -243,6 +243,7 @@ async def _make(tx: Transaction, jobs: Sequence[Job], batch: _Batch) -> Plan:
         bodies=[each.body for each in new],
         once_keys=[_once_key(each.job) for each in new],
         correlation_ids=[each.event["correlation_id"] for each in new],
+        causation_depths=[each.event["causation_depth"] for each in new],
         begins=begins,
         helds=held,
         next_attempt_ats=[None if pause is None else batch.now + pause for pause in waits],
@@ -254,8 +255,9 @@ async def _make(tx: Transaction, jobs: Sequence[Job], batch: _Batch) -> Plan:
         if each.delivery_id not in made:
             plan[each.job.id] = _AGAIN  # another job made it; look at that one
         elif starts:
-            message_id = str(each.event["event_id"])
-            plan[each.job.id] = Begun(each.delivery_id, 1, 0, message_id, each.body, False, each.target)
+            first = {"delivery_id": each.delivery_id, "attempt_count": 0, "failure_count": 0, "held": False}
+            message = {"message_id": str(each.event["event_id"]), "body": each.body}
+            plan[each.job.id] = Begun.of({**each.event, **first, **message}, each.target)
         else:
             plan[each.job.id] = pause
     return plan

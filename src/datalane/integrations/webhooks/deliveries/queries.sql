@@ -1,9 +1,9 @@
--- name: add_delivery(workspace_id, delivery_id, endpoint_id, event_id, event_type, subject_id, message_id, body, once_key, correlation_id, now)!
+-- name: add_delivery(workspace_id, delivery_id, endpoint_id, event_id, event_type, subject_id, message_id, body, once_key, correlation_id, causation_depth, now)!
 -- A delivery that somebody asks for, unless the same cause has one.
 INSERT INTO datalane.webhook_deliveries (workspace_id, delivery_id, endpoint_id, event_id, event_type, subject_id, message_id, body,
-                                         once_key, status, created_at, updated_at, correlation_id)
+                                         once_key, status, created_at, updated_at, correlation_id, causation_depth)
 VALUES (:workspace_id, :delivery_id, :endpoint_id, :event_id, :event_type, :subject_id, :message_id, :body, :once_key, 'pending',
-        :now, :now, :correlation_id)
+        :now, :now, :correlation_id, :causation_depth)
 ON CONFLICT (workspace_id, endpoint_id, once_key) DO NOTHING;
 
 -- name: find_delivery(workspace_id, endpoint_id, once_key)$
@@ -19,7 +19,7 @@ WHERE workspace_id = :workspace_id AND endpoint_id = :endpoint_id AND status <> 
 -- name: get_delivery(workspace_id, delivery_id)^
 -- One delivery.
 SELECT delivery_id, endpoint_id, event_id, event_type, subject_id, message_id, status, held, attempt_count, failure_count,
-       next_attempt_at, last_error_class, parent_delivery_id, created_at, updated_at, ended_at, correlation_id, body
+       next_attempt_at, last_error_class, parent_delivery_id, created_at, updated_at, ended_at, correlation_id, causation_depth, body
 FROM datalane.webhook_deliveries WHERE workspace_id = :workspace_id AND delivery_id = :delivery_id;
 
 -- name: list_deliveries(workspace_id, endpoint_id, status, event_type, event_id, before, page_size)
@@ -69,9 +69,9 @@ ORDER BY coalesce(d.event_id, d.delivery_id), d.delivery_id LIMIT :most FOR UPDA
 -- New deliveries of the same messages; answers them in the order given. Without `again`, of those that have none yet.
 WITH made AS (
     INSERT INTO datalane.webhook_deliveries (workspace_id, delivery_id, endpoint_id, event_id, event_type, subject_id, message_id,
-        body, once_key, parent_delivery_id, status, created_at, updated_at, correlation_id)
+        body, once_key, parent_delivery_id, status, created_at, updated_at, correlation_id, causation_depth)
     SELECT :workspace_id, i.delivery_id, d.endpoint_id, d.event_id, d.event_type, d.subject_id, d.message_id, d.body,
-           'replay:' || i.delivery_id, d.delivery_id, 'pending', :now, :now, :correlation_id
+           'replay:' || i.delivery_id, d.delivery_id, 'pending', :now, :now, :correlation_id, d.causation_depth
     FROM unnest(:parent_ids::uuid[], :delivery_ids::uuid[]) AS i (parent_id, delivery_id)
     JOIN datalane.webhook_deliveries d ON d.workspace_id = :workspace_id AND d.delivery_id = i.parent_id
     WHERE :again::boolean OR NOT EXISTS (SELECT FROM datalane.webhook_deliveries c

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack
 from datetime import datetime
 from uuid import UUID
 
+from datalane.contracts.context import DEPTH_HEADER
 from datalane.db.transaction import Transaction
 from datalane.engine.vault import open_sealed
 from datalane.integrations.webhooks.deliveries.decisions import LOOKUP_BUSY, Outcome, read_answer, read_error
@@ -49,10 +50,18 @@ class Sender:
         return self._keys[place]
 
     async def send(
-        self, workspace_id: UUID, url: str, message_id: str, body: bytes, keys: Sequence[Signer], now: datetime
+        self,
+        workspace_id: UUID,
+        url: str,
+        message_id: str,
+        body: bytes,
+        depth: int,
+        keys: Sequence[Signer],
+        now: datetime,
     ) -> Outcome:
-        """One request, and what came of it; it raises nothing that the other side can bring about."""
-        headers = {**sign(message_id, now, body, keys), "content-type": "application/json"}
+        """One request, and what came of it; it raises nothing that the other side can bring about. `depth` is that of
+        the event."""
+        headers = {**sign(message_id, now, body, keys), "content-type": "application/json", DEPTH_HEADER: str(depth)}
         began = time.perf_counter()
         try:
             session = await self._opened()

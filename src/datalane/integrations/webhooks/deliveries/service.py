@@ -67,6 +67,7 @@ class _Message:
     subject_id: str | None
     message_id: str
     body: str
+    causation_depth: int
 
 
 async def enqueue_delivery(
@@ -96,6 +97,7 @@ async def enqueue_delivery(
         body=message.body,
         once_key=key,
         correlation_id=tx.context.correlation_id,
+        causation_depth=message.causation_depth,
         now=at,
     )
     if done != "INSERT 0 1":
@@ -247,11 +249,13 @@ async def _message(tx: Transaction, new: NewWebhookDelivery, delivery_id: UUID, 
             raise NotFound("no such event")
         said = (event.event_type, event.version, event.occurred_at, event.payload)
         body = write_message(*said, event_id=event.event_id, subject_id=event.subject_id)
-        return _Message(event.event_id, event.event_type, event.subject_id, str(event.event_id), body)
+        return _Message(
+            event.event_id, event.event_type, event.subject_id, str(event.event_id), body, event.causation_depth
+        )
     assert new.event_type is not None
     check_event(NewEvent(new.event_type, new.payload, new.version), tx.limits)
     body = write_message(new.event_type, new.version, at, new.payload, subject_id=new.subject_id)
-    return _Message(None, new.event_type, new.subject_id, str(delivery_id), body)
+    return _Message(None, new.event_type, new.subject_id, str(delivery_id), body, tx.context.causation_depth)
 
 
 async def _row(tx: Transaction, delivery_id: UUID) -> Any:
