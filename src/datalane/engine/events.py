@@ -84,15 +84,42 @@ async def publish_batch(
         raise LimitExceeded(f"{len(events):,} events in one batch, the limit is {limits.batch:,}")
     if not events:
         return []
-    payloads = [
-        encode_within(event.payload, "the event payload", limits.event_payload, limits.event_payload_depth)
-        for event in events
-    ]
-    for event, encoded in zip(events, payloads, strict=True):
-        _check_schema(event, encoded)
-    context = tx.context
+    payloads = [check_event(event, limits) for event in events]
     await tx.state_trace()
-    rows = await _queries.publish_batch(
+    rows = await _store(tx, events, payloads, signature_verified)
+    tx.wake_workers()
+    count_published(tx, ((event.type, row["ingestion_status"]) for event, row in zip(events, rows, strict=True)))
+    return [Published(row["event_id"], row["ingestion_status"]) for row in rows]
+
+
+async def _store(
+    tx: Transaction, events: Sequence[NewEvent], payloads: Sequence[str], signature_verified: bool
+) -> Sequence[Any]:
+    """A row an event, in order. One alone goes by a verb of its own, which costs half as much."""
+    context = tx.context
+    said = {
+        "actor_id": context.actor_id,
+        "correlation_id": context.correlation_id,
+        "causation_id": context.causation_id,
+        "causation_depth": context.causation_depth,
+        "signature_verified": signature_verified,
+        "dedupe_window": tx.limits.dedupe_window,
+    }
+    if len(events) == 1:
+        [event], [payload] = events, payloads
+        stored = await _queries.publish_event(
+            tx.connection,
+            event_type=event.type,
+            payload=payload,
+            version=event.version,
+            source_system=event.source_system,
+            source_event_id=event.source_event_id,
+            subject_id=event.subject_id,
+            occurred_at=event.occurred_at,
+            **said,
+        )
+        return [stored]
+    rows: Sequence[Any] = await _queries.publish_batch(
         tx.connection,
         event_types=[event.type for event in events],
         versions=[event.version for event in events],
@@ -101,16 +128,9 @@ async def publish_batch(
         source_event_ids=_column([event.source_event_id for event in events]),
         subject_ids=_column([event.subject_id for event in events]),
         occurred_ats=_column([event.occurred_at for event in events]),
-        actor_id=context.actor_id,
-        correlation_id=context.correlation_id,
-        causation_id=context.causation_id,
-        causation_depth=context.causation_depth,
-        signature_verified=signature_verified,
-        dedupe_window=limits.dedupe_window,
+        **said,
     )
-    tx.wake_workers()
-    count_published(tx, ((event.type, row["ingestion_status"]) for event, row in zip(events, rows, strict=True)))
-    return [Published(row["event_id"], row["ingestion_status"]) for row in rows]
+    return rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,21 +160,18 @@ async def record_rejections(tx: Transaction, rejected: Sequence[Rejected]) -> No
     count_published(tx, (("rejected", one.status) for one in rejected))
 
 
-def check_event(event: NewEvent, limits: Limits) -> None:
-    """Whether it may be published, as far as the event alone tells.
+def check_event(event: NewEvent, limits: Limits) -> str:
+    """Whether it may be published, as far as the event alone tells; answers its payload as JSON.
 
-    Raises `SchemaViolation`, `InvalidInput` and `LimitExceeded` as `publish`.
+    Times, ids and the like are checked as the text that they become. Raises `SchemaViolation`, `InvalidInput` and
+    `LimitExceeded` as `publish`.
     """
     encoded = encode_within(event.payload, "the event payload", limits.event_payload, limits.event_payload_depth)
-    _check_schema(event, encoded)
-
-
-def _check_schema(event: NewEvent, encoded: str) -> None:
-    """Times, ids and the like are checked as the text that they become."""
     try:
         EVENTS.check(event.type, event.version, event.payload)
     except ValueError:
         EVENTS.check(event.type, event.version, orjson.loads(encoded))
+    return encoded
 
 
 def _column(values: list[Any]) -> list[Any] | None:

@@ -3,7 +3,11 @@
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 
-PUBLISH = MATRIX.allow(Role.MEMBER, "event.publish", needs=["datalane.publish_batch", "datalane.record_rejection"])
+PUBLISH = MATRIX.allow(
+    Role.MEMBER,
+    "event.publish",
+    needs=["datalane.publish_batch", "datalane.publish_event", "datalane.record_rejection"],
+)
 READ_EVENTS = MATRIX.allow(
     Role.VIEWER, "event.read", needs=["datalane.events:select", "datalane.event_ingestion:select"]
 )

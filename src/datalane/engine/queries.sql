@@ -8,6 +8,14 @@ FROM datalane.publish_batch(
     :dedupe_window::interval)
 ORDER BY ordinal;
 
+-- name: publish_event(event_type, payload, version, source_system, source_event_id, subject_id, occurred_at, actor_id, correlation_id, causation_id, causation_depth, signature_verified, dedupe_window)^
+-- Store one event with its fan-out.
+SELECT event_id, ingestion_status
+FROM datalane.publish_event(
+    :event_type::text, (:payload::text)::jsonb, :version::integer, :source_system::text, :source_event_id::text,
+    :subject_id::text, :occurred_at::timestamptz, :actor_id::uuid, :correlation_id::text, :causation_id::uuid,
+    :causation_depth::integer, :signature_verified::boolean, :dedupe_window::interval);
+
 -- name: record_rejections(event_types, source_systems, source_event_ids, statuses, details)!
 -- Lines in the ingestion log of events that were not taken.
 SELECT datalane.record_rejection(r.event_type, r.source_system, r.source_event_id, r.status, r.detail)

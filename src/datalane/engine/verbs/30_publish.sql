@@ -200,16 +200,6 @@ BEGIN
         dedupe_window, coalesce(now, clock_timestamp())) AS p;
 END $$;
 
--- Publish one event from any driver: SELECT datalane.publish('invoice.paid', '{"invoice": 7}').
-CREATE OR REPLACE FUNCTION datalane.publish(
-    event_type text, payload jsonb, version integer DEFAULT 1, source_system text DEFAULT 'datalane',
-    source_event_id text DEFAULT NULL, subject_id text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL)
-RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
-    SELECT event_id FROM datalane.publish_batch(
-        ARRAY[event_type], ARRAY[version], ARRAY[payload], ARRAY[source_system],
-        CASE WHEN source_event_id IS NOT NULL THEN ARRAY[source_event_id] END, ARRAY[subject_id], ARRAY[occurred_at])
-$$;
-
 -- For verbs that publish before a context exists or about the lane itself; not granted to anyone else.
 CREATE OR REPLACE FUNCTION datalane.publish_for(
     workspace uuid, actor uuid, correlation text, event_type text, payload jsonb, subject_id text DEFAULT NULL,

@@ -8,6 +8,7 @@ GRANT EXECUTE ON FUNCTION
     datalane.enqueue(text, jsonb, text, integer, timestamptz, text, text, integer),
     datalane.enqueue_batch(text[], jsonb[], text[], integer[], timestamptz[], text[], text[], integer[], uuid, text, uuid, integer, timestamptz),
     datalane.enqueue_job(text, jsonb, text, integer, timestamptz, integer, uuid, text, uuid, integer, timestamptz),
+    datalane.publish_event(text, jsonb, integer, text, text, text, timestamptz, uuid, text, uuid, integer, boolean, interval, timestamptz),
     datalane.publish(text, jsonb, integer, text, text, text, timestamptz),
     datalane.publish_batch(text[], integer[], jsonb[], text[], text[], text[], timestamptz[], uuid, text, uuid, integer, boolean, interval, timestamptz),
     datalane.record_rejection(text, text, text, text, text, timestamptz),

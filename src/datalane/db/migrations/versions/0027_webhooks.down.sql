@@ -211,6 +211,16 @@ BEGIN
     RETURN id;
 END $$;
 
+CREATE OR REPLACE FUNCTION datalane.publish(
+    event_type text, payload jsonb, version integer DEFAULT 1, source_system text DEFAULT 'datalane',
+    source_event_id text DEFAULT NULL, subject_id text DEFAULT NULL, occurred_at timestamptz DEFAULT NULL)
+RETURNS uuid LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    SELECT event_id FROM datalane.publish_batch(
+        ARRAY[event_type], ARRAY[version], ARRAY[payload], ARRAY[source_system],
+        CASE WHEN source_event_id IS NOT NULL THEN ARRAY[source_event_id] END, ARRAY[subject_id], ARRAY[occurred_at])
+$$;
+
+DROP FUNCTION datalane.publish_event;
 DROP FUNCTION datalane.admins_kinds;
 SET LOCAL ROLE datalane_owner;
 

@@ -5,8 +5,8 @@ and each attempt stays in sight.
 Rollback: drops the tables with their rows, and publishing is as it was; subscriptions of endpoints stay and their jobs
 find no handler.
 Consumers: the API and the CLI manage endpoints, workers deliver; the verbs that publish know subscriptions to every
-type and lines that several subscriptions share, tell handlers alone of a dead letter at the limit of causation, and
-take an admin for kinds of jobs that only admins may cause.
+type and lines that several subscriptions share, tell handlers alone of a dead letter at the limit of causation, take
+an admin for kinds of jobs that only admins may cause, and publish one event at half the cost of a batch of one.
 Risk: low. The tables are new; the column may be null and is added without a rewrite. The verbs keep their arguments, so
 the last release goes on calling them.
 Stories: F6-E3.
