@@ -10,6 +10,7 @@ from fastapi.telemetry import TelemetryConfig
 
 from datalane.api import docs_page, health, metrics_routes, openapi, problems
 from datalane.api.door import HttpDoor
+from datalane.api.exact_routes import ExactRoutes
 from datalane.api.lanes import OpenLane
 from datalane.api.limits import BodyLimitMiddleware
 from datalane.api.routes import routers
@@ -42,6 +43,7 @@ def create_app(
         app.include_router(router)
     app.include_router(health.router(lane))
     app.include_router(metrics_routes.router(lane.settings.telemetry))
+    app.router.routes.insert(0, ExactRoutes(app.routes))
     docs_page.install(app)
     openapi.install(app)
     problems.install(app)
