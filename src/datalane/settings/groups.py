@@ -78,6 +78,8 @@ class Retention(BaseModel):
     ingestion_log: Duration = timedelta(days=30)
     retrieval_log: Duration = timedelta(days=30)
     notifications: Duration = timedelta(days=90)
+    deliveries: Duration = timedelta(days=90)
+    connector_history: Duration = timedelta(days=365)
     orphaned_originals: LongDuration = timedelta(days=1)
 
 

@@ -32,7 +32,7 @@ CREATE TABLE datalane.connectors (
     CONSTRAINT an_outcome_was_observed_once CHECK ((outcome IS NULL) = (observed_at IS NULL))
 );
 CREATE UNIQUE INDEX one_connector_per_name ON datalane.connectors (workspace_id, name) WHERE status <> 'revoked';
-SELECT app.protect('datalane.connectors', 'managed');
+SELECT app.protect('datalane.connectors', 'managed', verbs => 'SELECT');
 
 -- What happened to a connector, in the order in which the lane learned of it. `counted` is false for a report that came late.
 CREATE TABLE datalane.connector_history (
@@ -57,4 +57,29 @@ CREATE TABLE datalane.connector_history (
         REFERENCES datalane.connectors (workspace_id, connector_id)
 );
 CREATE INDEX history_by_connector ON datalane.connector_history (workspace_id, connector_id, history_id);
-SELECT app.protect('datalane.connector_history', 'decided');
+SELECT app.protect('datalane.connector_history', 'decided', verbs => 'SELECT, DELETE');
+
+SET LOCAL ROLE datalane_definer;
+
+-- Lines of the history that were written longer than `kept` ago are forgotten in bites: workspace by workspace, the first ids first,
+-- which are in the order of time. Answers how many went.
+CREATE FUNCTION datalane.forget_connector_history(kept interval, most integer DEFAULT 10000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
+DECLARE
+    bound constant uuid := app.uuid7_floor(greatest(coalesce(now, clock_timestamp()) - kept, 'epoch'));
+    workspace uuid; gone integer; total integer := 0;
+BEGIN
+    FOR workspace IN SELECT DISTINCT c.workspace_id FROM datalane.connectors c ORDER BY c.workspace_id LOOP
+        DELETE FROM datalane.connector_history h USING (
+            SELECT o.history_id FROM datalane.connector_history o
+            WHERE o.workspace_id = workspace AND o.history_id < bound ORDER BY o.history_id LIMIT most - total) old
+        WHERE h.workspace_id = workspace AND h.history_id = old.history_id;
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        total := total + gone;
+        EXIT WHEN total >= most;
+    END LOOP;
+    RETURN total;
+END $$;
+GRANT EXECUTE ON FUNCTION datalane.forget_connector_history(interval, integer, timestamptz) TO datalane_maintenance;
+
+SET LOCAL ROLE datalane_owner;

@@ -18,6 +18,8 @@ BEGIN
             coalesce(now, clock_timestamp()), app.correlation_id(), left(detail, 2000));
     RETURN recorded;
 END $$;
+
+DROP FUNCTION datalane.forget_held_deliveries;
 SET LOCAL ROLE datalane_owner;
 
 DROP TABLE datalane.inbound_held;

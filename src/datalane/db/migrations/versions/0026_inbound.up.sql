@@ -15,7 +15,7 @@ CREATE TABLE datalane.inbound_webhooks (
     CONSTRAINT webhooks_come_from_a_connector FOREIGN KEY (workspace_id, connector_id)
         REFERENCES datalane.connectors (workspace_id, connector_id)
 );
-SELECT app.protect('datalane.inbound_webhooks', 'managed');
+SELECT app.protect('datalane.inbound_webhooks', 'managed', verbs => 'SELECT');
 
 -- Signed bytes that came lately from providers that sign no id, and the delivery in which they came.
 CREATE TABLE datalane.inbound_seen (
@@ -52,4 +52,30 @@ CREATE TABLE datalane.inbound_held (
 CREATE UNIQUE INDEX one_held_delivery_per_id ON datalane.inbound_held (workspace_id, connector_id, delivery_id) WHERE status = 'held';
 CREATE INDEX inbound_held_by_delivery ON datalane.inbound_held (workspace_id, connector_id, delivery_id)
     WHERE status IN ('held', 'released');
-SELECT app.protect('datalane.inbound_held', 'managed');
+SELECT app.protect('datalane.inbound_held', 'managed', verbs => 'SELECT, DELETE');
+
+SET LOCAL ROLE datalane_definer;
+
+-- Held deliveries that somebody decided on, and that came longer than `kept` ago, are forgotten in bites, workspace by workspace. What
+-- nobody decided on stays. Answers how many went.
+CREATE FUNCTION datalane.forget_held_deliveries(kept interval, most integer DEFAULT 10000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
+DECLARE
+    bound constant uuid := app.uuid7_floor(greatest(coalesce(now, clock_timestamp()) - kept, 'epoch'));
+    workspace uuid; gone integer; total integer := 0;
+BEGIN
+    FOR workspace IN SELECT DISTINCT i.workspace_id FROM datalane.inbound_webhooks i ORDER BY i.workspace_id LOOP
+        DELETE FROM datalane.inbound_held h USING (
+            SELECT o.held_id FROM datalane.inbound_held o
+            WHERE o.workspace_id = workspace AND o.held_id < bound AND o.status <> 'held'
+            ORDER BY o.held_id LIMIT most - total) old
+        WHERE h.workspace_id = workspace AND h.held_id = old.held_id;
+        GET DIAGNOSTICS gone = ROW_COUNT;
+        total := total + gone;
+        EXIT WHEN total >= most;
+    END LOOP;
+    RETURN total;
+END $$;
+GRANT EXECUTE ON FUNCTION datalane.forget_held_deliveries(interval, integer, timestamptz) TO datalane_maintenance;
+
+SET LOCAL ROLE datalane_owner;

@@ -222,6 +222,7 @@ $$;
 
 DROP FUNCTION datalane.publish_event;
 DROP FUNCTION datalane.admins_kinds;
+DROP FUNCTION datalane.forget_webhook_deliveries;
 SET LOCAL ROLE datalane_owner;
 
 DROP TABLE datalane.webhook_attempts;

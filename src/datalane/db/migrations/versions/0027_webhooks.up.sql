@@ -25,7 +25,7 @@ CREATE TABLE datalane.webhook_endpoints (
     CONSTRAINT what_is_not_enabled_says_why CHECK ((status = 'enabled') = (status_reason IS NULL)),
     CONSTRAINT a_run_of_failures_has_a_beginning CHECK ((failing_since IS NULL) = (failures_in_a_row = 0))
 );
-SELECT app.protect('datalane.webhook_endpoints', 'managed', operator_columns =>
+SELECT app.protect('datalane.webhook_endpoints', 'managed', verbs => 'SELECT', operator_columns =>
     '{workspace_id,endpoint_id,signing,ordered,status,status_reason,failing_since,failures_in_a_row,last_success_at,created_at,updated_at}');
 
 -- `*` is every type but the lane's own of webhooks.
@@ -93,7 +93,7 @@ CREATE INDEX webhook_deliveries_held ON datalane.webhook_deliveries (workspace_i
 CREATE INDEX webhook_deliveries_not_delivered ON datalane.webhook_deliveries (workspace_id, status, delivery_id) WHERE status <> 'delivered';
 CREATE INDEX webhook_deliveries_by_event ON datalane.webhook_deliveries (workspace_id, event_id) WHERE event_id IS NOT NULL;
 CREATE INDEX webhook_deliveries_by_parent ON datalane.webhook_deliveries (workspace_id, parent_delivery_id) WHERE parent_delivery_id IS NOT NULL;
-SELECT app.protect('datalane.webhook_deliveries', 'managed', operator_columns =>
+SELECT app.protect('datalane.webhook_deliveries', 'managed', verbs => 'SELECT, UPDATE, DELETE', operator_columns =>
     '{workspace_id,delivery_id,endpoint_id,event_id,event_type,status,held,attempt_count,failure_count,next_attempt_at,last_error_class,created_at,updated_at,ended_at,correlation_id}');
 
 -- Every attempt, written before the call: one without an outcome is under way, or its worker was lost.
@@ -113,4 +113,32 @@ CREATE TABLE datalane.webhook_attempts (
         REFERENCES datalane.webhook_deliveries (workspace_id, delivery_id),
     CONSTRAINT an_outcome_has_its_moment CHECK ((outcome IS NULL) = (ended_at IS NULL))
 );
-SELECT app.protect('datalane.webhook_attempts', 'managed');
+SELECT app.protect('datalane.webhook_attempts', 'managed', verbs => 'SELECT, DELETE');
+
+SET LOCAL ROLE datalane_definer;
+
+-- Deliveries that were made longer than `kept` ago and have ended or are held are forgotten with their attempts, in bites: workspace by
+-- workspace, the first ids first, which are in the order of time. Those that go on stay, as do those that somebody else has in hand
+-- just now. Answers how many went.
+CREATE FUNCTION datalane.forget_webhook_deliveries(kept interval, most integer DEFAULT 10000, now timestamptz DEFAULT NULL)
+RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
+DECLARE
+    bound constant uuid := app.uuid7_floor(greatest(coalesce(now, clock_timestamp()) - kept, 'epoch'));
+    workspace uuid; old uuid[]; total integer := 0;
+BEGIN
+    FOR workspace IN SELECT DISTINCT e.workspace_id FROM datalane.webhook_endpoints e ORDER BY e.workspace_id LOOP
+        SELECT array_agg(d.delivery_id) INTO old FROM (
+            SELECT o.delivery_id FROM datalane.webhook_deliveries o
+            WHERE o.workspace_id = workspace AND o.delivery_id < bound AND (o.ended_at IS NOT NULL OR o.held)
+            ORDER BY o.delivery_id LIMIT most - total FOR UPDATE SKIP LOCKED) d;
+        CONTINUE WHEN old IS NULL;
+        DELETE FROM datalane.webhook_attempts a WHERE a.workspace_id = workspace AND a.delivery_id = ANY (old);
+        DELETE FROM datalane.webhook_deliveries d WHERE d.workspace_id = workspace AND d.delivery_id = ANY (old);
+        total := total + cardinality(old);
+        EXIT WHEN total >= most;
+    END LOOP;
+    RETURN total;
+END $$;
+GRANT EXECUTE ON FUNCTION datalane.forget_webhook_deliveries(interval, integer, timestamptz) TO datalane_maintenance;
+
+SET LOCAL ROLE datalane_owner;
