@@ -80,6 +80,8 @@ async def operate(tx: Transaction, operation: Operation, choice: JobChoice) -> J
 
 async def skip(tx: Transaction, job_id: UUID) -> None:
     """Raises `NotFound`, and `Conflict` for a job that no line waits behind."""
+    OPERATE_JOBS.check(tx.context)
+    tx = tx.following()
     job = await _find_job(tx, job_id)
     if not await engine.skip_job(tx, job_id):
         what = f"the job is {job.status}" + ("" if job.order_key else " and has no ordering key")

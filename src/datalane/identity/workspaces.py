@@ -48,7 +48,7 @@ async def rename_workspace(tx: Transaction, name: str, now: datetime | None = No
     """Give the workspace another name."""
     RENAME_WORKSPACE.check(tx.context)
     await queries.rename_workspace(tx.connection, name=name, now=now)
-    return await get_workspace(tx)
+    return await get_workspace(tx.following())
 
 
 async def set_search_language(tx: Transaction, language: str, now: datetime | None = None) -> OwnedWorkspace:
@@ -58,4 +58,4 @@ async def set_search_language(tx: Transaction, language: str, now: datetime | No
     """
     SET_SEARCH_LANGUAGE.check(tx.context)
     await queries.set_search_language(tx.connection, language=language, now=now)
-    return await get_workspace(tx)
+    return await get_workspace(tx.following())

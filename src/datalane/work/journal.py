@@ -46,7 +46,7 @@ async def write_journal(tx: Transaction, mutations: Sequence[Mutation], now: dat
         for mutation in mutations
     ]
     await add_entries(tx, entries, now)
-    await publish_batch(tx, [_event(mutation) for mutation in mutations])
+    await publish_batch(tx.following(), [_event(mutation) for mutation in mutations])
 
 
 def summarise(mutation: Mutation) -> str:

@@ -41,6 +41,7 @@ async def upload_batch(tx: Transaction, originals: Sequence[Original]) -> list[U
     The same bytes of the same source are one document, and what a document's newest version holds is no new version.
     """
     ADD_DOCUMENTS.check(tx.context)
+    tx = tx.following()
     await _queries.lock_uploads(tx.connection, workspace_id=tx.workspace_id)
     refuse_late(originals, utc_now())
     known = await _find_known(tx, originals)
@@ -207,6 +208,7 @@ async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:
     Citations stay and say, when verified, that their source is gone. Raises `Forbidden` below admin, and `NotFound`.
     """
     DELETE_DOCUMENTS.check(tx.context)
+    tx = tx.following()
     scope: dict[str, Any] = {"workspace_id": tx.workspace_id, "document_id": document_id}
     if await _queries.lock_document(tx.connection, **scope) is None:
         raise NotFound("no such document")

@@ -54,7 +54,7 @@ async def register_model(
     A model that lacks vectors, whatever its state, gets them if its jobs came to an end. Raises `NotFound` for a model
     that this lane does not have, `LimitExceeded` for one too many.
     """
-    at, models = await _begin(tx, now)
+    tx, at, models = await _begin(tx, now)
     provider = _served(providers, target)
     if not models:
         await _put_implicit(tx, providers, at)
@@ -81,7 +81,7 @@ async def activate_model(
 
     Raises `NotFound`, `IllegalTransition` for a model that is not filled, `Conflict` when a chunk lacks its vector.
     """
-    at, models = await _begin(tx, now)
+    tx, at, models = await _begin(tx, now)
     before = _registered(models, target)
     if before.status == "active":
         return before
@@ -99,7 +99,7 @@ async def retire_model(tx: Transaction, target: ModelTarget, now: datetime | Non
 
     Raises `NotFound`, `IllegalTransition` for the active one.
     """
-    at, models = await _begin(tx, now)
+    tx, at, models = await _begin(tx, now)
     before = _registered(models, target)
     if before.status != "retired":
         MODEL.check(before.status, "retired")
@@ -123,11 +123,12 @@ Registered = Mapping[str, _Known]
 """By model."""
 
 
-async def _begin(tx: Transaction, now: datetime | None) -> tuple[datetime, Registered]:
-    """The moment, and the registered models, which nobody else changes until the transaction ends."""
+async def _begin(tx: Transaction, now: datetime | None) -> tuple[Transaction, datetime, Registered]:
+    """What follows, the moment, and the registered models, which nobody else changes until the transaction ends."""
     MANAGE_MODELS.check(tx.context)
+    tx = tx.following()
     await _queries.lock_changes(tx.connection, workspace_id=tx.workspace_id)
-    return now or utc_now(), await _read(tx)
+    return tx, now or utc_now(), await _read(tx)
 
 
 async def _read(tx: Transaction) -> Registered:

@@ -63,6 +63,7 @@ async def _decide(
     tx: Transaction, outcome: Outcome, category: str | None, new: NewSuppression | NewRestoration, now: datetime | None
 ) -> Moderation:
     MODERATE_CITATIONS.check(tx.context)
+    tx = tx.following()
     await _queries.lock_decisions(tx.connection, workspace_id=tx.workspace_id, citation_id=new.citation_id)
     there = await _queries.get_decided(tx.connection, workspace_id=tx.workspace_id, citation_id=new.citation_id)
     if there is None:

@@ -43,6 +43,7 @@ async def create_response(tx: Transaction, new: NewResponse) -> Response:
     its chunk or an embedding model that the workspace never had, naming segment and citation.
     """
     CITE.check(tx.context)
+    tx = tx.following()
     count = sum(len(segment.citations) for segment in new.segments)
     if count > MOST_CITATIONS:
         raise LimitExceeded(f"{count:,} citations, the limit of a response is {MOST_CITATIONS:,}")

@@ -52,7 +52,7 @@ async def define_field(tx: Transaction, new: NewField, now: datetime | None = No
 
     Raises `Conflict` for a key that a field has or had, `LimitExceeded` for one field too many.
     """
-    fields = await _begin(tx)
+    tx, fields = await _begin(tx)
     _check_free(new.key, fields)
     if len(fields) >= tx.limits.fields:
         raise LimitExceeded(f"the workspace has {len(fields)} fields, the limit is {tx.limits.fields} (limits.fields)")
@@ -79,7 +79,8 @@ async def change_field(tx: Transaction, update: FieldUpdate, now: datetime | Non
 
     Raises `NotFound`, `StaleVersion`, `InvalidInput` without a version.
     """
-    field = _find(update, await _begin(tx))
+    tx, fields = await _begin(tx)
+    field = _find(update, fields)
     check_seen(update.version, field, "field")
     after = field.model_copy(update=_given(update.changes))
     if after == field:
@@ -100,7 +101,7 @@ async def rename_field(tx: Transaction, rename: FieldRename, now: datetime | Non
     Raises as `change_field` when a version is said, and `Conflict` for a key that another field has or had, or that
     items use for something that is no field.
     """
-    fields = await _begin(tx)
+    tx, fields = await _begin(tx)
     field = _find(rename, fields)
     if rename.version is not None:
         check_seen(rename.version, field, "field")
@@ -120,7 +121,8 @@ async def remove_field(tx: Transaction, target: FieldTarget) -> FieldOfItems:
 
     Raises as `change_field` when a version is said.
     """
-    field = _find(target, await _begin(tx))
+    tx, fields = await _begin(tx)
+    field = _find(target, fields)
     if target.version is not None:
         check_seen(target.version, field, "field")
     done = await _queries.delete_field(tx.connection, workspace_id=tx.workspace_id, field_id=field.field_id)
@@ -132,11 +134,11 @@ async def remove_field(tx: Transaction, target: FieldTarget) -> FieldOfItems:
     return field
 
 
-async def _begin(tx: Transaction) -> list[FieldOfItems]:
-    """The fields as they are, which nobody else changes or writes by until the transaction ends."""
+async def _begin(tx: Transaction) -> tuple[Transaction, list[FieldOfItems]]:
+    """What follows, and the fields as they are, which nobody else changes or writes by until the transaction ends."""
     DEFINE_FIELDS.check(tx.context)
     await _queries.lock_fields(tx.connection, workspace_id=tx.workspace_id)
-    return await _list(tx)
+    return tx.following(), await _list(tx)
 
 
 async def _list(tx: Transaction) -> list[FieldOfItems]:

@@ -72,6 +72,7 @@ async def create_view(tx: Transaction, new: NewView, *, shared: bool, now: datet
     """Save a view. Raises `Conflict` for a name in use, `InvalidInput` for a query that cannot be asked now,
     `LimitExceeded` for one view too many."""
     (SHARE_VIEWS if shared else KEEP_VIEWS).check(tx.context)
+    tx = tx.following()
     name, query = check_name(new.name, "name", NAME_CHARACTERS), await _checked(tx, new.query)
     names = await _lock(tx, shared)
     if len(names) >= tx.limits.views:
@@ -97,6 +98,7 @@ async def update_view(tx: Transaction, update: ViewUpdate, *, shared: bool, now:
     Raises `NotFound`, `StaleVersion`, and as `create_view`.
     """
     (SHARE_VIEWS if shared else KEEP_VIEWS).check(tx.context)
+    tx = tx.following()
     names = await _lock(tx, shared)
     view = await _find_kind(tx, update.view_id, shared)
     check_seen(update.version, view, "view")
