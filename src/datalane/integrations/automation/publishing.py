@@ -1,4 +1,4 @@
-"""What a version of a rule must be before it is published: checked while no transaction is open."""
+"""What a version of a rule may say, and must be before it is published: checked while no transaction is open."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from datalane.contracts.context import Context
 from datalane.engine.actions import Actions
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.integrations.automation.conditions import Conditions, Expression
-from datalane.integrations.automation.schemas import RuleAction
+from datalane.integrations.automation.schemas import ActionList, DescribedAction, RuleAction
 from datalane.integrations.automation.templates import check_literals, find_expressions
+from datalane.integrations.permissions import READ_AUTOMATION
 from datalane.kit.jsonlimits import encode_within
 from datalane.settings import Limits
 
@@ -58,6 +59,22 @@ class Publishing:
         action.needs.check(context)
         check_literals(self.actions, step.action, step.arguments, f"{where}.arguments")
         return list(find_expressions(step.arguments, f"{where}.arguments"))
+
+
+def list_actions(context: Context, actions: Actions) -> ActionList:
+    """What rules may do, by name."""
+    READ_AUTOMATION.check(context)
+    return ActionList(
+        data=[
+            DescribedAction(
+                name=action.name,
+                description=action.description,
+                permission=action.needs.name,
+                arguments=action.arguments.model_json_schema(),
+            )
+            for action in actions
+        ]
+    )
 
 
 def check_permissions(actions: Actions, context: Context, stored: Sequence[dict[str, Any]]) -> None:

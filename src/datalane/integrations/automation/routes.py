@@ -12,7 +12,9 @@ from datalane.contracts.http import Door, LateTransaction
 from datalane.contracts.plans import Plans
 from datalane.db.transaction import Transaction
 from datalane.integrations.automation import runs, service, trying
+from datalane.integrations.automation.publishing import list_actions
 from datalane.integrations.automation.schemas import (
+    ActionList,
     AutomationRunList,
     AutomationRunWithActions,
     AutomationSwitch,
@@ -46,6 +48,11 @@ def router(door: Door, integrations: Integrations) -> APIRouter:
 def _add_rule_routes(routes: APIRouter, door: Door, integrations: Integrations) -> None:
     limits = door.settings.limits
     size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
+
+    @routes.get("/actions/list")
+    async def describe_actions(context: Context = door.caller(READ_AUTOMATION)) -> ActionList:
+        """What rules may do: each action with its arguments as JSON Schema, and the permission that it takes."""
+        return list_actions(context, integrations.actions)
 
     @routes.post("/rules/create", status_code=201)
     async def create(body: NewRule, late: LateTransaction = door.preparer(MANAGE_RULES)) -> Rule:

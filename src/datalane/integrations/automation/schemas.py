@@ -125,6 +125,20 @@ class RuleList(BaseModel):
     next_cursor: str | None
 
 
+class DescribedAction(BaseModel):
+    """What rules may do. `arguments` is the JSON Schema of what it takes, of which a rule may compute any by an
+    expression. Whoever publishes or enables a rule with it has `permission` as well."""
+
+    name: str
+    description: str
+    permission: str
+    arguments: dict[str, Any]
+
+
+class ActionList(BaseModel):
+    data: list[DescribedAction]
+
+
 class TriedRule(BaseModel):
     """A rule that is not kept."""
 

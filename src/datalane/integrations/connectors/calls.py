@@ -74,7 +74,7 @@ class _Request:
 def call_action() -> Action:
     return Action(
         KIND,
-        "Send a request to a connected system, with its credentials.",
+        "Sends a request to a connected system, with its credentials.",
         ConnectorCall,
         MANAGE_CONNECTORS,
         leave_call,

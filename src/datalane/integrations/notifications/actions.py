@@ -49,5 +49,5 @@ async def run_notify(tx: Transaction, arguments: NotifyArguments, call: ActionCa
 
 
 NOTIFY_ACTION = Action(
-    "notify", "Tell members something, by the channels that each of them wants.", NotifyArguments, NOTIFY, run_notify
+    "notify", "Tells members something, by the channels that each of them wants.", NotifyArguments, NOTIFY, run_notify
 )

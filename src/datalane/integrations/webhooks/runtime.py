@@ -38,7 +38,7 @@ class Webhooks:
         actions.add(
             Action(
                 DELIVER_ACTION,
-                "Deliver the event to a webhook endpoint, whichever types that takes otherwise.",
+                "Delivers the event to a webhook endpoint, whichever types that takes otherwise.",
                 DeliverArguments,
                 DELIVER,
                 deliver,

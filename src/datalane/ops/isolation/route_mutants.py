@@ -98,8 +98,10 @@ def mutants_of(route: Route, face: Face, examiner: Examiner) -> Iterator[Mutant]
     for role in ROLES[: ROLES.index(route.least or Role.VIEWER)]:
         yield guard(f"lets the role {role} in", Lowered(role), f"by {role}")
     slipped = [place for place in route.places() if not place.declared]
-    if not slipped or any((route.name, place) not in examiner.refused for place in slipped):
-        # A route that refuses one wherever it could stand answers the same, whether its guard believes it or not.
+    reads = any(answer.opened_a_transaction for (name, _), answer in examiner.usual.items() if name == route.name)
+    if reads and (not slipped or any((route.name, place) not in examiner.refused for place in slipped)):
+        # A route that refuses one wherever it could stand, or looks into no workspace, answers the same, whether its
+        # guard believes it or not.
         yield guard("believes a workspace_id in the request", RequestBelieved(), "what is in it")
     if any(place.declared and place.name in other.things for place in route.places()):
         yield guard(

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import jsonschema_rs
 import pytest
 from tests.integration.api.conftest import Join, Person, SignUp
 from tests.integration.engine.lab import somebody_waits
@@ -336,3 +337,23 @@ async def test_rules_that_name_a_connector_are_paused_with_it(shop: Shop) -> Non
         await publish(tx, "invoice.paid", {"invoice": 7})
     assert len(await shop.rows("SELECT FROM datalane.jobs WHERE kind = 'automation.run'")) == 3
     assert (await elsewhere.rows("SELECT enabled FROM datalane.automation_rules")) == [(True,)]
+
+
+async def test_whoever_may_read_rules_sees_what_they_may_do(
+    client: httpx.AsyncClient, ada: Person, bob: Person, join: Join
+) -> None:
+    viewing = await join(ada, bob, "viewer")
+    answer = await client.get("/automation/actions/list", headers=viewing)
+    assert answer.status_code == 200, answer.text
+    actions = {action["name"]: action for action in answer.json()["data"]}
+    assert list(actions) == sorted(actions)
+    assert {"note", "item.create", "item.transition", "connector.call", "webhook.deliver", "notify"} == set(actions)
+    told = actions["note"]
+    assert (told["description"], told["permission"]) == ("Leaves a note.", "event.publish")
+    assert (told["arguments"]["required"], told["arguments"]["properties"]["fails"]["type"]) == (["text"], "integer")
+    for action in actions.values():
+        assert jsonschema_rs.meta.is_valid(action["arguments"])
+    key = {"name": "others", "role": "admin", "scopes": ["item.*"]}
+    token = (await client.post("/api-keys/create", json=key, headers=ada.headers)).json()["key"]
+    scoped = await client.get("/automation/actions/list", headers={"Authorization": f"Bearer {token}"})
+    assert scoped.status_code == 403
