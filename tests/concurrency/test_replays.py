@@ -13,12 +13,12 @@ from tests.integration.integrations.hooks import Hooks, register_types
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
+from datalane.engine import operating
 from datalane.engine.events import publish
 from datalane.engine.handlers import Handlers, Job
 from datalane.engine.jobs import NewJob, enqueue_batch
-from datalane.engine.operating import REPLAY, operate
-from datalane.engine.schemas import JobChoice, JobFilter, JobsOperated
-from datalane.integrations.webhooks.deliveries.schemas import WebhookReplay
+from datalane.engine.schemas import JobChoice, JobFilter
+from datalane.integrations.webhooks.deliveries.schemas import DeliveriesToReplay, DeliveryChoice
 from datalane.integrations.webhooks.deliveries.service import replay
 
 EFFECTS = "SELECT payload->>'of' AS of FROM datalane.events WHERE event_type = 'thing.happened'"
@@ -27,11 +27,12 @@ DEAD = "SELECT count(*) FROM datalane.jobs WHERE kind = 'work' AND status = 'dea
 
 async def replay_all(database: Database, context: Context) -> int:
     """As one goes on until none is left; answers how many were replayed."""
-    replayed, answer = 0, JobsOperated(jobs=0, remaining=1, dry_run=False, new_ids={})
-    while answer.remaining:
+    replayed, is_done = 0, False
+    while not is_done:
         async with database.transaction(context) as tx:
-            answer = await operate(tx, REPLAY, JobChoice(where=JobFilter(kind="work")))
-        replayed += answer.jobs
+            answer = await operating.replay(tx, JobChoice(where=JobFilter(kind="work")))
+        replayed += answer.replayed
+        is_done = answer.matched == answer.replayed + answer.skipped
     return replayed
 
 
@@ -98,7 +99,7 @@ async def test_dead_deliveries_that_many_replay_at_once_are_replayed_once(databa
     async def press(number: int) -> int:
         await asyncio.sleep(number * 0.03)
         async with database.transaction(hooks.admin) as tx:
-            return (await replay(tx, WebhookReplay())).replayed
+            return (await replay(tx, DeliveryChoice(where=DeliveriesToReplay()))).replayed
 
     told = sum(await asyncio.gather(*(press(number) for number in range(9))))
     made = (

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 
 from datalane.api.door import HttpDoor
 from datalane.contracts.plans import Plans
+from datalane.contracts.replay import Replayed
 from datalane.db.transaction import Transaction
 from datalane.engine import jobs as engine
 from datalane.engine import operating
@@ -58,17 +59,17 @@ def _add_operations(routes: APIRouter, door: HttpDoor) -> None:
     @routes.post("/retry")
     async def retry(body: JobChoice, tx: Transaction = door.writer(OPERATE_JOBS)) -> JobsOperated:
         """Put failed jobs back to work in place."""
-        return await operating.operate(tx, operating.RETRY, body)
+        return await operating.retry(tx, body)
 
     @routes.post("/replay")
-    async def replay(body: JobChoice, tx: Transaction = door.writer(OPERATE_JOBS)) -> JobsOperated:
+    async def replay(body: JobChoice, tx: Transaction = door.writer(OPERATE_JOBS)) -> Replayed:
         """Start dead letters again as new jobs; each can be replayed once."""
-        return await operating.operate(tx, operating.REPLAY, body)
+        return await operating.replay(tx, body)
 
     @routes.post("/cancel")
     async def cancel(body: JobChoice, tx: Transaction = door.writer(OPERATE_JOBS)) -> JobsOperated:
         """End jobs that have not ended; a running handler loses its lease."""
-        return await operating.operate(tx, operating.CANCEL, body)
+        return await operating.cancel(tx, body)
 
     @routes.post("/skip")
     async def skip(body: JobTarget, tx: Transaction = door.writer(OPERATE_JOBS)) -> SkippedJob:

@@ -115,21 +115,23 @@ def replay(
     from pydantic import ValidationError
 
     from datalane.cli.office import parse_id
-    from datalane.integrations.webhooks.deliveries.schemas import WebhookReplay
+    from datalane.integrations.webhooks.deliveries.schemas import DeliveriesToReplay, DeliveryChoice
     from datalane.integrations.webhooks.deliveries.service import replay as replay_deliveries
 
     if delivery is not None and (endpoint or event_type):
         raise InvalidInput("give a delivery or a filter, not both")
     try:
-        asked = WebhookReplay(
-            delivery_id=None if delivery is None else parse_id(delivery, "a delivery's"),
+        where = DeliveriesToReplay(
             endpoint_id=_endpoint(endpoint),
             status=_status(status, STATUSES[2:]) or "dead_letter",  # type: ignore[arg-type]
             event_type=event_type,
-            dry_run=dry_run,
         )
     except ValidationError:
         raise InvalidInput(f"{event_type!r} is no type of events") from None
+    if delivery is None:
+        asked = DeliveryChoice(where=where, dry_run=dry_run)
+    else:
+        asked = DeliveryChoice(ids=[parse_id(delivery, "a delivery's")], dry_run=dry_run)
     done = _inside(workspace, lambda tx: replay_deliveries(tx, asked))
     if as_json:
         print_json(done.model_dump(mode="json"))

@@ -1,22 +1,22 @@
 """What an admin does to the jobs of a workspace that stopped: one by one, or all that a filter matches.
 
-With ids, every one fits or nothing is changed. With a filter, a call takes up to `MOST_JOBS`, the oldest first, and
-says how many are left, so that a caller goes on until none is.
+With ids, every one fits or nothing is changed. With a filter, a call takes up to `MOST_CHOSEN`, the oldest first, and
+says how many match, so that a caller goes on until none is left.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from uuid import UUID
 
+from datalane.contracts.replay import MOST_CHOSEN, Replayed
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine import jobs as engine
 from datalane.engine.jobs import JobState
 from datalane.engine.permissions import OPERATE_JOBS
 from datalane.engine.schemas import (
-    MOST_JOBS,
     JobChoice,
     JobDetail,
     JobFilter,
@@ -34,48 +34,50 @@ _NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Operation:
-    """Something that is done to jobs of these `statuses`; `act` answers how many, and the new ids of replayed ones."""
+class _Operation:
+    """Something that is done to jobs of these `statuses`."""
 
     name: str
     statuses: tuple[str, ...]
-    act: Callable[[Transaction, Sequence[UUID]], Awaitable[tuple[int, Mapping[UUID, UUID]]]]
 
 
-async def _retry(tx: Transaction, ids: Sequence[UUID]) -> tuple[int, Mapping[UUID, UUID]]:
-    return await engine.retry_jobs(tx, ids), {}
+_RETRY = _Operation("retried", ("failed",))
+_REPLAY = _Operation("replayed", ("dead_letter",))
+_CANCEL = _Operation("canceled", ("queued", "processing", "retrying", "failed"))
 
 
-async def _replay(tx: Transaction, ids: Sequence[UUID]) -> tuple[int, Mapping[UUID, UUID]]:
-    new_ids = await engine.replay_jobs(tx, ids)
-    return len(new_ids), new_ids
-
-
-async def _cancel(tx: Transaction, ids: Sequence[UUID]) -> tuple[int, Mapping[UUID, UUID]]:
-    return await engine.cancel_jobs(tx, ids), {}
-
-
-RETRY = Operation("retried", ("failed",), _retry)
-REPLAY = Operation("replayed", ("dead_letter",), _replay)
-CANCEL = Operation("canceled", ("queued", "processing", "retrying", "failed"), _cancel)
-
-
-async def operate(tx: Transaction, operation: Operation, choice: JobChoice) -> JobsOperated:
+async def retry(tx: Transaction, choice: JobChoice) -> JobsOperated:
     """Raises `NotFound` for an id that is not there, `Conflict` for a job that it does not fit."""
-    OPERATE_JOBS.check(tx.context)
-    if choice.ids is not None:
-        chosen = list(dict.fromkeys(choice.ids))
-        await _require(tx, operation, chosen)
-        matching = len(chosen)
-    else:
-        assert choice.where is not None
-        chosen, matching = await _find(tx, operation, choice.where)
+    return await _operate(tx, _RETRY, engine.retry_jobs, choice)
+
+
+async def cancel(tx: Transaction, choice: JobChoice) -> JobsOperated:
+    """Raises as `retry`."""
+    return await _operate(tx, _CANCEL, engine.cancel_jobs, choice)
+
+
+async def replay(tx: Transaction, choice: JobChoice) -> Replayed:
+    """The new ids are in the order of the dead letters. Raises as `retry`."""
+    chosen, matched = await _choose(tx, _REPLAY, choice)
     if choice.dry_run:
-        return JobsOperated(jobs=matching, remaining=matching, dry_run=True, new_ids={})
-    jobs, new_ids = await operation.act(tx, chosen)
-    if choice.ids is not None and jobs != len(chosen):
-        raise Conflict(f"{len(chosen) - jobs} of the jobs changed meanwhile; nothing was {operation.name}")
-    return JobsOperated(jobs=jobs, remaining=matching - len(chosen), dry_run=False, new_ids=dict(new_ids))
+        return Replayed.counted(matched)
+    new_ids = await engine.replay_jobs(tx, chosen)
+    _require_all(_REPLAY, choice, len(chosen) - len(new_ids))
+    return Replayed.done(matched, MOST_CHOSEN, [new_ids[old] for old in chosen if old in new_ids])
+
+
+async def _operate(
+    tx: Transaction,
+    operation: _Operation,
+    act: Callable[[Transaction, Sequence[UUID]], Awaitable[int]],
+    choice: JobChoice,
+) -> JobsOperated:
+    chosen, matching = await _choose(tx, operation, choice)
+    if choice.dry_run:
+        return JobsOperated(jobs=matching, remaining=matching, dry_run=True)
+    jobs = await act(tx, chosen)
+    _require_all(operation, choice, len(chosen) - jobs)
+    return JobsOperated(jobs=jobs, remaining=matching - len(chosen), dry_run=False)
 
 
 async def skip(tx: Transaction, job_id: UUID) -> None:
@@ -120,7 +122,23 @@ def _listed(job: JobState) -> ListedJob:
     return ListedJob.model_validate(job, from_attributes=True)
 
 
-async def _require(tx: Transaction, operation: Operation, ids: Sequence[UUID]) -> None:
+async def _choose(tx: Transaction, operation: _Operation, choice: JobChoice) -> tuple[list[UUID], int]:
+    """The jobs that a call takes, and how many there are."""
+    OPERATE_JOBS.check(tx.context)
+    if choice.ids is None:
+        assert choice.where is not None
+        return await _find(tx, operation, choice.where)
+    chosen = list(dict.fromkeys(choice.ids))
+    await _require(tx, operation, chosen)
+    return chosen, len(chosen)
+
+
+def _require_all(operation: _Operation, choice: JobChoice, left: int) -> None:
+    if choice.ids is not None and left:
+        raise Conflict(f"{left} of the jobs changed meanwhile; nothing was {operation.name}")
+
+
+async def _require(tx: Transaction, operation: _Operation, ids: Sequence[UUID]) -> None:
     rows = await _queries.find_chosen(tx.connection, workspace_id=tx.workspace_id, ids=ids)
     standing = {row["id"]: (row["status"], row["replayed_by"]) for row in rows}
     if any(job_id not in standing for job_id in ids):
@@ -134,7 +152,7 @@ async def _require(tx: Transaction, operation: Operation, ids: Sequence[UUID]) -
         raise Conflict(f"only {' or '.join(operation.statuses)} jobs are {operation.name}, and not {_named(unfit)}")
 
 
-async def _find(tx: Transaction, operation: Operation, where: JobFilter) -> tuple[list[UUID], int]:
+async def _find(tx: Transaction, operation: _Operation, where: JobFilter) -> tuple[list[UUID], int]:
     """The oldest jobs that match, and how many there are."""
     narrowed = {
         "workspace_id": tx.workspace_id,
@@ -144,7 +162,7 @@ async def _find(tx: Transaction, operation: Operation, where: JobFilter) -> tupl
         "before": where.queued_before,
     }
     matching: int = await _queries.count_matching(tx.connection, **narrowed)
-    rows = await _queries.find_matching(tx.connection, **narrowed, most=MOST_JOBS)
+    rows = await _queries.find_matching(tx.connection, **narrowed, most=MOST_CHOSEN)
     return [row["id"] for row in rows], matching
 
 

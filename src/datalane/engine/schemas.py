@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
+from datalane.contracts.replay import Choice
 from datalane.contracts.storable import Moment, Text
-
-MOST_JOBS = 1_000
-"""Most jobs that one request does something to."""
 
 JobStatus = Literal["queued", "processing", "retrying", "failed", "dead_letter", "completed"]
 JobKind = Annotated[Text, Field(min_length=1, max_length=200)]
@@ -77,32 +75,19 @@ class JobFilter(BaseModel):
     queued_before: Moment | None = None
 
 
-class JobChoice(BaseModel):
-    """Which jobs: `ids`, of which every one must fit, or `where`, the oldest first.
+class JobChoice(Choice[JobFilter]):
+    """Which jobs: `ids`, of which every one must fit, or `where`, the oldest first. An empty `where` takes every job.
 
     `dry_run` counts and changes nothing.
     """
 
-    model_config = ConfigDict(extra="forbid")
-
-    ids: Annotated[list[UUID], Field(min_length=1, max_length=MOST_JOBS)] | None = None
-    where: JobFilter | None = None
-    dry_run: bool = False
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        if (self.ids is None) == (self.where is None):
-            raise ValueError("say ids or where, and not both; an empty where takes every job")
-        return self
-
 
 class JobsOperated(BaseModel):
-    """How many `jobs`, up to 1,000 a request; `remaining` more match. `new_ids` of replayed ones by their old ids."""
+    """How many `jobs`, up to 1,000 a request; `remaining` more match."""
 
     jobs: int
     remaining: int
     dry_run: bool
-    new_ids: dict[UUID, UUID]
 
 
 class JobTarget(BaseModel):

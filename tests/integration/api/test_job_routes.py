@@ -74,10 +74,11 @@ async def test_a_failed_job_is_retried_in_place_and_a_dead_letter_replayed_once(
 ) -> None:
     failed, dead = await stopped(database, ada, retryable=False), await stopped(database, ada, retryable=True)
     again = await post(client, ada, "retry", ids=[failed])
-    assert again.json() == {"jobs": 1, "remaining": 0, "dry_run": False, "new_ids": {}}
+    assert again.json() == {"jobs": 1, "remaining": 0, "dry_run": False}
     assert (await shown(client, ada, failed))["status"] == "retrying"
     replayed = (await post(client, ada, "replay", ids=[dead])).json()
-    child = await shown(client, ada, replayed["new_ids"][dead])
+    assert (replayed["matched"], replayed["replayed"], replayed["skipped"]) == (1, 1, 0)
+    child = await shown(client, ada, replayed["ids"][0])
     assert (child["parent_job_id"], child["status"]) == (dead, "queued")
     twice = await post(client, ada, "replay", ids=[dead])
     assert (twice.status_code, twice.json()["code"]) == (409, "conflict")
@@ -100,12 +101,13 @@ async def test_a_filter_is_counted_first_and_takes_what_matches(
     dead = [await stopped(database, ada, retryable=True) for _ in range(3)]
     where = {"kind": "send", "error_class": "timeout"}
     counted = await post(client, ada, "replay", where=where, dry_run=True)
-    assert counted.json() == {"jobs": 3, "remaining": 3, "dry_run": True, "new_ids": {}}
+    assert counted.json() == {"matched": 3, "replayed": 0, "skipped": 0, "ids": [], "dry_run": True}
     assert [job["id"] for job in await listed(client, ada, "dead_letter")] == dead[::-1]
     done = (await post(client, ada, "replay", where=where)).json()
-    assert (done["jobs"], done["remaining"], sorted(done["new_ids"])) == (3, 0, sorted(dead))
+    assert (done["matched"], done["replayed"], done["skipped"]) == (3, 3, 0)
+    assert [(await shown(client, ada, new))["parent_job_id"] for new in done["ids"]] == dead, "in their order"
     for nothing in (where, {"kind": "other"}, {"queued_before": "2020-01-01T00:00:00Z"}):
-        assert (await post(client, ada, "replay", where=nothing)).json()["jobs"] == 0
+        assert (await post(client, ada, "replay", where=nothing)).json()["matched"] == 0
 
 
 async def test_a_kind_is_paused_and_resumed(client: httpx.AsyncClient, ada: Person, database: Database) -> None:

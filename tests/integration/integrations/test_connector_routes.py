@@ -62,7 +62,7 @@ async def test_a_connector_is_seen_by_all_and_its_credentials_by_nobody(
     assert one.json() == connector
     assert page.json() == {"data": [connector], "page_size": 25, "next_cursor": None}
     assert (await client.get(AT, params={"kind": "jira"}, headers=viewer)).json()["data"] == []
-    history = await client.get(f"{AT}/history", params={"connector_id": connector["connector_id"]}, headers=viewer)
+    history = await client.get(f"{AT}/history/list", params={"connector_id": connector["connector_id"]}, headers=viewer)
     assert [line["what"] for line in history.json()["data"]] == ["registered"]
     for verb in ("register", "rotate", "health", "revoke"):
         assert (await client.post(f"{AT}/{verb}", json={}, headers=viewer)).status_code in {403, 422}
@@ -182,7 +182,7 @@ async def test_a_connector_of_another_workspace_does_not_exist(
 ) -> None:
     connector_id = (await register(client, ada)).json()["connector_id"]
     read = await client.get(f"{AT}/{connector_id}", headers=bob.headers)
-    history = await client.get(f"{AT}/history", params={"connector_id": connector_id}, headers=bob.headers)
+    history = await client.get(f"{AT}/history/list", params={"connector_id": connector_id}, headers=bob.headers)
     ended = await client.post(f"{AT}/revoke", json={"connector_id": connector_id}, headers=bob.headers)
     assert [answer.status_code for answer in (read, history, ended)] == [404, 404, 404]
     assert (await client.get(f"{AT}/{connector_id}", headers=ada.headers)).json()["status"] == "connected"

@@ -233,22 +233,28 @@ async def test_a_replay_is_a_new_delivery_of_the_same_message(asked: Asked, hook
     await hooks.pay(7)
     async with hooks.working():
         [failed] = await hooks.until(1, "failed")
-        early = await asked.post(f"{OUTBOUND}/replay", 409, delivery_id=str(failed.delivery_id))
+        early = await asked.post(f"{OUTBOUND}/replay", 409, ids=[str(failed.delivery_id)])
         assert early["code"] == "conflict"
         await asked.post(f"{OUTBOUND}/attempt", delivery_id=str(failed.delivery_id))
         [dead] = await hooks.until(1, "dead_letter")
         sink.reply = answer(204)
-        counted = await asked.post(f"{OUTBOUND}/replay", 202, dry_run=True)
-        assert counted == {"matched": 1, "replayed": 0, "delivery_ids": []}
-        replayed = await asked.post(f"{OUTBOUND}/replay", 202, event_type="invoice.paid")
+        counted = await asked.post(f"{OUTBOUND}/replay", 202, where={}, dry_run=True)
+        assert counted == {"matched": 1, "replayed": 0, "skipped": 0, "ids": [], "dry_run": True}
+        replayed = await asked.post(f"{OUTBOUND}/replay", 202, where={"event_type": "invoice.paid"})
         assert (replayed["matched"], replayed["replayed"]) == (1, 1)
         _, again = await hooks.until(2, "dead_letter", "delivered")
-    assert [str(again.delivery_id)] == replayed["delivery_ids"]
+    assert [str(again.delivery_id)] == replayed["ids"]
     assert (again.parent_delivery_id, again.status) == (dead.delivery_id, "delivered")
     assert len({(each.message_id, each.body) for each in sink.taken}) == 1
     assert len(sink.taken) == 3
-    assert (await asked.post(f"{OUTBOUND}/replay", 202))["matched"] == 0
-    assert (await asked.post(f"{OUTBOUND}/replay", 202, delivery_id=str(dead.delivery_id)))["replayed"] == 1
+    assert (await asked.post(f"{OUTBOUND}/replay", 202, where={}))["matched"] == 0
+    strange = await asked.post(f"{OUTBOUND}/replay", 404, ids=[str(dead.delivery_id), str(uuid4())])
+    assert strange["detail"] == "no such webhook delivery"
+    both = [str(dead.delivery_id), str(again.delivery_id)]
+    counted = await asked.post(f"{OUTBOUND}/replay", 202, ids=both, dry_run=True)
+    assert (counted["matched"], counted["replayed"]) == (2, 0)
+    assert len(await hooks.deliveries()) == 2, "neither of the two changed anything"
+    assert (await asked.post(f"{OUTBOUND}/replay", 202, ids=both))["replayed"] == 2
 
 
 async def test_the_log_is_narrowed_and_goes_page_by_page(asked: Asked, hooks: Hooks, sink: Sink) -> None:
@@ -300,7 +306,7 @@ async def test_what_is_another_workspaces_is_not_there(
     await stranger.get(f"{ENDPOINTS}/{endpoint_id}", 404)
     await stranger.get(f"{OUTBOUND}/{delivery.delivery_id}", 404)
     await stranger.post(f"{OUTBOUND}/attempt", 404, delivery_id=str(delivery.delivery_id))
-    await stranger.post(f"{OUTBOUND}/replay", 404, delivery_id=str(delivery.delivery_id))
+    await stranger.post(f"{OUTBOUND}/replay", 404, ids=[str(delivery.delivery_id)])
     await stranger.post(f"{OUTBOUND}/enqueue", 404, endpoint_id=endpoint_id, event_id=str(event_id))
     assert (await stranger.get(f"{OUTBOUND}/list"))["data"] == []
 
@@ -352,7 +358,7 @@ async def test_what_was_waiting_for_a_removed_endpoint_is_a_dead_letter(asked: A
     [dead] = await hooks.deliveries()
     assert (dead.status, dead.last_error_class) == ("dead_letter", "endpoint_removed")
     assert not await hooks.rows("SELECT FROM datalane.webhook_secrets")
-    refused = await asked.post(f"{OUTBOUND}/replay", 409, delivery_id=str(dead.delivery_id))
+    refused = await asked.post(f"{OUTBOUND}/replay", 409, ids=[str(dead.delivery_id)])
     assert "removed" in refused["detail"]
 
 
@@ -372,7 +378,7 @@ async def test_a_scope_is_enough_for_what_it_names(asked: Asked, sink: Sink) -> 
     message = {**target, "event_type": "invoice.paid", "payload": {"invoice": 7}}
     first = (await asked.post(f"{OUTBOUND}/enqueue", 202, delivering, **message))["delivery_id"]
     await asked.post(f"{OUTBOUND}/attempt", 200, delivering, delivery_id=first)
-    [again] = (await asked.post(f"{OUTBOUND}/replay", 202, delivering, delivery_id=first))["delivery_ids"]
+    [again] = (await asked.post(f"{OUTBOUND}/replay", 202, delivering, ids=[first]))["ids"]
     sink.reply = answer(410)
     tried = await asked.post(f"{OUTBOUND}/attempt", 200, delivering, delivery_id=again)
     assert tried["attempt"]["error_class"] == "gone"

@@ -18,7 +18,7 @@ from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.engine.events import publish
 from datalane.engine.jobs import cancel_jobs, replay_jobs
-from datalane.integrations.webhooks.deliveries.schemas import WebhookReplay
+from datalane.integrations.webhooks.deliveries.schemas import DeliveryChoice
 from datalane.integrations.webhooks.deliveries.service import replay
 from datalane.integrations.webhooks.endpoints import service
 from datalane.integrations.webhooks.endpoints.schemas import WebhookEndpointChange, WebhookSecretRotation
@@ -318,7 +318,7 @@ async def test_a_delivery_whose_job_is_canceled_is_a_dead_letter_that_can_be_rep
         sink.reply = answer(200)
         async with hooks.database.transaction(hooks.admin) as tx:
             assert await replay_jobs(tx, jobs)
-            asked = WebhookReplay(delivery_id=delivery.delivery_id)
+            asked = DeliveryChoice(ids=[delivery.delivery_id])
             assert (await replay(tx, asked)).replayed == 1
         await sink.until(2)
         await hooks.until(2, "dead_letter", "delivered")

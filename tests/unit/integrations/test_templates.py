@@ -63,7 +63,7 @@ def test_expressions_are_found_in_order_at_any_depth_and_filled_there() -> None:
         "nor_this": {"cel": "5", "more": 6},
     }
     found = list(find_expressions(arguments, "here"))
-    assert found == [Expression("here.a", "1"), Expression("here.b[0]", "2"), Expression("here.b[2].c", "3")]
+    assert found == [Expression("here.a", "1"), Expression("here.b.0", "2"), Expression("here.b.2.c", "3")]
     assert fill(arguments, iter("xyz")) == {**arguments, "a": "x", "b": ["y", "x", {"c": "z"}]}
 
 

@@ -221,7 +221,7 @@ async def take_up(tx: Transaction, jobs: Sequence[Job], keys: Mapping[UUID, Key]
         if key in runs:
             version = versions[key[1:]]
             skip: SkipReason | None = None
-            if switch is not None and not switch["is_on"]:
+            if switch is not None and not switch["enabled"]:
                 skip = "switched_off"
             elif not version["enabled"]:
                 skip = "rule_disabled"
@@ -275,7 +275,7 @@ async def decide(
     expressions = [
         found
         for place, step in enumerate(steps)
-        for found in find_expressions(step["arguments"], f"actions[{place}].arguments")
+        for found in find_expressions(step["arguments"], f"actions.{place}.arguments")
     ]
     decided = await conditions.decide(event, Expression("condition", condition), expressions)
     if not decided.holds:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +51,7 @@ class Publishing:
         return CheckedVersion(condition, stored)
 
     def _check_step(self, context: Context, place: int, step: RuleAction) -> list[Expression]:
-        where = f"actions[{place}]"
+        where = f"actions.{place}"
         try:
             action = self.actions.get(step.action)
         except InvalidInput as error:
@@ -75,6 +76,16 @@ def list_actions(context: Context, actions: Actions) -> ActionList:
             for action in actions
         ]
     )
+
+
+@contextmanager
+def faults_within(place: str) -> Iterator[None]:
+    """What is wrong is named by where the caller said it."""
+    try:
+        yield
+    except InvalidInput as error:
+        faults = [{**fault, "field": f"{place}.{fault['field']}"} for fault in error.errors]
+        raise InvalidInput(str(error), faults) from error
 
 
 def check_permissions(actions: Actions, context: Context, stored: Sequence[dict[str, Any]]) -> None:

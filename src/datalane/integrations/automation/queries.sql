@@ -88,11 +88,11 @@ WHERE r.workspace_id = :workspace_id AND r.rule_id = ANY (:rule_ids::uuid[]) ORD
 
 -- name: get_switch(workspace_id)^
 -- The switch of the workspace, if it was ever moved.
-SELECT is_on, reason, changed_at, changed_by_actor_id FROM datalane.automation_switches WHERE workspace_id = :workspace_id;
+SELECT enabled, reason, changed_at, changed_by_actor_id FROM datalane.automation_switches WHERE workspace_id = :workspace_id;
 
--- name: put_switch(workspace_id, is_on, reason, now, actor_id)!
+-- name: put_switch(workspace_id, enabled, reason, now, actor_id)!
 -- Move the switch.
-INSERT INTO datalane.automation_switches (workspace_id, is_on, reason, changed_at, changed_by_actor_id)
-VALUES (:workspace_id, :is_on, :reason, :now, :actor_id)
-ON CONFLICT (workspace_id) DO UPDATE SET is_on = excluded.is_on, reason = excluded.reason,
+INSERT INTO datalane.automation_switches (workspace_id, enabled, reason, changed_at, changed_by_actor_id)
+VALUES (:workspace_id, :enabled, :reason, :now, :actor_id)
+ON CONFLICT (workspace_id) DO UPDATE SET enabled = excluded.enabled, reason = excluded.reason,
     changed_at = excluded.changed_at, changed_by_actor_id = excluded.changed_by_actor_id;

@@ -10,25 +10,25 @@ from fastapi import APIRouter, Query
 from datalane.contracts.context import Context
 from datalane.contracts.http import Door, LateTransaction
 from datalane.contracts.plans import Plans
+from datalane.contracts.replay import Replayed
 from datalane.db.transaction import Transaction
 from datalane.integrations.automation import runs, service, trying
-from datalane.integrations.automation.publishing import list_actions
+from datalane.integrations.automation.publishing import faults_within, list_actions
 from datalane.integrations.automation.schemas import (
     ActionList,
-    AutomationRunList,
+    AutomationRunPage,
     AutomationRunWithActions,
     AutomationSwitch,
     DryRun,
     DryRunResult,
     NewRule,
     NewRuleVersion,
-    ReplayedRuns,
-    ReplayRuns,
     Rule,
-    RuleList,
+    RulePage,
     RuleTarget,
     RuleToDisable,
     RuleWithVersions,
+    RunChoice,
     RunStatus,
     SwitchAutomation,
 )
@@ -58,13 +58,15 @@ def _add_rule_routes(routes: APIRouter, door: Door, integrations: Integrations) 
     async def create(body: NewRule, late: LateTransaction = door.preparer(MANAGE_RULES)) -> Rule:
         """Make a rule with its first version."""
         service.check_event_type(body.event_type)
-        version = await integrations.publishing.check(late.context, body.condition, body.actions)
+        with faults_within("body"):
+            version = await integrations.publishing.check(late.context, body.condition, body.actions)
         return await service.create_rule(await late.begin(), body, version)
 
     @routes.post("/rules/publish")
     async def publish(body: NewRuleVersion, late: LateTransaction = door.preparer(MANAGE_RULES)) -> Rule:
         """Publish another version, for events that come from now on."""
-        version = await integrations.publishing.check(late.context, body.condition, body.actions)
+        with faults_within("body"):
+            version = await integrations.publishing.check(late.context, body.condition, body.actions)
         return await service.publish_version(await late.begin(), body, version)
 
     @routes.post("/rules/enable")
@@ -89,7 +91,7 @@ def _add_rule_routes(routes: APIRouter, door: Door, integrations: Integrations) 
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_AUTOMATION, plans=Plans.OWN),
-    ) -> RuleList:
+    ) -> RulePage:
         """Rules with their current versions, the newest first, and the switch of the workspace."""
         return await service.list_rules(tx, event_type, enabled, cursor, page_size)
 
@@ -116,7 +118,7 @@ def _add_run_routes(routes: APIRouter, door: Door) -> None:
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_AUTOMATION, plans=Plans.OWN),
-    ) -> AutomationRunList:
+    ) -> AutomationRunPage:
         """Runs, the newest first."""
         return await runs.list_runs(tx, runs.RunFilter(rule_id, event_id, status), cursor, page_size)
 
@@ -126,6 +128,6 @@ def _add_run_routes(routes: APIRouter, door: Door) -> None:
         return await runs.get_run(tx, run_id)
 
     @routes.post("/runs/replay")
-    async def replay(body: ReplayRuns, tx: Transaction = door.writer(REPLAY_RUNS)) -> ReplayedRuns:
+    async def replay(body: RunChoice, tx: Transaction = door.writer(REPLAY_RUNS)) -> Replayed:
         """Have runs taken up again that were skipped, failed or are dead letters: some by id, or all that match."""
         return await runs.replay_runs(tx, body)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from datalane.contracts.replay import Replayed
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
@@ -15,11 +16,11 @@ from datalane.errors import Conflict, LimitExceeded, NotFound
 from datalane.integrations.automation.schemas import (
     ActionOutcome,
     AutomationRun,
-    AutomationRunList,
+    AutomationRunPage,
     AutomationRunWithActions,
-    ReplayedRuns,
-    ReplayRuns,
+    RunChoice,
     RunStatus,
+    RunsToReplay,
 )
 from datalane.integrations.automation.service import KIND
 from datalane.integrations.automation.states import REPLAYABLE, RUN
@@ -49,7 +50,7 @@ async def get_run(tx: Transaction, run_id: UUID) -> AutomationRunWithActions:
 
 async def list_runs(
     tx: Transaction, asked: RunFilter, cursor: str | None = None, page_size: int = 25
-) -> AutomationRunList:
+) -> AutomationRunPage:
     """Runs, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_AUTOMATION.check(tx.context)
     listing = f"automation runs:{asked}"
@@ -64,10 +65,10 @@ async def list_runs(
     )
     page = [AutomationRun(**row) for row in rows[:page_size]]
     following = tx.make_cursor(listing, str(page[-1].run_id)) if len(rows) > page_size else None
-    return AutomationRunList(data=page, page_size=page_size, next_cursor=following)
+    return AutomationRunPage(data=page, page_size=page_size, next_cursor=following)
 
 
-async def replay_runs(tx: Transaction, asked: ReplayRuns) -> ReplayedRuns:
+async def replay_runs(tx: Transaction, choice: RunChoice) -> Replayed:
     """Have runs taken up again, by the version of their rule that they were pinned to.
 
     One that completed is never replayed: its actions have had their effect. Up to `limits.batch` in one call. Raises
@@ -75,37 +76,31 @@ async def replay_runs(tx: Transaction, asked: ReplayRuns) -> ReplayedRuns:
     """
     REPLAY_RUNS.check(tx.context)
     tx = tx.following()
-    found, more = await _named_or_found(tx, asked)
-    if asked.dry_run or not found:
-        return ReplayedRuns(runs=len(found), run_ids=found, more=more, dry_run=asked.dry_run)
+    found, matched = await _named_or_found(tx, choice)
+    if choice.dry_run:
+        return Replayed.counted(matched)
     rows = await _queries.lock_named(tx.connection, workspace_id=tx.workspace_id, run_ids=found)
-    if asked.run_ids is None:  # what came to another status meanwhile does not match any more
-        rows = [row for row in rows if row["status"] == asked.status]
+    if choice.where is not None:  # what came to another status meanwhile does not match any more
+        rows = [row for row in rows if row["status"] == choice.where.status]
+    if not rows:
+        return Replayed.done(matched, tx.limits.batch, [])
     ids = [row["run_id"] for row in rows]
     done = await _queries.put_back(tx.connection, workspace_id=tx.workspace_id, run_ids=ids, sources=[*REPLAYABLE])
     if done != f"UPDATE {len(ids)}":
         raise Conflict("a run changed meanwhile; look again")
     await _start_jobs(tx, rows)
-    said = asked.model_dump(mode="json", exclude={"run_ids", "dry_run"}, exclude_none=True)
+    said = {} if choice.where is None else choice.where.model_dump(mode="json", exclude_none=True)
     only = ids[0] if len(ids) == 1 else None
     await record(tx, "automation_runs.replayed", "automation_run", only, after={"runs": len(ids), **said})
-    return ReplayedRuns(runs=len(ids), run_ids=ids, more=more, dry_run=False)
+    return Replayed.done(matched, tx.limits.batch, ids)
 
 
-async def _named_or_found(tx: Transaction, asked: ReplayRuns) -> tuple[list[UUID], bool]:
-    """The ids of the runs that are to be replayed, and whether there are more."""
-    if asked.run_ids is None:
-        rows = await _queries.find_replayable(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            status=asked.status,
-            rule_id=asked.rule_id,
-            error_class=asked.error_class,
-            before=asked.before,
-            most=tx.limits.batch + 1,
-        )
-        return [row["run_id"] for row in rows[: tx.limits.batch]], len(rows) > tx.limits.batch
-    wanted = sorted(set(asked.run_ids))
+async def _named_or_found(tx: Transaction, choice: RunChoice) -> tuple[list[UUID], int]:
+    """The ids of the runs that a call takes, and how many there are."""
+    if choice.ids is None:
+        assert choice.where is not None
+        return await _find(tx, choice.where)
+    wanted = sorted(set(choice.ids))
     if len(wanted) > tx.limits.batch:
         raise LimitExceeded(f"{len(wanted):,} runs in one call, the limit is {tx.limits.batch:,} (limits.batch)")
     rows = await _queries.lock_named(tx.connection, workspace_id=tx.workspace_id, run_ids=wanted)
@@ -115,7 +110,14 @@ async def _named_or_found(tx: Transaction, asked: ReplayRuns) -> tuple[list[UUID
         RUN.check(row["status"], "pending")
         if row["status"] not in REPLAYABLE:
             raise Conflict(f"a run that is {row['status']} is not replayed; it is not over yet")
-    return wanted, False
+    return wanted, len(wanted)
+
+
+async def _find(tx: Transaction, where: RunsToReplay) -> tuple[list[UUID], int]:
+    said = {"workspace_id": tx.workspace_id, **where.model_dump()}
+    matched: int = await _queries.count_replayable(tx.connection, **said)
+    rows = await _queries.find_replayable(tx.connection, **said, most=tx.limits.batch)
+    return [row["run_id"] for row in rows], matched
 
 
 async def _start_jobs(tx: Transaction, rows: Sequence[Any]) -> None:

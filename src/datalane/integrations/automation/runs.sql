@@ -90,12 +90,21 @@ FROM datalane.automation_runs r
 LEFT JOIN datalane.jobs j ON j.workspace_id = r.workspace_id AND j.id = r.job_id
 WHERE r.workspace_id = :workspace_id AND r.run_id = ANY (:run_ids::uuid[]) ORDER BY r.run_id FOR UPDATE OF r;
 
--- name: find_replayable(workspace_id, status, rule_id, error_class, before, most)
--- Runs that may be replayed, by filter, the oldest first.
+-- name: count_replayable(workspace_id, status, rule_id, error_class, since, until)$
+-- Runs that may be replayed, by filter.
+SELECT count(*) FROM datalane.automation_runs
+WHERE workspace_id = :workspace_id AND status = :status AND (:rule_id::uuid IS NULL OR rule_id = :rule_id)
+  AND (:error_class::text IS NULL OR error_class = :error_class)
+  AND (:since::timestamptz IS NULL OR created_at >= :since)
+  AND (:until::timestamptz IS NULL OR created_at < :until);
+
+-- name: find_replayable(workspace_id, status, rule_id, error_class, since, until, most)
+-- The first of them.
 SELECT run_id FROM datalane.automation_runs
 WHERE workspace_id = :workspace_id AND status = :status AND (:rule_id::uuid IS NULL OR rule_id = :rule_id)
   AND (:error_class::text IS NULL OR error_class = :error_class)
-  AND (:before::timestamptz IS NULL OR created_at < :before)
+  AND (:since::timestamptz IS NULL OR created_at >= :since)
+  AND (:until::timestamptz IS NULL OR created_at < :until)
 ORDER BY run_id LIMIT :most;
 
 -- name: put_back(workspace_id, run_ids, sources)!

@@ -8,12 +8,11 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from datalane.contracts.replay import Choice
 from datalane.contracts.storable import Moment, Text
 
 MOST_ACTIONS = 20
 """Of one rule: they share a transaction."""
-MOST_RUNS = 1_000
-"""Named in one request to replay."""
 
 RunStatus = Literal["pending", "running", "completed", "skipped", "failed", "dead_letter"]
 Replayable = Literal["skipped", "failed", "dead_letter"]
@@ -105,7 +104,7 @@ class RuleWithVersions(Rule):
 class AutomationSwitch(BaseModel):
     """Whether the rules of the workspace run. One that was never switched has no reason."""
 
-    is_on: bool
+    enabled: bool
     reason: str | None
     changed_at: datetime | None
     changed_by_actor_id: UUID | None
@@ -114,11 +113,11 @@ class AutomationSwitch(BaseModel):
 class SwitchAutomation(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
-    is_on: bool
+    enabled: bool
     reason: Reason
 
 
-class RuleList(BaseModel):
+class RulePage(BaseModel):
     data: list[Rule]
     switch: AutomationSwitch
     page_size: int
@@ -219,37 +218,26 @@ class AutomationRunWithActions(AutomationRun):
     actions: list[ActionOutcome]
 
 
-class AutomationRunList(BaseModel):
+class AutomationRunPage(BaseModel):
     data: list[AutomationRun]
     page_size: int
     next_cursor: str | None
 
 
-class ReplayRuns(BaseModel):
-    """Runs by their ids, or all that are in `status` and match the rest. A dry run counts and changes nothing."""
+class RunsToReplay(BaseModel):
+    """All of it holds; what is left out holds of every run. Those made from `since` and before `until`."""
 
     model_config = ConfigDict(extra="forbid")
 
-    run_ids: Annotated[list[UUID], Field(min_length=1, max_length=MOST_RUNS)] | None = None
-    status: Replayable | None = None
+    status: Replayable
     rule_id: UUID | None = None
     error_class: Annotated[Text, Field(min_length=1, max_length=100)] | None = None
-    before: Moment | None = None
-    dry_run: bool = False
-
-    @model_validator(mode="after")
-    def _by_ids_or_by_filter(self) -> Self:
-        if (self.run_ids is None) == (self.status is None):
-            raise ValueError("name runs by run_ids, or by their status")
-        if self.run_ids is not None and (self.rule_id or self.error_class or self.before):
-            raise ValueError("rule_id, error_class and before narrow a status, not run_ids")
-        return self
+    since: Moment | None = None
+    until: Moment | None = None
 
 
-class ReplayedRuns(BaseModel):
-    """How many runs wait to be taken up again, or would in a dry run. With `more` there are others that match."""
+class RunChoice(Choice[RunsToReplay]):
+    """Which runs: `ids`, of which every one must fit, or `where`, the oldest first.
 
-    runs: int
-    run_ids: list[UUID]
-    more: bool
-    dry_run: bool
+    `dry_run` counts and changes nothing.
+    """

@@ -24,7 +24,7 @@ from datalane.integrations.automation.schemas import (
     NewRule,
     NewRuleVersion,
     Rule,
-    RuleList,
+    RulePage,
     RuleVersion,
     RuleWithVersions,
     SwitchAutomation,
@@ -177,13 +177,15 @@ async def switch_automation(tx: Transaction, said: SwitchAutomation, now: dateti
     await _queries.put_switch(
         tx.connection,
         workspace_id=tx.workspace_id,
-        is_on=said.is_on,
+        enabled=said.enabled,
         reason=said.reason,
         now=now or utc_now(),
         actor_id=tx.context.actor_id,
     )
-    after = {"is_on": said.is_on, "reason": said.reason}
-    await record(tx, "automation.switched", "automation", tx.workspace_id, before={"is_on": before.is_on}, after=after)
+    after = {"enabled": said.enabled, "reason": said.reason}
+    await record(
+        tx, "automation.switched", "automation", tx.workspace_id, before={"enabled": before.enabled}, after=after
+    )
     return await _read_switch(tx)
 
 
@@ -203,7 +205,7 @@ async def list_rules(
     enabled: bool | None = None,
     cursor: str | None = None,
     page_size: int = 25,
-) -> RuleList:
+) -> RulePage:
     """Rules, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_AUTOMATION.check(tx.context)
     listing = f"rules:{event_type}:{enabled}"
@@ -217,14 +219,14 @@ async def list_rules(
     )
     page = [Rule(**row) for row in rows[:page_size]]
     following = tx.make_cursor(listing, str(page[-1].rule_id)) if len(rows) > page_size else None
-    return RuleList(data=page, switch=await _read_switch(tx), page_size=page_size, next_cursor=following)
+    return RulePage(data=page, switch=await _read_switch(tx), page_size=page_size, next_cursor=following)
 
 
 def check_event_type(name: str) -> None:
     """Raises `InvalidInput` for a type of which no version is registered."""
     if all(known.name != name for known in EVENTS):
         message = f"the event type {name} is not registered"
-        raise InvalidInput(message, [{"field": "event_type", "message": message, "code": "unknown_event_type"}])
+        raise InvalidInput(message, [{"field": "body.event_type", "message": message, "code": "unknown_event_type"}])
 
 
 async def _lock(tx: Transaction, rule_id: UUID) -> Any:
@@ -244,7 +246,7 @@ async def _read(tx: Transaction, rule_id: UUID) -> Rule:
 async def _read_switch(tx: Transaction) -> AutomationSwitch:
     row = await _queries.get_switch(tx.connection, workspace_id=tx.workspace_id)
     if row is None:
-        return AutomationSwitch(is_on=True, reason=None, changed_at=None, changed_by_actor_id=None)
+        return AutomationSwitch(enabled=True, reason=None, changed_at=None, changed_by_actor_id=None)
     return AutomationSwitch(**row)
 
 

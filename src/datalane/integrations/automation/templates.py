@@ -23,7 +23,7 @@ def find_expressions(value: Any, where: str) -> Iterator[Expression]:
             yield from find_expressions(each, f"{where}.{key}")
     elif isinstance(value, list):
         for place, each in enumerate(value):
-            yield from find_expressions(each, f"{where}[{place}]")
+            yield from find_expressions(each, f"{where}.{place}")
 
 
 def fill(value: Any, values: Iterator[Any]) -> Any:

@@ -11,7 +11,7 @@ from datalane.engine.events import Event, get_event
 from datalane.errors import InvalidInput, NotFound
 from datalane.integrations.automation.conditions import ExpressionFailed
 from datalane.integrations.automation.execution import decide
-from datalane.integrations.automation.publishing import Publishing
+from datalane.integrations.automation.publishing import Publishing, faults_within
 from datalane.integrations.automation.schemas import DryRun, DryRunResult, TriedAction, TriedRule
 from datalane.integrations.automation.service import get_rule
 from datalane.integrations.permissions import MANAGE_RULES
@@ -29,7 +29,8 @@ async def try_rule(
         context = tx.context
         event, rule = await _read(tx, asked)
     if asked.rule_id is None:
-        await publishing.check(context, rule.condition, rule.actions)
+        with faults_within("body.rule"):
+            await publishing.check(context, rule.condition, rule.actions)
     steps = [step.model_dump(mode="json") for step in rule.actions]
     try:
         holds, calls = await decide(publishing.conditions, event, rule.condition, steps)

@@ -13,7 +13,7 @@ from datalane.db.transaction import Transaction
 from datalane.integrations.connectors import reports, service
 from datalane.integrations.connectors.schemas import (
     Connector,
-    ConnectorHistory,
+    ConnectorHistoryPage,
     ConnectorPage,
     ConnectorRotation,
     ConnectorStatus,
@@ -44,13 +44,13 @@ def router(door: Door, integrations: Integrations) -> APIRouter:
         """Connectors with their health, the newest first, revoked ones too. Nobody is shown credentials."""
         return await service.list_connectors(tx, status, kind, cursor, page_size)
 
-    @routes.get("/history")
+    @routes.get("/history/list")
     async def list_history(
         connector_id: UUID | None = None,
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_CONNECTORS, plans=Plans.OWN),
-    ) -> ConnectorHistory:
+    ) -> ConnectorHistoryPage:
         """Rotations, reports, calls and ends of connectors, or of one, the newest first."""
         return await service.list_history(tx, connector_id, cursor, page_size)
 

@@ -173,7 +173,7 @@ class ConnectorChange(BaseModel):
     correlation_id: str
 
 
-class ConnectorHistory(BaseModel):
+class ConnectorHistoryPage(BaseModel):
     data: list[ConnectorChange]
     page_size: int
     next_cursor: str | None

@@ -22,7 +22,7 @@ from datalane.integrations.connectors.dependents import Dependents, Paused
 from datalane.integrations.connectors.schemas import (
     Connector,
     ConnectorChange,
-    ConnectorHistory,
+    ConnectorHistoryPage,
     ConnectorPage,
     ConnectorRotation,
     ConnectorStatus,
@@ -117,7 +117,7 @@ async def list_connectors(
 
 async def list_history(
     tx: Transaction, connector_id: UUID | None = None, cursor: str | None = None, page_size: int = 25
-) -> ConnectorHistory:
+) -> ConnectorHistoryPage:
     """What happened to one connector or to all, the newest first.
 
     Raises `NotFound`, `InvalidInput` for another list's cursor.
@@ -136,7 +136,7 @@ async def list_history(
     )
     page = [ConnectorChange(**row) for row in rows[:page_size]]
     following = tx.make_cursor(listing, str(page[-1].history_id)) if len(rows) > page_size else None
-    return ConnectorHistory(data=page, page_size=page_size, next_cursor=following)
+    return ConnectorHistoryPage(data=page, page_size=page_size, next_cursor=following)
 
 
 async def rotate_credentials(tx: Transaction, rotation: ConnectorRotation, now: datetime | None = None) -> Connector:

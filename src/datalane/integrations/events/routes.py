@@ -16,11 +16,11 @@ from datalane.engine.permissions import PUBLISH, READ_EVENTS
 from datalane.integrations.events import searching, service
 from datalane.integrations.events.schemas import (
     EventDetail,
-    EventList,
     EventOutcomes,
+    EventPage,
     IncomingEvent,
     IncomingEvents,
-    IngestionLog,
+    IngestionPage,
     PublishedEvent,
     Status,
 )
@@ -60,7 +60,7 @@ def add_routes(routes: APIRouter, door: Door) -> None:
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_EVENTS, plans=Plans.OWN),
-    ) -> EventList:
+    ) -> EventPage:
         """The workspace's events without their payloads, the newest first; those received from `since` and before
         `until`. A page may be short, or empty, and go on with `next_cursor`: a request looks at 20,000 at most."""
         asked = searching.EventFilter(event_type, source_system, subject_id, correlation_id, since, until)
@@ -76,7 +76,7 @@ def add_routes(routes: APIRouter, door: Door) -> None:
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_EVENTS, plans=Plans.OWN),
-    ) -> IngestionLog:
+    ) -> IngestionPage:
         """What became of each attempt to publish, the newest first; paged as the list of events."""
         asked = searching.IngestionFilter(ingestion_status, event_type, source_system, since, until)
         return await searching.list_ingestion(tx, asked, cursor, page_size)

@@ -106,7 +106,7 @@ class EventDetail(EventRecord):
     payload: Any
 
 
-class EventList(BaseModel):
+class EventPage(BaseModel):
     """A page may be short, or empty, and go on all the same: a request looks at 20,000 events at most."""
 
     data: list[EventRecord]
@@ -129,7 +129,7 @@ class IngestionRecord(BaseModel):
     detail: str | None
 
 
-class IngestionLog(BaseModel):
+class IngestionPage(BaseModel):
     """A page may be short, or empty, and go on all the same: a request looks at 20,000 attempts at most."""
 
     data: list[IngestionRecord]

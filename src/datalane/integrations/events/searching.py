@@ -20,9 +20,9 @@ from datalane.engine.permissions import READ_EVENTS
 from datalane.errors import NotFound
 from datalane.integrations.events.schemas import (
     EventDetail,
-    EventList,
+    EventPage,
     EventRecord,
-    IngestionLog,
+    IngestionPage,
     IngestionRecord,
     Status,
 )
@@ -59,13 +59,13 @@ class IngestionFilter:
 
 async def list_events(
     tx: Transaction, asked: EventFilter, cursor: str | None = None, page_size: int = 25, most: int = MOST_LOOKED
-) -> EventList:
+) -> EventPage:
     """Events without their payloads. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_EVENTS.check(tx.context)
     narrowed = {name: getattr(asked, name) for name in ("event_type", "source_system", "subject_id", "correlation_id")}
     search = _Search(f"events:{asked}", _queries.list_events, _queries.last_event_looked_at, narrowed)
     rows, following = await search.page(tx, asked.since, asked.until, cursor, page_size, most)
-    return EventList(data=[EventRecord(**row) for row in rows], page_size=page_size, next_cursor=following)
+    return EventPage(data=[EventRecord(**row) for row in rows], page_size=page_size, next_cursor=following)
 
 
 async def get_event(tx: Transaction, event_id: UUID) -> EventDetail:
@@ -78,7 +78,7 @@ async def get_event(tx: Transaction, event_id: UUID) -> EventDetail:
 
 async def list_ingestion(
     tx: Transaction, asked: IngestionFilter, cursor: str | None = None, page_size: int = 25, most: int = MOST_LOOKED
-) -> IngestionLog:
+) -> IngestionPage:
     """Attempts to publish. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_EVENTS.check(tx.context)
     narrowed = {"event_type": asked.event_type, "source_system": asked.source_system}
@@ -89,7 +89,7 @@ async def list_ingestion(
         fixed = {"status": asked.status}
         search = _Search(f"ingestion:{asked}", _queries.list_refused, _queries.last_refusal_looked_at, narrowed, fixed)
     rows, following = await search.page(tx, asked.since, asked.until, cursor, page_size, most)
-    return IngestionLog(data=[IngestionRecord(**row) for row in rows], page_size=page_size, next_cursor=following)
+    return IngestionPage(data=[IngestionRecord(**row) for row in rows], page_size=page_size, next_cursor=following)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,8 @@ from datalane.integrations.notifications.schemas import (
     CategoryPreferences,
     ChannelDefault,
     ChannelPreference,
-    NotificationDefaults,
-    NotificationPreferences,
+    NotificationDefaultList,
+    NotificationPreferenceList,
     NotificationWish,
     NotificationWishes,
 )
@@ -52,7 +52,7 @@ def require_person(tx: Transaction, permission: Permission) -> UUID:
     return tx.context.actor_id
 
 
-async def get_preferences(tx: Transaction, available: Collection[Channel] = ALL_CHANNELS) -> NotificationPreferences:
+async def get_preferences(tx: Transaction, available: Collection[Channel] = ALL_CHANNELS) -> NotificationPreferenceList:
     """What holds for whoever asks. `available` are the channels that this lane has. Raises `Forbidden` for a key."""
     return await _effective(tx, require_person(tx, KEEP_NOTIFICATION_PREFERENCES), available)
 
@@ -62,7 +62,7 @@ async def update_preferences(
     wishes: NotificationWishes,
     available: Collection[Channel] = ALL_CHANNELS,
     now: datetime | None = None,
-) -> NotificationPreferences:
+) -> NotificationPreferenceList:
     """Say by what one wants to be told. Raises `InvalidInput` for what is required, `Forbidden` for an API key."""
     actor_id = require_person(tx, KEEP_NOTIFICATION_PREFERENCES)
     check_wishes(wishes.preferences)
@@ -78,11 +78,11 @@ async def update_preferences(
     return await _effective(tx, actor_id, available)
 
 
-async def list_defaults(tx: Transaction) -> NotificationDefaults:
+async def list_defaults(tx: Transaction) -> NotificationDefaultList:
     """What holds for whoever says nothing themselves."""
     READ_NOTIFICATION_DEFAULTS.check(tx.context)
     said = await _defaults(tx)
-    return NotificationDefaults(
+    return NotificationDefaultList(
         data=[
             CategoryDefaults(
                 category=category.name,
@@ -104,7 +104,7 @@ async def list_defaults(tx: Transaction) -> NotificationDefaults:
 
 async def set_defaults(
     tx: Transaction, wishes: NotificationWishes, now: datetime | None = None
-) -> NotificationDefaults:
+) -> NotificationDefaultList:
     """Say by what the workspace tells those who say nothing themselves. Raises `InvalidInput`, `Forbidden`."""
     SET_NOTIFICATION_DEFAULTS.check(tx.context)
     tx = tx.following()
@@ -143,7 +143,7 @@ def check_wishes(wishes: Sequence[NotificationWish]) -> None:
         raise InvalidInput(f"a channel that everybody is told by {message}", faults)
 
 
-async def _effective(tx: Transaction, actor_id: UUID, available: Collection[Channel]) -> NotificationPreferences:
+async def _effective(tx: Transaction, actor_id: UUID, available: Collection[Channel]) -> NotificationPreferenceList:
     own, defaults = await _own(tx, actor_id), await _defaults(tx)
 
     def channel_of(category: Category, channel: Channel) -> ChannelPreference:
@@ -151,7 +151,7 @@ async def _effective(tx: Transaction, actor_id: UUID, available: Collection[Chan
         wanted, decided_by = category.decide(channel, own.get(place), defaults.get(place))
         return ChannelPreference(channel=channel, wanted=wanted, decided_by=decided_by, available=channel in available)
 
-    return NotificationPreferences(
+    return NotificationPreferenceList(
         data=[
             CategoryPreferences(
                 category=category.name,

@@ -14,10 +14,10 @@ from datalane.integrations.notifications.delivering import available_channels
 from datalane.integrations.notifications.schemas import (
     DeliveryStatus,
     Notification,
-    NotificationDefaults,
-    NotificationDeliveries,
+    NotificationDefaultList,
+    NotificationDeliveryPage,
     NotificationPage,
-    NotificationPreferences,
+    NotificationPreferenceList,
     NotificationsRead,
     NotificationWishes,
     OutwardChannel,
@@ -45,26 +45,26 @@ def _add_preferences(routes: APIRouter, door: Door) -> None:
     @routes.get("/preferences")
     async def get_preferences(
         tx: Transaction = door.reader(KEEP_NOTIFICATION_PREFERENCES),
-    ) -> NotificationPreferences:
+    ) -> NotificationPreferenceList:
         """By what you are told what in this workspace, and what says so."""
         return await preferences.get_preferences(tx, available)
 
     @routes.post("/preferences/update")
     async def update_preferences(
         body: NotificationWishes, tx: Transaction = door.writer(KEEP_NOTIFICATION_PREFERENCES)
-    ) -> NotificationPreferences:
+    ) -> NotificationPreferenceList:
         """Say by what you want to be told. `wanted` null takes back what you said."""
         return await preferences.update_preferences(tx, body, available)
 
     @routes.get("/preferences/list")
-    async def list_defaults(tx: Transaction = door.reader(READ_NOTIFICATION_DEFAULTS)) -> NotificationDefaults:
+    async def list_defaults(tx: Transaction = door.reader(READ_NOTIFICATION_DEFAULTS)) -> NotificationDefaultList:
         """The categories, and by what the workspace tells those who say nothing themselves."""
         return await preferences.list_defaults(tx)
 
     @routes.post("/preferences/defaults")
     async def set_defaults(
         body: NotificationWishes, tx: Transaction = door.writer(SET_NOTIFICATION_DEFAULTS)
-    ) -> NotificationDefaults:
+    ) -> NotificationDefaultList:
         """Say by what the workspace tells those who say nothing themselves."""
         return await preferences.set_defaults(tx, body)
 
@@ -95,7 +95,7 @@ def _add_notifications(routes: APIRouter, door: Door) -> None:
         page_size: int = size,
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_NOTIFICATION_DELIVERIES, plans=Plans.OWN),
-    ) -> NotificationDeliveries:
+    ) -> NotificationDeliveryPage:
         """What became of the messages that went out, the newest first."""
         return await service.list_deliveries(tx, status=status, channel=channel, cursor=cursor, page_size=page_size)
 

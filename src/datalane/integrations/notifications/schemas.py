@@ -56,7 +56,7 @@ class CategoryPreferences(BaseModel):
     channels: list[ChannelPreference]
 
 
-class NotificationPreferences(BaseModel):
+class NotificationPreferenceList(BaseModel):
     """What holds for you in this workspace."""
 
     data: list[CategoryPreferences]
@@ -78,7 +78,7 @@ class CategoryDefaults(BaseModel):
     channels: list[ChannelDefault]
 
 
-class NotificationDefaults(BaseModel):
+class NotificationDefaultList(BaseModel):
     """What holds for whoever says nothing themselves. What others have said is nobody's business."""
 
     data: list[CategoryDefaults]
@@ -142,7 +142,7 @@ class NotificationDelivery(BaseModel):
     updated_at: datetime
 
 
-class NotificationDeliveries(BaseModel):
+class NotificationDeliveryPage(BaseModel):
     data: list[NotificationDelivery]
     page_size: int
     next_cursor: str | None

@@ -12,8 +12,8 @@ from datalane.integrations.notifications.preferences import require_person
 from datalane.integrations.notifications.schemas import (
     DeliveryStatus,
     Notification,
-    NotificationDeliveries,
     NotificationDelivery,
+    NotificationDeliveryPage,
     NotificationPage,
     NotificationsRead,
     OutwardChannel,
@@ -84,7 +84,7 @@ async def list_deliveries(
     channel: OutwardChannel | None = None,
     cursor: str | None = None,
     page_size: int = 25,
-) -> NotificationDeliveries:
+) -> NotificationDeliveryPage:
     """What became of the messages of the workspace, the newest first; not what they said.
 
     Raises `InvalidInput` for another list's cursor.
@@ -102,7 +102,7 @@ async def list_deliveries(
     )
     page = [NotificationDelivery(**row) for row in rows[:page_size]]
     last = (str(page[-1].notification_id), page[-1].channel) if len(rows) > page_size else None
-    return NotificationDeliveries(data=page, page_size=page_size, next_cursor=last and tx.make_cursor(listing, *last))
+    return NotificationDeliveryPage(data=page, page_size=page_size, next_cursor=last and tx.make_cursor(listing, *last))
 
 
 async def _count_unread(tx: Transaction, actor_id: UUID) -> int:

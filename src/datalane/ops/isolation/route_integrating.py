@@ -86,7 +86,7 @@ class IntegrationsMaker(Maker):
                 *(space.workspace_id, UUID(space.things["event_id"]), UUID(space.things[thing])),
                 *(UUID(space.things[run]), f"Nothing of {space.word}.", uuid7(), space.owner.user_id),
             )
-        moved = {"is_on": True, "reason": f"Switched on by {space.word}."}
+        moved = {"enabled": True, "reason": f"Switched on by {space.word}."}
         await self.make(space, "POST /automation/switch", Call(body=moved))
 
     async def add_notifications(self, space: Space) -> None:

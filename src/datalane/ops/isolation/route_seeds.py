@@ -196,7 +196,7 @@ def _connectors() -> Mapping[str, Sequence[Seed]]:
         "POST /integrations/connectors/register": [Seed(lambda world, actor: Call(body={"name": NEEDED, **said}))],
         "POST /integrations/connectors/health": [Seed(lambda world, actor: of(world, **seen))],
         "POST /integrations/connectors/rotate": [Seed(lambda world, actor: of(world, **changed))],
-        "GET /integrations/connectors/history": [
+        "GET /integrations/connectors/history/list": [
             Seed(lambda world, actor: Call(), "of all"),
             Seed(lambda world, actor: Call(query=of(world).body), "of one"),
         ],
@@ -252,15 +252,15 @@ def _automation() -> Mapping[str, Sequence[Seed]]:
             Seed(lambda world, actor: tried(world, actor, rule=said), "of one that is not kept"),
         ],
         "POST /automation/switch": [
-            Seed(lambda world, actor: Call(body={"is_on": False, "reason": f"A reason of {HOME}."}))
+            Seed(lambda world, actor: Call(body={"enabled": False, "reason": f"A reason of {HOME}."}))
         ],
         "GET /automation/runs": [Seed(lambda world, actor: Call(query={})), Seed(runs, "of a rule and an event")],
         "GET /automation/runs/{run_id}": [
             Seed(lambda world, actor: Call(path={"run_id": world.home.things["automation_run_id"]}))
         ],
         "POST /automation/runs/replay": [
-            Seed(lambda world, actor: Call(body={"run_ids": [world.home.things["automation_run_id"]]}), "by id"),
-            Seed(lambda world, actor: Call(body={"status": "failed"}), "all that failed"),
+            Seed(lambda world, actor: Call(body={"ids": [world.home.things["automation_run_id"]]}), "by id"),
+            Seed(lambda world, actor: Call(body={"where": {"status": "failed"}}), "all that failed"),
         ],
     }
 
@@ -282,8 +282,8 @@ def _webhooks() -> Mapping[str, Sequence[Seed]]:
             Seed(lambda world, actor: of(world, event_type=SEEN, payload={"of": HOME}))
         ],
         "POST /webhooks/outbound/replay": [
-            Seed(lambda world, actor: Call(body={"delivery_id": world.home.things["dead_delivery_id"]}), "one"),
-            Seed(lambda world, actor: Call(body={"event_type": SEEN}), "many"),
+            Seed(lambda world, actor: Call(body={"ids": [world.home.things["dead_delivery_id"]]}), "by id"),
+            Seed(lambda world, actor: Call(body={"where": {"event_type": SEEN}}), "many"),
         ],
     }
 

@@ -20,6 +20,7 @@ from tests.integration.engine.workers import AT_ONCE, quick, working
 from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
+from datalane.contracts.replay import Replayed
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.engine.actions import Action, ActionCall, Actions
@@ -35,10 +36,9 @@ from datalane.integrations.automation.schemas import (
     AutomationRunWithActions,
     NewRule,
     NewRuleVersion,
-    ReplayedRuns,
-    ReplayRuns,
     Rule,
     RuleAction,
+    RunChoice,
     SwitchAutomation,
 )
 from datalane.integrations.automation.service import KIND
@@ -129,9 +129,9 @@ class Shop:
         async with self.database.transaction(self.context) as tx:
             return await service.enable_rule(tx, self.integrations.actions, rule.rule_id)
 
-    async def switch(self, is_on: bool) -> None:
+    async def switch(self, enabled: bool) -> None:
         async with self.database.transaction(self.context) as tx:
-            await service.switch_automation(tx, SwitchAutomation(is_on=is_on, reason="an incident"))
+            await service.switch_automation(tx, SwitchAutomation(enabled=enabled, reason="an incident"))
 
     async def pay(self, invoice: int = 7, **said: Any) -> UUID:
         """An event `invoice.paid`."""
@@ -155,9 +155,9 @@ class Shop:
         assert len(found) == count
         return found
 
-    async def replay(self, **asked: Any) -> ReplayedRuns:
+    async def replay(self, **asked: Any) -> Replayed:
         async with self.database.transaction(self.context) as tx:
-            return await runs.replay_runs(tx, ReplayRuns(**asked))
+            return await runs.replay_runs(tx, RunChoice(**asked))
 
     async def left(self) -> list[str]:
         """The texts of the notes that are there."""

@@ -81,25 +81,25 @@ async def test_a_rule_is_made_published_anew_disabled_and_enabled(
 @pytest.mark.parametrize(
     ("said", "field", "says"),
     [
-        ({"condition": "amount > 3"}, "condition", "undeclared reference to 'amount'"),
-        ({"condition": "1 + 1"}, "condition", "its type is INT, not BOOL"),
-        ({"event_type": "invoice.eaten"}, "event_type", "not registered"),
-        ({"actions": [{"action": "mail"}]}, "actions[0].action", "item.create, item.transition, note"),
-        ({"actions": [NOTE, {"action": "note", "arguments": {}}]}, "actions[1].arguments.text", "Field required"),
-        ({"actions": [{"action": "note", "arguments": {"text": 7}}]}, "actions[0].arguments.text", "valid string"),
+        ({"condition": "amount > 3"}, "body.condition", "undeclared reference to 'amount'"),
+        ({"condition": "1 + 1"}, "body.condition", "its type is INT, not BOOL"),
+        ({"event_type": "invoice.eaten"}, "body.event_type", "not registered"),
+        ({"actions": [{"action": "mail"}]}, "body.actions.0.action", "item.create, item.transition, note"),
+        ({"actions": [NOTE, {"action": "note", "arguments": {}}]}, "body.actions.1.arguments.text", "Field required"),
+        ({"actions": [{"action": "note", "arguments": {"text": 7}}]}, "body.actions.0.arguments.text", "valid string"),
         (
             {"actions": [{"action": "note", "arguments": {"text": "x", "colour": {"cel": "'red'"}}}]},
-            "actions[0].arguments.colour",
+            "body.actions.0.arguments.colour",
             "not permitted",
         ),
         (
             {"actions": [{"action": "note", "arguments": {"text": {"cel": "now()"}}}]},
-            "actions[0].arguments.text",
+            "body.actions.0.arguments.text",
             "undeclared reference to 'now'",
         ),
         (
             {"actions": [{"action": "item.create", "arguments": {"title": "x", "metadata": {"a": [{"cel": "("}]}}}]},
-            "actions[0].arguments.metadata.a[0]",
+            "body.actions.0.arguments.metadata.a.0",
             "Syntax error",
         ),
         ({"actions": []}, "body.actions", "at least 1"),
@@ -160,7 +160,7 @@ async def test_whoever_publishes_an_action_must_be_allowed_to_do_it(client: http
     assert (await client.post(f"{RULES}/enable", json=target, headers=by_key)).status_code == 403
     disabled = await client.post(f"{RULES}/disable", json=target, headers=by_key)
     assert (disabled.status_code, disabled.json()["enabled"]) == (200, False), "its record takes no scope of its own"
-    off = {"is_on": False, "reason": "a test"}
+    off = {"enabled": False, "reason": "a test"}
     assert (await client.post("/automation/switch", json=off, headers=by_key)).status_code == 200
 
 
@@ -175,7 +175,7 @@ async def test_members_and_viewers_look_and_change_nothing(
         "rules/enable": target,
         "rules/disable": target,
         "rules/dry-run": {**target, "event_id": str(uuid7())},
-        "switch": {"is_on": False, "reason": "why not"},
+        "switch": {"enabled": False, "reason": "why not"},
         "runs/replay": {"status": "failed"},
     }
     for role in ("viewer", "member"):
@@ -214,6 +214,8 @@ async def test_a_dry_run_says_what_would_be_done_and_does_nothing(
     neither_nor: list[dict[str, Any]] = [{"rule": unsaved, "rule_id": rule["rule_id"]}, {}]
     for said in neither_nor:
         assert (await command(client, ada, "rules/dry-run", event_id=event_id, **said)).status_code == 422
+    answer = await command(client, ada, "rules/dry-run", event_id=event_id, rule={**unsaved, "condition": "1 + 1"})
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["body.rule.condition"]
     for lost in ({"event_id": str(uuid7())}, {"rule_id": str(uuid7())}):
         asked = {"event_id": event_id, "rule_id": rule["rule_id"], **lost}
         assert (await command(client, ada, "rules/dry-run", **asked)).status_code == 404
@@ -243,15 +245,16 @@ async def test_runs_are_listed_by_rule_event_and_status_and_replayed(
     [run] = (await client.get(RUNS, params={"event_id": events[1]}, headers=ada.headers)).json()["data"]
     whole = (await client.get(f"{RUNS}/{run['run_id']}", headers=ada.headers)).json()
     assert whole["actions"][0]["result"] == {"text": "invoice 7"}
-    refused = await command(client, ada, "runs/replay", run_ids=[run["run_id"]])
+    refused = await command(client, ada, "runs/replay", ids=[run["run_id"]])
     assert (refused.status_code, refused.json()["code"]) == (409, "illegal_transition")
-    told = await command(client, ada, "runs/replay", status="skipped", dry_run=True)
-    assert told.json() == {"runs": 1, "run_ids": [skipped[0]["run_id"]], "more": False, "dry_run": True}
+    told = await command(client, ada, "runs/replay", where={"status": "skipped"}, dry_run=True)
+    assert told.json() == {"matched": 1, "replayed": 0, "skipped": 0, "ids": [], "dry_run": True}
     no_filters: list[dict[str, Any]] = [
         {},
-        {"status": "completed"},
-        {"run_ids": []},
-        {"status": "failed", "run_ids": [run["run_id"]]},
+        {"where": {}},
+        {"where": {"status": "completed"}},
+        {"ids": []},
+        {"where": {"status": "failed"}, "ids": [run["run_id"]]},
     ]
     for said in no_filters:
         assert (await command(client, ada, "runs/replay", **said)).status_code == 422
@@ -273,7 +276,7 @@ async def test_another_workspaces_rules_and_runs_are_not_there(
         "rules/enable": {"rule_id": rule["rule_id"]},
         "rules/disable": {"rule_id": rule["rule_id"]},
         "rules/dry-run": {"event_id": event_id, "rule_id": theirs["rule_id"]},
-        "runs/replay": {"run_ids": [str(run.run_id)]},
+        "runs/replay": {"ids": [str(run.run_id)]},
     }
     for path, body in commands.items():
         assert (await command(client, bob, path, **body)).status_code == 404, path
@@ -283,12 +286,12 @@ async def test_another_workspaces_rules_and_runs_are_not_there(
 
 
 async def test_the_switch_is_told_with_the_rules(client: httpx.AsyncClient, ada: Person, bob: Person) -> None:
-    assert (await client.get(RULES, headers=ada.headers)).json()["switch"]["is_on"] is True
-    said = await command(client, ada, "switch", is_on=False, reason="an incident")
-    assert (said.json()["is_on"], said.json()["reason"]) == (False, "an incident")
+    assert (await client.get(RULES, headers=ada.headers)).json()["switch"]["enabled"] is True
+    said = await command(client, ada, "switch", enabled=False, reason="an incident")
+    assert (said.json()["enabled"], said.json()["reason"]) == (False, "an incident")
     assert (await client.get(RULES, headers=ada.headers)).json()["switch"] == said.json()
-    assert (await client.get(RULES, headers=bob.headers)).json()["switch"]["is_on"] is True
-    assert (await command(client, ada, "switch", is_on=True)).status_code == 422, "a reason is asked for"
+    assert (await client.get(RULES, headers=bob.headers)).json()["switch"]["enabled"] is True
+    assert (await command(client, ada, "switch", enabled=True)).status_code == 422, "a reason is asked for"
 
 
 async def test_a_repeated_request_makes_one_rule(client: httpx.AsyncClient, ada: Person) -> None:

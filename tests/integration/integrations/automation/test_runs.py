@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -90,7 +90,7 @@ async def test_a_rule_makes_items_and_moves_them_for_the_actor_of_the_event(shop
     [
         ("event.payload.customer == 'ada'", {"text": "x"}, "condition_error", 'Key not found in map : "customer"'),
         ("event.payload.maybe", {"text": "x"}, "condition_not_boolean", "its value is of the type STRING"),
-        ("true", {"text": {"cel": "event.payload.customer"}}, "condition_error", "actions[0].arguments.text: Key not"),
+        ("true", {"text": {"cel": "event.payload.customer"}}, "condition_error", "actions.0.arguments.text: Key not"),
         ("true", {"text": {"cel": "event.payload.invoice"}}, "invalid_input", "action 1 (note): the arguments of note"),
         (
             "event.payload.list.all(a, event.payload.list.all(b, event.payload.list.all(c, a + b + c >= 0)))",
@@ -135,8 +135,8 @@ async def test_a_run_out_of_attempts_is_a_dead_letter_that_says_what_each_action
         assert run.error_message == "action 2 (note): RuntimeError: not this time"
         assert [each.status for each in run.actions] == ["undone", "failed", "not_run"]
         assert (run.actions[1].error_class, await shop.left()) == ("unexpected_internal", [])
-        told = await shop.replay(run_ids=[run.run_id])
-        assert (told.runs, told.run_ids) == (1, [run.run_id])
+        told = await shop.replay(ids=[run.run_id])
+        assert (told.replayed, told.ids) == (1, [run.run_id])
         [again] = await shop.ended(1, "completed")
     assert (again.run_id, again.replay_count, again.attempt_count) == (run.run_id, 1, 1)
     assert [each.status for each in again.actions] == ["succeeded"] * 3
@@ -151,7 +151,7 @@ async def test_what_another_attempt_would_not_mend_fails_at_once(shop: Shop, how
         [run] = await shop.ended()
         assert (run.status, run.attempt_count, run.error_class) == ("failed", 1, error_class)
         assert await shop.left() == []
-        await shop.replay(run_ids=[run.run_id])
+        await shop.replay(ids=[run.run_id])
         [again] = await shop.ended(1, "completed")
     assert (again.replay_count, await shop.left()) == (1, ["first", "second"])
 
@@ -307,7 +307,7 @@ async def test_a_rule_that_was_disabled_stops_at_its_next_claim(shop: Shop) -> N
         await shop.enable(rule)
         await shop.pay(3)
         assert (await shop.ended(1, "completed"))[0].rule_version == 1
-        await shop.replay(status="skipped")
+        await shop.replay(where={"status": "skipped"})
         assert len(await shop.ended(2, "completed")) == 2
     assert len(await shop.runs()) == 2, "an event that came while it was disabled left nothing"
 
@@ -325,12 +325,12 @@ async def test_the_switch_stops_every_rule_between_an_event_and_its_claim(shop: 
         assert [(run.status, run.reason) for run in found] == [("skipped", "switched_off")] * 2
         assert [run.status for run in await other.ended()] == ["completed"]
         await shop.switch(True)
-        assert (await shop.replay(status="skipped", dry_run=True)).runs == 2
-        assert (await shop.replay(status="skipped")).runs == 2
+        assert (await shop.replay(where={"status": "skipped"}, dry_run=True)).matched == 2
+        assert (await shop.replay(where={"status": "skipped"})).replayed == 2
         await shop.ended(2, "completed")
     assert await shop.left() == ["paid", "paid"]
     switched = await shop.rows(
-        "SELECT after ->> 'is_on' FROM datalane.audit_records WHERE action = 'automation.switched' ORDER BY audit_id"
+        "SELECT after ->> 'enabled' FROM datalane.audit_records WHERE action = 'automation.switched' ORDER BY audit_id"
     )
     assert switched == [("false",), ("true",)]
 
@@ -342,7 +342,7 @@ async def test_an_event_that_is_gone_skips_its_run(shop: Shop, cluster: Embedded
         [run] = await shop.ended(1, "failed")
         with psycopg.connect(cluster.url(urlsplit(urls.database_url).path.removeprefix("/"))) as admin:
             admin.execute("DELETE FROM datalane.events WHERE event_id = %s", (event_id,))  # as retention does
-        await shop.replay(run_ids=[run.run_id])
+        await shop.replay(ids=[run.run_id])
         [again] = await shop.ended(1, "skipped")
     assert again.reason == "event_gone"
 
@@ -356,9 +356,9 @@ async def test_a_run_that_completed_is_never_replayed(shop: Shop) -> None:
     async with shop.working():
         [run] = await shop.ended()
         with pytest.raises(IllegalTransition, match="cannot go from completed to pending"):
-            await shop.replay(run_ids=[run.run_id])
+            await shop.replay(ids=[run.run_id])
         with pytest.raises(NotFound):
-            await shop.replay(run_ids=[run.run_id, uuid7()])
+            await shop.replay(ids=[run.run_id, uuid7()])
     assert await shop.left() == ["paid"]
 
 
@@ -369,7 +369,7 @@ async def test_a_run_that_is_not_over_is_not_replayed(shop: Shop) -> None:
     await shop.execution.prepare([job])
     [run] = await shop.runs("running")
     with pytest.raises(Conflict, match="it is not over yet"):
-        await shop.replay(run_ids=[run.run_id])
+        await shop.replay(ids=[run.run_id])
 
 
 async def test_a_second_replay_has_no_second_effect(shop: Shop) -> None:
@@ -377,7 +377,7 @@ async def test_a_second_replay_has_no_second_effect(shop: Shop) -> None:
     await shop.pay()
     async with shop.working():
         [run] = await shop.ended(1, "failed")
-    outcomes = await asyncio.gather(*(shop.replay(run_ids=[run.run_id]) for _ in range(5)), return_exceptions=True)
+    outcomes = await asyncio.gather(*(shop.replay(ids=[run.run_id]) for _ in range(5)), return_exceptions=True)
     assert sum(not isinstance(each, Exception) for each in outcomes) == 1, outcomes
     async with shop.working():
         [again] = await shop.ended(1, "completed")
@@ -390,15 +390,21 @@ async def test_many_are_replayed_by_what_they_failed_of(shop: Shop, notes: Notes
     other = await shop.rule(note("other"), name="Another rule", condition="event.payload.invoice > 3")
     for invoice in range(6):
         await shop.pay(invoice)
+    failed = {"status": "failed"}
     async with shop.working():
         await shop.ended(12)
-        counted = await shop.replay(status="failed", rule_id=rule.rule_id, error_class="invalid_input", dry_run=True)
-        assert (counted.runs, counted.dry_run, counted.more) == (6, True, False)
+        counted = await shop.replay(
+            where={**failed, "rule_id": rule.rule_id, "error_class": "invalid_input"}, dry_run=True
+        )
+        assert (counted.matched, counted.replayed, counted.dry_run) == (6, 0, True)
         assert len(await shop.runs("failed")) == 6
-        assert (await shop.replay(status="failed", rule_id=other.rule_id)).runs == 0
-        assert (await shop.replay(status="failed", error_class="provider_error")).runs == 0
+        assert (await shop.replay(where={**failed, "rule_id": other.rule_id})).matched == 0
+        assert (await shop.replay(where={**failed, "error_class": "provider_error"})).matched == 0
         notes.mended = True
-        assert (await shop.replay(status="failed", rule_id=rule.rule_id)).runs == 6
+        for outside in ({"since": datetime.now(UTC) + timedelta(hours=1)}, {"until": datetime(2020, 1, 1, tzinfo=UTC)}):
+            assert (await shop.replay(where={**failed, **outside})).matched == 0
+        done = await shop.replay(where={**failed, "rule_id": rule.rule_id})
+        assert (done.matched, done.replayed, done.skipped, len(done.ids)) == (6, 6, 0, 6)
         await shop.ended(6, "completed", rule_id=rule.rule_id)
     assert len(await shop.left()) == 6 + 2
 
@@ -478,7 +484,7 @@ async def test_an_event_of_another_workspace_starts_nothing_here(shop: Shop) -> 
     assert (await shop.runs(), await shop.left()) == ([], [])
     assert await other.left() == ["there"]
     with pytest.raises(NotFound):
-        await shop.replay(run_ids=[run.run_id])
+        await shop.replay(ids=[run.run_id])
 
 
 async def test_a_member_writes_no_run_by_raw_sql(shop: Shop, database: Database) -> None:

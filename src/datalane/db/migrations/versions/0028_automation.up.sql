@@ -37,7 +37,7 @@ SELECT app.protect('datalane.automation_rule_versions', 'decided');
 -- Whether the rules of a workspace run at all. A workspace without a row has not been switched off yet.
 CREATE TABLE datalane.automation_switches (
     workspace_id uuid NOT NULL,
-    is_on boolean NOT NULL,
+    enabled boolean NOT NULL,
     reason text NOT NULL CONSTRAINT reasons_are_said CHECK (length(reason) BETWEEN 1 AND 500),
     changed_at timestamptz NOT NULL,
     changed_by_actor_id uuid NOT NULL,

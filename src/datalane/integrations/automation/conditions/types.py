@@ -11,7 +11,7 @@ from datalane.engine.failures import JobError
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """`where` names it for people: `the condition`, `actions[0].arguments.title`."""
+    """`where` names it for people: `the condition`, `actions.0.arguments.title`."""
 
     where: str
     text: str

@@ -39,19 +39,25 @@ ORDER BY delivery_id DESC LIMIT :page_size;
 SELECT attempt, began_at, ended_at, outcome, status_code, latency_ms, response_excerpt, error_class
 FROM datalane.webhook_attempts WHERE workspace_id = :workspace_id AND delivery_id = :delivery_id ORDER BY attempt;
 
--- name: count_replayable(workspace_id, endpoint_id, status, event_type, created_from, created_before)$
+-- name: get_standing(workspace_id, delivery_ids)
+-- How deliveries stand, with their endpoints.
+SELECT d.delivery_id, d.status, e.status AS endpoint_status FROM datalane.webhook_deliveries d
+JOIN datalane.webhook_endpoints e ON e.workspace_id = d.workspace_id AND e.endpoint_id = d.endpoint_id
+WHERE d.workspace_id = :workspace_id AND d.delivery_id = ANY (:delivery_ids::uuid[]);
+
+-- name: count_replayable(workspace_id, endpoint_id, status, event_type, since, until)$
 -- Deliveries that ended so, of endpoints that are there, and were not replayed.
 SELECT count(*) FROM datalane.webhook_deliveries d
 JOIN datalane.webhook_endpoints e ON e.workspace_id = d.workspace_id AND e.endpoint_id = d.endpoint_id AND e.status <> 'removed'
 WHERE d.workspace_id = :workspace_id AND d.status = :status
   AND (:endpoint_id::uuid IS NULL OR d.endpoint_id = :endpoint_id)
   AND (:event_type::text IS NULL OR d.event_type = :event_type)
-  AND (:created_from::timestamptz IS NULL OR d.created_at >= :created_from)
-  AND (:created_before::timestamptz IS NULL OR d.created_at < :created_before)
+  AND (:since::timestamptz IS NULL OR d.created_at >= :since)
+  AND (:until::timestamptz IS NULL OR d.created_at < :until)
   AND NOT EXISTS (SELECT FROM datalane.webhook_deliveries c
                   WHERE c.workspace_id = :workspace_id AND c.parent_delivery_id = d.delivery_id);
 
--- name: find_replayable(workspace_id, endpoint_id, status, event_type, created_from, created_before, most)
+-- name: find_replayable(workspace_id, endpoint_id, status, event_type, since, until, most)
 -- The first of them, in the order in which their events were published; nobody else takes them meanwhile. Who took them
 -- since this statement began, and is through, is not seen by it: add_replays looks again.
 SELECT d.delivery_id FROM datalane.webhook_deliveries d
@@ -59,8 +65,8 @@ JOIN datalane.webhook_endpoints e ON e.workspace_id = d.workspace_id AND e.endpo
 WHERE d.workspace_id = :workspace_id AND d.status = :status
   AND (:endpoint_id::uuid IS NULL OR d.endpoint_id = :endpoint_id)
   AND (:event_type::text IS NULL OR d.event_type = :event_type)
-  AND (:created_from::timestamptz IS NULL OR d.created_at >= :created_from)
-  AND (:created_before::timestamptz IS NULL OR d.created_at < :created_before)
+  AND (:since::timestamptz IS NULL OR d.created_at >= :since)
+  AND (:until::timestamptz IS NULL OR d.created_at < :until)
   AND NOT EXISTS (SELECT FROM datalane.webhook_deliveries c
                   WHERE c.workspace_id = :workspace_id AND c.parent_delivery_id = d.delivery_id)
 ORDER BY coalesce(d.event_id, d.delivery_id), d.delivery_id LIMIT :most FOR UPDATE OF d SKIP LOCKED;

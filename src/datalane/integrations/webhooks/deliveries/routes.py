@@ -9,10 +9,12 @@ from fastapi import APIRouter, Query
 
 from datalane.contracts.http import Door, LateTransaction
 from datalane.contracts.plans import Plans
+from datalane.contracts.replay import Replayed
 from datalane.db.transaction import Transaction
 from datalane.integrations.permissions import DELIVER, READ_WEBHOOKS
 from datalane.integrations.webhooks.deliveries import service
 from datalane.integrations.webhooks.deliveries.schemas import (
+    DeliveryChoice,
     DeliveryStatus,
     NewWebhookDelivery,
     WebhookAttempted,
@@ -20,8 +22,6 @@ from datalane.integrations.webhooks.deliveries.schemas import (
     WebhookDeliveryDetail,
     WebhookDeliveryPage,
     WebhookDeliveryTarget,
-    WebhookReplay,
-    WebhookReplays,
 )
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ def add_delivery_routes(routes: APIRouter, door: Door, integrations: Integration
         )
 
     @routes.post("/outbound/replay", status_code=202)
-    async def replay(body: WebhookReplay, tx: Transaction = door.writer(DELIVER)) -> WebhookReplays:
-        """Deliver again what has ended: one delivery, or up to 1,000 that have something in common. A dry run
-        counts."""
+    async def replay(body: DeliveryChoice, tx: Transaction = door.writer(DELIVER)) -> Replayed:
+        """Deliver again what has ended: some by id, or up to 1,000 that match. A dry run counts."""
         return await service.replay(tx, body)
 
     @routes.get("/outbound/list")

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from datalane.contracts.replay import Choice
 from datalane.contracts.storable import Moment, Text
 
 DeliveryStatus = Literal["pending", "failed", "delivered", "dead_letter"]
@@ -42,26 +43,22 @@ class WebhookDeliveryTarget(BaseModel):
     delivery_id: UUID
 
 
-class WebhookReplay(BaseModel):
-    """One delivery, or those that the rest says: by default the dead letters. Of those that were replayed before, the
-    replays count. `dry_run` counts and changes nothing."""
+class DeliveriesToReplay(BaseModel):
+    """All of it holds; what is left out holds of every delivery. Those made from `since` and before `until`; of those
+    that were replayed before, the replays count."""
 
     model_config = ConfigDict(extra="forbid")
 
-    delivery_id: UUID | None = None
     endpoint_id: UUID | None = None
     status: Ended = "dead_letter"
     event_type: TypeName | None = None
-    created_from: Moment | None = None
-    created_before: Moment | None = None
-    dry_run: bool = False
+    since: Moment | None = None
+    until: Moment | None = None
 
-    @model_validator(mode="after")
-    def _one_or_many(self) -> Self:
-        others = (self.endpoint_id, self.event_type, self.created_from, self.created_before)
-        if self.delivery_id is not None and any(other is not None for other in others):
-            raise ValueError("give a delivery_id, or what the deliveries have in common")
-        return self
+
+class DeliveryChoice(Choice[DeliveriesToReplay]):
+    """Which deliveries: `ids`, of which every one must fit, or `where`, the oldest first. An empty `where` takes every
+    dead letter. `dry_run` counts and changes nothing."""
 
 
 class WebhookAttempt(BaseModel):
@@ -119,12 +116,3 @@ class WebhookAttempted(BaseModel):
 
     delivery: WebhookDelivery
     attempt: WebhookAttempt
-
-
-class WebhookReplays(BaseModel):
-    """`matched` deliveries are as was asked; `replayed` of them are on their way again, as the deliveries that
-    `delivery_ids` name. What is more than fits one call is left to another."""
-
-    matched: int
-    replayed: int
-    delivery_ids: list[UUID]

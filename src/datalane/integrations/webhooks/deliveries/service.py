@@ -9,12 +9,13 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from datalane.contracts.replay import Replayed
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
 from datalane.engine.events import NewEvent, check_event, get_event
 from datalane.engine.jobs import NewJob, enqueue_batch
-from datalane.errors import Conflict, NotFound
+from datalane.errors import Conflict, LimitExceeded, NotFound
 from datalane.integrations.permissions import DELIVER, READ_WEBHOOKS
 from datalane.integrations.webhooks.deliveries.attempts import (
     Begun,
@@ -26,6 +27,7 @@ from datalane.integrations.webhooks.deliveries.attempts import (
 )
 from datalane.integrations.webhooks.deliveries.messages import write_message
 from datalane.integrations.webhooks.deliveries.schemas import (
+    DeliveryChoice,
     DeliveryStatus,
     NewWebhookDelivery,
     WebhookAttempt,
@@ -33,8 +35,6 @@ from datalane.integrations.webhooks.deliveries.schemas import (
     WebhookDelivery,
     WebhookDeliveryDetail,
     WebhookDeliveryPage,
-    WebhookReplay,
-    WebhookReplays,
 )
 from datalane.integrations.webhooks.deliveries.sending import Sender
 from datalane.integrations.webhooks.deliveries.states import DELIVERY
@@ -180,42 +180,47 @@ async def attempt_now(
     return WebhookAttempted(delivery=await _get(tx, delivery_id), attempt=made)
 
 
-async def replay(tx: Transaction, asked: WebhookReplay, now: datetime | None = None) -> WebhookReplays:
+async def replay(tx: Transaction, choice: DeliveryChoice, now: datetime | None = None) -> Replayed:
     """Deliver again what has ended, as new deliveries of the same message: a receiver that has it already knows its
     `webhook-id`. Up to `limits.batch` in one call.
 
-    Raises `NotFound`, `Conflict` for one delivery that goes on by itself.
+    Raises `NotFound` for an id that names no delivery, `Conflict` for a delivery that goes on by itself, and for one
+    whose endpoint was removed.
     """
     DELIVER.check(tx.context)
     tx, at = tx.following(), now or utc_now()
-    if asked.delivery_id is not None:
-        return await _replay_one(tx, asked.delivery_id, asked.dry_run, at)
-    said = {
-        "workspace_id": tx.workspace_id,
-        **asked.model_dump(include={"endpoint_id", "status", "event_type", "created_from", "created_before"}),
-    }
+    if choice.ids is not None:
+        wanted = sorted(set(choice.ids))
+        await _require_ended(tx, wanted)
+        if choice.dry_run:
+            return Replayed.counted(len(wanted))
+        return Replayed.done(len(wanted), tx.limits.batch, await _replayed(tx, wanted, at, again=True))
+    assert choice.where is not None
+    said = {"workspace_id": tx.workspace_id, **choice.where.model_dump()}
     matched = await _queries.count_replayable(tx.connection, **said)
-    if asked.dry_run or not matched:
-        return WebhookReplays(matched=matched, replayed=0, delivery_ids=[])
+    if choice.dry_run:
+        return Replayed.counted(matched)
     rows = await _queries.find_replayable(tx.connection, **said, most=tx.limits.batch)
-    return await _replayed(tx, [row["delivery_id"] for row in rows], matched, at, again=False)
+    made = await _replayed(tx, [row["delivery_id"] for row in rows], at, again=False)
+    return Replayed.done(matched, tx.limits.batch, made)
 
 
-async def _replay_one(tx: Transaction, delivery_id: UUID, dry_run: bool, at: datetime) -> WebhookReplays:
-    row = await _row(tx, delivery_id)
-    if row["status"] not in DELIVERY.terminal:
-        raise Conflict(f"the delivery is {row['status']}; it goes on by itself, or try it now")
-    scope = {"workspace_id": tx.workspace_id, "endpoint_id": row["endpoint_id"]}
-    if await _queries.get_target(tx.connection, **scope) is None:
-        raise Conflict("the endpoint of the delivery was removed")
-    if dry_run:
-        return WebhookReplays(matched=1, replayed=0, delivery_ids=[])
-    return await _replayed(tx, [delivery_id], 1, at, again=True)
+async def _require_ended(tx: Transaction, wanted: Sequence[UUID]) -> None:
+    if len(wanted) > tx.limits.batch:
+        raise LimitExceeded(f"{len(wanted):,} deliveries in one call, the limit is {tx.limits.batch:,} (limits.batch)")
+    rows = await _queries.get_standing(tx.connection, workspace_id=tx.workspace_id, delivery_ids=wanted)
+    if len(rows) < len(wanted):
+        raise NotFound("no such webhook delivery")
+    for row in rows:
+        if row["status"] not in DELIVERY.terminal:
+            raise Conflict(f"a delivery is {row['status']}; it goes on by itself, or try it now")
+        if row["endpoint_status"] == "removed":
+            raise Conflict("the endpoint of a delivery was removed")
 
 
-async def _replayed(
-    tx: Transaction, parents: Sequence[UUID], matched: int, at: datetime, *, again: bool
-) -> WebhookReplays:
+async def _replayed(tx: Transaction, parents: Sequence[UUID], at: datetime, *, again: bool) -> list[UUID]:
+    if not parents:
+        return []
     rows = await _queries.add_replays(
         tx.connection,
         workspace_id=tx.workspace_id,
@@ -233,7 +238,7 @@ async def _replayed(
     await record(
         tx, "webhook_delivery.replayed", "webhook_delivery", parents[0] if len(parents) == 1 else None, after=told
     )
-    return WebhookReplays(matched=matched, replayed=len(made), delivery_ids=made)
+    return made
 
 
 def _job(delivery_id: UUID, endpoint_id: UUID, subject_id: str | None, ordered: bool) -> NewJob:
