@@ -53,17 +53,14 @@ async def get_note(tx: Transaction, note_id: UUID) -> Note:
 async def list_notes(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> NotePage:
     """Notes, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_NOTES.check(tx.context)
-    after = tx.read_cursor("notes", cursor)
     rows = await _queries.list_notes(
         tx.connection,
         workspace_id=tx.workspace_id,
-        after=UUID(after[0]) if after else None,
+        after=tx.read_id_cursor("notes", cursor),
         page_size=page_size + 1,
     )
-    page = [Note(**row) for row in rows[:page_size]]
-    more = len(rows) > page_size
-    following = tx.make_cursor("notes", str(page[-1].note_id)) if more else None
-    return NotePage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("notes", rows, page_size, lambda row: [row["note_id"]])
+    return NotePage(data=[Note(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def move_note(tx: Transaction, move: NoteMove) -> Note:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 import asyncpg
@@ -24,6 +24,7 @@ from datalane.settings import Limits
 
 DEFAULT_LIMITS = Limits()
 AfterCommit = Callable[[], Awaitable[None] | None]
+Row = TypeVar("Row")
 
 
 class _Stated:
@@ -145,6 +146,24 @@ class Transaction:
         Raises `InvalidInput` for a cursor that is damaged, forged, of another list or of another workspace.
         """
         return self.cursors.read(listing, self.workspace_id, cursor)
+
+    def read_id_cursor(self, listing: str, cursor: str | None) -> UUID | None:
+        """As `read_cursor`, of a list whose rows are placed by one id."""
+        position = self.read_cursor(listing, cursor)
+        return UUID(position[0]) if position else None
+
+    def cut_page(
+        self, listing: str, rows: Sequence[Row], page_size: int, place: Callable[[Row], Sequence[Any]]
+    ) -> tuple[Sequence[Row], str | None]:
+        """A page of `rows`, of which one more was asked for than it has, and the cursor after it if there are others.
+
+        `place` is the position of a row, as `make_cursor` takes it, or with ids as they are.
+        """
+        page = rows[:page_size]
+        if len(rows) <= page_size:
+            return page, None
+        position = [str(each) if isinstance(each, UUID) else each for each in place(page[-1])]
+        return page, self.make_cursor(listing, *position)
 
     def wake_workers(self) -> None:
         """Tell idle workers, after the commit, that there is work."""

@@ -95,11 +95,9 @@ async def list_jobs(
 ) -> JobList:
     """The newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     listing = f"jobs:{status}:{kind}"
-    place = tx.read_cursor(listing, cursor)
-    after = UUID(place[0]) if place else None
+    after = tx.read_id_cursor(listing, cursor)
     found = await engine.list_jobs(tx, status=status, kind=kind, after=after, page_size=page_size + 1)
-    page = found[:page_size]
-    following = tx.make_cursor(listing, str(page[-1].id)) if len(found) > page_size else None
+    page, following = tx.cut_page(listing, found, page_size, lambda job: [job.id])
     return JobList(data=[_listed(job) for job in page], page_size=page_size, next_cursor=following)
 
 

@@ -57,12 +57,10 @@ async def create_api_key(tx: Transaction, new: NewApiKey, now: datetime | None =
 async def list_api_keys(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> ApiKeys:
     """Keys in the order they were made, revoked ones too. Raises `InvalidInput` for another list's cursor."""
     READ_KEYS.check(tx.context)
-    after = UUID(place[0]) if (place := tx.read_cursor("api_keys", cursor)) else None
+    after = tx.read_id_cursor("api_keys", cursor)
     rows = await queries.list_api_keys(tx.connection, following=after, most=page_size + 1)
-    page = [ApiKey.model_validate(dict(row)) for row in rows[:page_size]]
-    more = len(rows) > page_size
-    following = tx.make_cursor("api_keys", str(page[-1].key_id)) if more else None
-    return ApiKeys(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("api_keys", rows, page_size, lambda row: [row["key_id"]])
+    return ApiKeys(data=[ApiKey.model_validate(dict(row)) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def revoke_api_key(tx: Transaction, key_id: UUID, now: datetime | None = None) -> RevokedApiKey:

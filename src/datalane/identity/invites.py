@@ -48,12 +48,10 @@ async def create_invite(
 async def list_invites(tx: Transaction, *, cursor: str | None = None, page_size: int = 25) -> Invites:
     """Invites in the order they were made, closed ones too. Raises `InvalidInput` for another list's cursor."""
     READ_INVITES.check(tx.context)
-    after = UUID(place[0]) if (place := tx.read_cursor("invites", cursor)) else None
+    after = tx.read_id_cursor("invites", cursor)
     rows = await queries.list_invites(tx.connection, following=after, most=page_size + 1, invite_id=None, now=None)
-    page = [Invite.model_validate(dict(row)) for row in rows[:page_size]]
-    more = len(rows) > page_size
-    following = tx.make_cursor("invites", str(page[-1].invite_id)) if more else None
-    return Invites(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("invites", rows, page_size, lambda row: [row["invite_id"]])
+    return Invites(data=[Invite.model_validate(dict(row)) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def revoke_invite(tx: Transaction, invite_id: UUID, now: datetime | None = None) -> Invite:

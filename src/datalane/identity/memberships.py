@@ -19,14 +19,14 @@ async def list_members(tx: Transaction, *, cursor: str | None = None, page_size:
     Raises `InvalidInput` for a cursor that is not this list's.
     """
     READ_MEMBERS.check(tx.context)
-    after = UUID(place[0]) if (place := tx.read_cursor("members", cursor)) else None
+    after = tx.read_id_cursor("members", cursor)
     rows = await queries.list_members(tx.connection, following=after, most=page_size + 1)
-    page = [Member.model_validate(dict(row)) for row in rows[:page_size]]
+    page, following = tx.cut_page("members", rows, page_size, lambda row: [row["user_id"]])
     return Members(
-        data=page,
+        data=[Member.model_validate(dict(row)) for row in page],
         total_count=await queries.count_members(tx.connection, workspace_id=tx.workspace_id),
         page_size=page_size,
-        next_cursor=tx.make_cursor("members", str(page[-1].user_id)) if len(rows) > page_size else None,
+        next_cursor=following,
     )
 
 

@@ -60,12 +60,11 @@ async def list_runs(
         rule_id=asked.rule_id,
         event_id=asked.event_id,
         status=asked.status,
-        before=UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None,
+        before=tx.read_id_cursor(listing, cursor),
         page_size=page_size + 1,
     )
-    page = [AutomationRun(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].run_id)) if len(rows) > page_size else None
-    return AutomationRunPage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["run_id"]])
+    return AutomationRunPage(data=[AutomationRun(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def replay_runs(tx: Transaction, choice: RunChoice) -> Replayed:

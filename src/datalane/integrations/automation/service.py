@@ -214,12 +214,13 @@ async def list_rules(
         workspace_id=tx.workspace_id,
         event_type=event_type,
         enabled=enabled,
-        before=UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None,
+        before=tx.read_id_cursor(listing, cursor),
         page_size=page_size + 1,
     )
-    page = [Rule(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].rule_id)) if len(rows) > page_size else None
-    return RulePage(data=page, switch=await _read_switch(tx), page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["rule_id"]])
+    return RulePage(
+        data=[Rule(**row) for row in page], switch=await _read_switch(tx), page_size=page_size, next_cursor=following
+    )
 
 
 def check_event_type(name: str) -> None:

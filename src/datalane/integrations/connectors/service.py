@@ -101,18 +101,16 @@ async def list_connectors(
     """Connectors, the newest first, revoked ones too. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_CONNECTORS.check(tx.context)
     listing = f"connectors:{status}:{kind}"
-    place = tx.read_cursor(listing, cursor)
     rows = await _queries.list_connectors(
         tx.connection,
         workspace_id=tx.workspace_id,
         status=status,
         kind=kind,
-        before=UUID(place[0]) if place else None,
+        before=tx.read_id_cursor(listing, cursor),
         page_size=page_size + 1,
     )
-    page = [Connector(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].connector_id)) if len(rows) > page_size else None
-    return ConnectorPage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["connector_id"]])
+    return ConnectorPage(data=[Connector(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def list_history(
@@ -126,17 +124,17 @@ async def list_history(
     if connector_id is not None:
         await find(tx, connector_id)
     listing = f"connector_history:{connector_id}"
-    place = tx.read_cursor(listing, cursor)
     rows = await _queries.list_history(
         tx.connection,
         workspace_id=tx.workspace_id,
         connector_id=connector_id,
-        before=UUID(place[0]) if place else None,
+        before=tx.read_id_cursor(listing, cursor),
         page_size=page_size + 1,
     )
-    page = [ConnectorChange(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].history_id)) if len(rows) > page_size else None
-    return ConnectorHistoryPage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["history_id"]])
+    return ConnectorHistoryPage(
+        data=[ConnectorChange(**row) for row in page], page_size=page_size, next_cursor=following
+    )
 
 
 async def rotate_credentials(tx: Transaction, rotation: ConnectorRotation, now: datetime | None = None) -> Connector:

@@ -25,17 +25,15 @@ async def list_held(
     """Deliveries that are or were held, the newest first. Raises `InvalidInput` for another list's cursor."""
     READ_INBOUND.check(tx.context)
     listing = f"held:{status}"
-    place = tx.read_cursor(listing, cursor)
     rows = await _queries.list_held(
         tx.connection,
         workspace_id=tx.workspace_id,
         status=status,
-        before=UUID(place[0]) if place else None,
+        before=tx.read_id_cursor(listing, cursor),
         page_size=page_size + 1,
     )
-    page = [HeldDelivery(**row) for row in rows[:page_size]]
-    following_page = tx.make_cursor(listing, str(page[-1].held_id)) if len(rows) > page_size else None
-    return HeldPage(data=page, page_size=page_size, next_cursor=following_page)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["held_id"]])
+    return HeldPage(data=[HeldDelivery(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def release_held(tx: Transaction, target: HeldTarget, now: datetime | None = None) -> ReleasedDelivery:

@@ -87,16 +87,14 @@ async def pause_inbound(tx: Transaction, connector_id: UUID, now: datetime) -> S
 async def list_inbound(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> InboundPage:
     """Whose webhooks are taken, or were. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_INBOUND.check(tx.context)
-    place = tx.read_cursor("inbound", cursor)
     rows = await _queries.list_inbound(
         tx.connection,
         workspace_id=tx.workspace_id,
-        before=UUID(place[0]) if place else None,
+        before=tx.read_id_cursor("inbound", cursor),
         page_size=page_size + 1,
     )
-    page = [InboundWebhook(**row) for row in rows[:page_size]]
-    following_page = tx.make_cursor("inbound", str(page[-1].connector_id)) if len(rows) > page_size else None
-    return InboundPage(data=page, page_size=page_size, next_cursor=following_page)
+    page, following = tx.cut_page("inbound", rows, page_size, lambda row: [row["connector_id"]])
+    return InboundPage(data=[InboundWebhook(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def _find(tx: Transaction, connector_id: UUID) -> InboundWebhook:

@@ -32,7 +32,7 @@ async def list_notifications(
     """One's own, the newest first. Raises `InvalidInput` for another list's cursor, `Forbidden` for an API key."""
     actor_id = require_person(tx, READ_NOTIFICATIONS)
     listing = f"notifications:{actor_id}:{unread}"
-    before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
+    before = tx.read_id_cursor(listing, cursor)
     rows = await _queries.list_notifications(
         tx.connection,
         workspace_id=tx.workspace_id,
@@ -41,10 +41,12 @@ async def list_notifications(
         before=before,
         page_size=page_size + 1,
     )
-    page = [Notification(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].notification_id)) if len(rows) > page_size else None
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["notification_id"]])
     return NotificationPage(
-        data=page, unread_count=await _count_unread(tx, actor_id), page_size=page_size, next_cursor=following
+        data=[Notification(**row) for row in page],
+        unread_count=await _count_unread(tx, actor_id),
+        page_size=page_size,
+        next_cursor=following,
     )
 
 
@@ -100,9 +102,10 @@ async def list_deliveries(
         channel=channel,
         page_size=page_size + 1,
     )
-    page = [NotificationDelivery(**row) for row in rows[:page_size]]
-    last = (str(page[-1].notification_id), page[-1].channel) if len(rows) > page_size else None
-    return NotificationDeliveryPage(data=page, page_size=page_size, next_cursor=last and tx.make_cursor(listing, *last))
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["notification_id"], row["channel"]])
+    return NotificationDeliveryPage(
+        data=[NotificationDelivery(**row) for row in page], page_size=page_size, next_cursor=following
+    )
 
 
 async def _count_unread(tx: Transaction, actor_id: UUID) -> int:

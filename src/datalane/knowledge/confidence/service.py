@@ -92,13 +92,12 @@ async def current(tx: Transaction, method: Method, keyword_weight: float, model:
 async def list_calibrations(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> CalibrationList:
     """Calibrations, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_CALIBRATIONS.check(tx.context)
-    before = UUID(place[0]) if (place := tx.read_cursor("calibrations", cursor)) else None
+    before = tx.read_id_cursor("calibrations", cursor)
     rows = await _queries.list_calibrations(
         tx.connection, workspace_id=tx.workspace_id, before=before, page_size=page_size + 1
     )
-    page = [Calibration(**row) for row in rows[:page_size]]
-    following = tx.make_cursor("calibrations", str(page[-1].calibration_id)) if len(rows) > page_size else None
-    return CalibrationList(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("calibrations", rows, page_size, lambda row: [row["calibration_id"]])
+    return CalibrationList(data=[Calibration(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def read_calibrations(tx: Transaction, calibration_ids: Collection[UUID]) -> list[Calibration]:

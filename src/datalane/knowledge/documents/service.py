@@ -191,14 +191,12 @@ async def get_document(tx: Transaction, document_id: UUID) -> Document:
 async def list_documents(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> DocumentPage:
     """Documents newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_DOCUMENTS.check(tx.context)
-    after = UUID(place[0]) if (place := tx.read_cursor("documents", cursor)) else None
+    after = tx.read_id_cursor("documents", cursor)
     rows = await _queries.list_documents(
         tx.connection, workspace_id=tx.workspace_id, after=after, page_size=page_size + 1
     )
-    page = [_document(row) for row in rows[:page_size]]
-    more = len(rows) > page_size
-    following = tx.make_cursor("documents", str(page[-1].document_id)) if more else None
-    return DocumentPage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("documents", rows, page_size, lambda row: [row["document_id"]])
+    return DocumentPage(data=[_document(row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def delete_document(tx: Transaction, document_id: UUID) -> Deleted:

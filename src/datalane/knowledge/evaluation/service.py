@@ -82,12 +82,10 @@ async def record_run(tx: Transaction, new: NewRun, now: datetime | None = None) 
 async def list_runs(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> RunList:
     """Runs, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_EVALUATIONS.check(tx.context)
-    before = UUID(place[0]) if (place := tx.read_cursor("evaluations", cursor)) else None
+    before = tx.read_id_cursor("evaluations", cursor)
     rows = await _queries.list_runs(tx.connection, workspace_id=tx.workspace_id, before=before, page_size=page_size + 1)
-    page = [_run(row) for row in rows[:page_size]]
-    more = len(rows) > page_size
-    following = tx.make_cursor("evaluations", str(page[-1].run_id)) if more else None
-    return RunList(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("evaluations", rows, page_size, lambda row: [row["run_id"]])
+    return RunList(data=[_run(row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def get_run(tx: Transaction, run_id: UUID) -> RunDetails:

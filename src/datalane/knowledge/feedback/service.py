@@ -54,7 +54,7 @@ async def list_feedback(
     """Feedback, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_FEEDBACK.check(tx.context)
     listing = f"feedback:{rating or ''}"
-    before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
+    before = tx.read_id_cursor(listing, cursor)
     rows = await _queries.list_feedback(
         tx.connection,
         workspace_id=tx.workspace_id,
@@ -62,9 +62,8 @@ async def list_feedback(
         before=before,
         page_size=page_size + 1,
     )
-    page = [_feedback(row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].feedback_id)) if len(rows) > page_size else None
-    return FeedbackList(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["feedback_id"]])
+    return FeedbackList(data=[_feedback(row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def feedback_on(tx: Transaction, response_id: UUID, citation_ids: Sequence[UUID]) -> list[Feedback]:

@@ -44,13 +44,12 @@ async def restore(tx: Transaction, new: NewRestoration, now: datetime | None = N
 async def list_moderations(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> ModerationList:
     """What was decided, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_CITATIONS.check(tx.context)
-    before = UUID(place[0]) if (place := tx.read_cursor("moderations", cursor)) else None
+    before = tx.read_id_cursor("moderations", cursor)
     rows = await _queries.list_moderations(
         tx.connection, workspace_id=tx.workspace_id, before=before, page_size=page_size + 1
     )
-    page = [Moderation(**row) for row in rows[:page_size]]
-    following = tx.make_cursor("moderations", str(page[-1].moderation_id)) if len(rows) > page_size else None
-    return ModerationList(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("moderations", rows, page_size, lambda row: [row["moderation_id"]])
+    return ModerationList(data=[Moderation(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def moderations_of(tx: Transaction, citation_ids: Sequence[UUID]) -> Mapping[UUID, Moderation]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
-from uuid import UUID
 
 from prometheus_client import Counter, Histogram
 
@@ -85,10 +84,9 @@ async def list_asked(
     """What was asked, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     QUERY.check(tx.context)
     listing = f"asked:{missed}"
-    before = UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None
+    before = tx.read_id_cursor(listing, cursor)
     rows = await _queries.list_log(
         tx.connection, workspace_id=tx.workspace_id, missed=missed, before=before, page_size=page_size + 1
     )
-    page = [AskedQuery(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].query_id)) if len(rows) > page_size else None
-    return AskedQueries(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["query_id"]])
+    return AskedQueries(data=[AskedQuery(**row) for row in page], page_size=page_size, next_cursor=following)

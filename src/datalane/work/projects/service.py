@@ -57,10 +57,10 @@ async def list_projects(
         after_id=UUID(after[1]) if after else None,
         page_size=page_size + 1,
     )
-    page = [Project(**row) for row in rows[:page_size]]
-    more = len(rows) > page_size
-    last = (page[-1].updated_at.isoformat(), str(page[-1].project_id)) if more else None
-    return ProjectPage(data=page, page_size=page_size, next_cursor=last and tx.make_cursor("projects", *last))
+    page, following = tx.cut_page(
+        "projects", rows, page_size, lambda row: [row["updated_at"].isoformat(), row["project_id"]]
+    )
+    return ProjectPage(data=[Project(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def create_project(tx: Transaction, new: NewProject, now: datetime | None = None) -> Project:

@@ -127,11 +127,8 @@ async def list_timeline(
             below_version=after[0] if after else _HIGHEST,
             page_size=page_size + 1,
         )
-    page, following = rows[:page_size], None
-    if len(rows) > page_size:
-        last = page[-1]
-        place = (last["recorded_xid"], str(last["entry_id"])) if thing is None else (last["entity_version"],)
-        following = tx.make_cursor(listing, *place)
+    placed_by = ("recorded_xid", "entry_id") if thing is None else ("entity_version",)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row[name] for name in placed_by])
     return TimelinePage(data=[TimelineEntry(**row) for row in page], page_size=page_size, next_cursor=following)
 
 

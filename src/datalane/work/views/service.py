@@ -47,10 +47,8 @@ async def list_views(tx: Transaction, cursor: str | None = None, page_size: int 
         after_id=UUID(after[1]) if after else None,
         page_size=page_size + 1,
     )
-    page = await _views(tx, rows[:page_size])
-    more = len(rows) > page_size
-    last = (page[-1].name, str(page[-1].view_id)) if more else None
-    return ViewPage(data=page, page_size=page_size, next_cursor=last and tx.make_cursor("views", *last))
+    page, following = tx.cut_page("views", rows, page_size, lambda row: [row["name"], row["view_id"]])
+    return ViewPage(data=await _views(tx, page), page_size=page_size, next_cursor=following)
 
 
 async def get_view(tx: Transaction, view_id: UUID) -> View:

@@ -129,12 +129,13 @@ async def list_deliveries(
         status=asked.status,
         event_type=asked.event_type,
         event_id=asked.event_id,
-        before=UUID(place[0]) if (place := tx.read_cursor(listing, cursor)) else None,
+        before=tx.read_id_cursor(listing, cursor),
         page_size=page_size + 1,
     )
-    page = [WebhookDelivery(**row) for row in rows[:page_size]]
-    following = tx.make_cursor(listing, str(page[-1].delivery_id)) if len(rows) > page_size else None
-    return WebhookDeliveryPage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["delivery_id"]])
+    return WebhookDeliveryPage(
+        data=[WebhookDelivery(**row) for row in page], page_size=page_size, next_cursor=following
+    )
 
 
 async def begin_now(

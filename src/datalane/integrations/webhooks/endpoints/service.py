@@ -139,13 +139,14 @@ async def list_endpoints(
 ) -> WebhookEndpointPage:
     """Endpoints, the newest first. Raises `InvalidInput` for a cursor that is not this list's."""
     READ_WEBHOOKS.check(tx.context)
-    before = UUID(place[0]) if (place := tx.read_cursor("webhook_endpoints", cursor)) else None
+    before = tx.read_id_cursor("webhook_endpoints", cursor)
     rows = await _queries.list_endpoints(
         tx.connection, workspace_id=tx.workspace_id, before=before, now=now or utc_now(), page_size=page_size + 1
     )
-    page = [WebhookEndpoint(**row) for row in rows[:page_size]]
-    following = tx.make_cursor("webhook_endpoints", str(page[-1].endpoint_id)) if len(rows) > page_size else None
-    return WebhookEndpointPage(data=page, page_size=page_size, next_cursor=following)
+    page, following = tx.cut_page("webhook_endpoints", rows, page_size, lambda row: [row["endpoint_id"]])
+    return WebhookEndpointPage(
+        data=[WebhookEndpoint(**row) for row in page], page_size=page_size, next_cursor=following
+    )
 
 
 async def enable_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | None = None) -> WebhookEndpoint:
