@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Self
 
+from datalane.kit.children import ChildPool
 from datalane.knowledge.extraction.process import Child, ChildFailed, ChildSettings, ExtractionUnavailable
 from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
 from datalane.knowledge.parsing.errors import ParseTimeout
@@ -21,7 +22,7 @@ _MESSAGE_DOCUMENTS = 1000
 logger = logging.getLogger(__name__)
 
 
-class ExtractionPool:
+class ExtractionPool(ChildPool[Child]):
     """Up to `size` children; each document gets `timeout_seconds` and each child `memory_bytes` of address space.
 
     `bounds` is what a document may have. `setup` names functions ("module:function") that every child calls at its
@@ -38,13 +39,8 @@ class ExtractionPool:
         setup: Sequence[str] = (),
         bounds: Bounds | None = None,
     ) -> None:
-        self._settings = ChildSettings(timeout_seconds, memory_bytes, tuple(setup), bounds or Bounds())
-        self._size = size
-        self._free = asyncio.Semaphore(size)
-        self._idle: list[Child] = []
-        self._closed = False
-        self.replaced = 0
-        """Children killed because they hung, died or ran out of memory."""
+        settings = ChildSettings(timeout_seconds, memory_bytes, tuple(setup), bounds or Bounds())
+        super().__init__(size, lambda: Child.start(settings), ExtractionUnavailable)
 
     async def __aenter__(self) -> Self:
         return self
@@ -56,18 +52,7 @@ class ExtractionPool:
 
     async def start(self) -> None:
         """Start all children now instead of at first use. Raises ExtractionUnavailable."""
-        children = await asyncio.gather(*(Child.start(self._settings) for _ in range(self._size - len(self._idle))))
-        self._idle += children
-
-    async def aclose(self) -> None:
-        """Wait for running batches, then end all children. The pool cannot be used again."""
-        self._closed = True
-        for _ in range(self._size):
-            await self._free.acquire()
-        children, self._idle = self._idle, []
-        await asyncio.gather(*(child.close() for child in children))
-        for _ in range(self._size):
-            self._free.release()
+        self._idle += await asyncio.gather(*(self._start() for _ in range(self._size - len(self._idle))))
 
     async def extract_many(self, batch: Sequence[Source]) -> list[Extracted | Failure]:
         """One result per source, in order; a document's fault is a Failure, never an exception.
@@ -98,29 +83,8 @@ class ExtractionPool:
         return Failure(failed.error.code, str(failed.error), failed.error.retryable)
 
     async def _ask(self, batch: Sequence[Source], fresh: bool = False) -> list[Extracted | Failure]:
-        async with self._free:
-            if self._closed:
-                raise ExtractionUnavailable("The extraction pool is closed.")
-            child = await self._take_child(fresh)
-            try:
-                results = await child.extract(batch)
-            except BaseException as error:
-                # Also when canceled: a child in the middle of a batch cannot be asked for another.
-                if isinstance(error, ChildFailed):
-                    error.had_served = child.batches > 0
-                self.replaced += 1
-                await child.kill()
-                raise
-            self._idle.append(child)
-            return results
-
-    async def _take_child(self, fresh: bool) -> Child:
-        while self._idle:
-            child = self._idle.pop()
-            if child.alive and not (fresh and child.batches):
-                return child
-            await child.kill()
-        return await Child.start(self._settings)
+        async with self._lend(fresh=fresh) as child:
+            return await child.extract(batch)
 
 
 def _split_messages(batch: Sequence[Source]) -> Iterator[Sequence[Source]]:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from importlib import import_module
 
 from datalane.errors import DatalaneError
-from datalane.kit.children import child_environment
+from datalane.kit.children import ChildLost, ChildProcess, start_child
 from datalane.knowledge.extraction import child as child_program
 from datalane.knowledge.extraction import wire
 from datalane.knowledge.extraction.types import Bounds, Extracted, Failure, Source
@@ -39,14 +37,12 @@ class ExtractionUnavailable(DatalaneError):
     status = 503
 
 
-class ChildFailed(Exception):
+class ChildFailed(ChildLost):
     """The child did not answer a batch. `error` is what its document suffers if it was alone in the batch."""
 
     def __init__(self, error: ExtractionError, diagnosis: str) -> None:
         super().__init__(f"{error.code}: {diagnosis}")
         self.error = error
-        self.had_served = False
-        """Whether the child had answered other batches before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,20 +55,15 @@ class ChildSettings:
     bounds: Bounds = field(default_factory=Bounds)
 
 
-class Child:
-    """A running child process. `batches` counts the batches it has answered."""
+class Child(ChildProcess):
+    """A child that reads documents; each batch is one answer."""
 
     def __init__(self, process: asyncio.subprocess.Process, settings: ChildSettings) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
+        super().__init__(process)
         assert process.stderr is not None
-        self._process = process
         self._settings = settings
-        self._requests = process.stdin
-        self._replies = process.stdout
         self._stderr = b""
         self._stderr_task = asyncio.create_task(self._keep_stderr(process.stderr))
-        self.batches = 0
 
     @classmethod
     async def start(cls, settings: ChildSettings) -> Child:
@@ -85,11 +76,7 @@ class Child:
             "bounds": asdict(settings.bounds),
         }
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", child_program.__file__, json.dumps(arguments),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-                env=child_environment(), cwd="/", start_new_session=True, limit=1024 * 1024,
-            )  # fmt: skip
+            process = await start_child(child_program.__file__, arguments, stderr=asyncio.subprocess.PIPE)
         except OSError as error:
             raise ExtractionUnavailable(f"An extraction process cannot be started: {error.strerror}.") from error
         child = cls(process, settings)
@@ -100,14 +87,6 @@ class Child:
             await child.kill()
             raise
         return child
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
 
     async def extract(self, batch: Sequence[Source]) -> list[Extracted | Failure]:
         """Results of `batch`, in order. Raises ChildFailed, after which the child must be killed."""
@@ -130,14 +109,8 @@ class Child:
             raise ChildFailed(ParseCrashed(), f"malformed answer ({type(error).__name__})") from error
         if len(results) != len(batch):
             raise ChildFailed(ParseCrashed(), "an answer of another length than its batch")
-        self.batches += 1
+        self.served += 1
         return results
-
-    async def kill(self) -> None:
-        """Kill the child and whatever it started, and wait for its end. Harmless when it has ended."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await asyncio.shield(self._reap())
 
     async def close(self, seconds: float = 5.0) -> None:
         """Let the child end by itself at the end of its input; kill it after `seconds`."""
@@ -148,8 +121,7 @@ class Child:
         await self.kill()
 
     async def _reap(self) -> None:
-        self._requests.close()
-        await self._process.wait()
+        await super()._reap()
         await self._stderr_task
 
     async def _await_ready(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
@@ -11,6 +10,7 @@ from datalane.errors import InvalidInput, LimitExceeded
 from datalane.integrations.automation.conditions.messages import readable
 from datalane.integrations.automation.conditions.process import Child, ChildDied, ChildLimits, ConditionsUnavailable
 from datalane.integrations.automation.conditions.types import Decided, Expression, ExpressionFailed, Fault
+from datalane.kit.children import ChildPool
 from datalane.kit.encoding import to_json
 from datalane.kit.logs import get_logger
 from datalane.settings import AutomationSettings, Limits
@@ -23,29 +23,14 @@ T = TypeVar("T")
 log = get_logger(__name__)
 
 
-class Conditions:
+class Conditions(ChildPool[Child]):
     """Up to `automation.processes` children, started when they are first needed. Belongs to one event loop."""
 
     def __init__(self, automation: AutomationSettings | None = None, limits: Limits | None = None) -> None:
         automation, limits = automation or AutomationSettings(), limits or Limits()
-        self._limits = ChildLimits(automation.condition_time.total_seconds(), automation.memory, limits.event_payload)
+        bounds = ChildLimits(automation.condition_time.total_seconds(), automation.memory, limits.event_payload)
+        super().__init__(automation.processes, lambda: Child.start(bounds), ConditionsUnavailable)
         self._most_bytes = limits.condition
-        self._size = automation.processes
-        self._free = asyncio.Semaphore(automation.processes)
-        self._idle: list[Child] = []
-        self._closed = False
-        self.replaced = 0
-        """Children that an expression has cost."""
-
-    async def aclose(self) -> None:
-        """Wait for what is being evaluated, then end the children. The pool cannot be used again."""
-        self._closed = True
-        for _ in range(self._size):
-            await self._free.acquire()
-        children, self._idle = self._idle, []
-        await asyncio.gather(*(child.kill() for child in children))
-        for _ in range(self._size):
-            self._free.release()
 
     async def check(self, expression: Expression, *, boolean: bool = False) -> None:
         """Whether it can be evaluated, as far as that is known without an event.
@@ -89,33 +74,15 @@ class Conditions:
             raise died.failed from died
 
     async def _ask(self, ask: Callable[[Child], Awaitable[T]], fresh: bool = False) -> T:
-        async with self._free:
-            if self._closed:
-                raise ConditionsUnavailable("the pool of processes for conditions is closed")
-            child = await self._take(fresh)
+        async with self._lend(fresh=fresh) as child:
             try:
-                answer = await ask(child)
-            except ExpressionFailed:
-                self._idle.append(child)
-                raise
+                return await ask(child)
+            except ExpressionFailed as failed:
+                answer = failed  # the child may be asked for more
             except BaseException as error:
-                if isinstance(error, ChildDied):
-                    error.had_served = child.served > 0
-                # Also when canceled: a child in the middle of an expression cannot be asked for another.
-                self.replaced += 1
-                await child.kill()
                 log.warning("condition_child_replaced", error=repr(error))
                 raise
-            self._idle.append(child)
-            return answer
-
-    async def _take(self, fresh: bool) -> Child:
-        while self._idle:
-            child = self._idle.pop()
-            if child.alive and not (fresh and child.served):
-                return child
-            await child.kill()
-        return await Child.start(self._limits)
+        raise answer
 
 
 def _named(event: Event) -> bytes:

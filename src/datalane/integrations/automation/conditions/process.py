@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 from datalane.errors import DatalaneError
 from datalane.integrations.automation.conditions import child as child_program
 from datalane.integrations.automation.conditions.types import Decided, Expression, ExpressionFailed, Fault
-from datalane.kit.children import child_environment
+from datalane.kit.children import ChildLost, ChildProcess, start_child
 
 _START_SECONDS = 30.0
 _LEAST_PATIENCE = 2.0
@@ -29,14 +28,12 @@ class ConditionsUnavailable(DatalaneError):
     status = 503
 
 
-class ChildDied(Exception):
+class ChildDied(ChildLost):
     """The child did not answer. `failed` is what its expression suffers if the child itself is not to blame."""
 
     def __init__(self, failed: ExpressionFailed) -> None:
         super().__init__(str(failed))
         self.failed = failed
-        self.had_served = False
-        """Whether the child had answered other expressions before."""
 
     @property
     def is_timeout(self) -> bool:
@@ -57,17 +54,12 @@ class ChildLimits:
         return max(_LEAST_PATIENCE, 40 * self.deadline)
 
 
-class Child:
-    """A running child process. `served` counts the expressions it has answered."""
+class Child(ChildProcess):
+    """A child that evaluates expressions."""
 
     def __init__(self, process: asyncio.subprocess.Process, limits: ChildLimits) -> None:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._process = process
+        super().__init__(process)
         self._limits = limits
-        self._requests = process.stdin
-        self._replies = process.stdout
-        self.served = 0
 
     @classmethod
     async def start(cls, limits: ChildLimits) -> Child:
@@ -79,11 +71,7 @@ class Child:
             "most_bytes": limits.most_bytes,
         }
         try:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable, "-P", child_program.__file__, json.dumps(arguments),
-                stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-                env=child_environment(), cwd="/", start_new_session=True,
-            )  # fmt: skip
+            process = await start_child(child_program.__file__, arguments)
         except OSError as error:
             raise ConditionsUnavailable(f"a process for conditions cannot be started: {error.strerror}") from error
         child = cls(process, limits)
@@ -93,14 +81,6 @@ class Child:
             await child.kill()
             raise
         return child
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
-    def alive(self) -> bool:
-        return self._process.returncode is None
 
     async def check(self, expression: Expression) -> str:
         """The type of its value. Raises `ExpressionFailed`, and `ChildDied`."""
@@ -118,16 +98,6 @@ class Child:
         if condition is not None and not await self._answer(condition):
             return Decided(False)
         return Decided(True, [await self._answer(each) for each in arguments])
-
-    async def kill(self) -> None:
-        """Kill the child, and wait for its end. Harmless when it has ended."""
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-        await asyncio.shield(self._reap())
-
-    async def _reap(self) -> None:
-        self._requests.close()
-        await self._process.wait()
 
     async def _await_ready(self) -> None:
         try:
