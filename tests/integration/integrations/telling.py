@@ -98,3 +98,20 @@ async def know_handlers(database: Database) -> None:
     handlers = Handlers()
     notification_handlers.register(handlers)
     await register(database, {}, handlers.events, list(EVENTS))
+
+
+ERRORS = (
+    "SELECT last_error_class, last_error_message, attempt_count FROM datalane.jobs WHERE kind = 'notification.email'"
+)
+
+
+def local(port: int, **said: Any) -> EmailSettings:
+    fields = {"host": "127.0.0.1", "security": "none", "from_address": "lane@example.com", "timeout": "10", **said}
+    return EmailSettings(port=port, **fields)
+
+
+async def failure(database: Database, who: Person, *statuses: str) -> tuple[str, str, int]:
+    """How the only job that sends ended."""
+    await settled(database, who, 1, *statuses)
+    [row] = await rows(database, who, ERRORS)
+    return row["last_error_class"], row["last_error_message"], row["attempt_count"]

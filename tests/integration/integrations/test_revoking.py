@@ -108,15 +108,15 @@ async def test_a_rule_is_not_made_published_or_enabled_with_a_connector_that_is_
     await post(client, ada, "/integrations/connectors/revoke", connector_id=revoked)
     said = {"name": "A late one", "event_type": "invoice.paid", "actions": calling(kept, revoked, str(uuid7()), theirs)}
     faults = [
-        ("actions[1].arguments.connector_id", "connector_revoked"),
-        ("actions[2].arguments.connector_id", "unknown_connector"),
-        ("actions[3].arguments.connector_id", "unknown_connector"),
+        ("body.actions.1.arguments.connector_id", "connector_revoked"),
+        ("body.actions.2.arguments.connector_id", "unknown_connector"),
+        ("body.actions.3.arguments.connector_id", "unknown_connector"),
     ]
     for enabled in (True, False):
         assert await refused(client, ada, "/automation/rules/create", **said, enabled=enabled) == faults
     published = {"rule_id": other, "actions": said["actions"]}
     assert await refused(client, ada, "/automation/rules/publish", **published) == faults
-    first = [("actions[0].arguments.connector_id", "connector_revoked")]
+    first = [("actions.0.arguments.connector_id", "connector_revoked")]
     assert await refused(client, ada, "/automation/rules/enable", rule_id=stopped) == first
     await post(client, ada, "/automation/rules/publish", rule_id=stopped, actions=calling(kept))
     assert (await post(client, ada, "/automation/rules/enable", rule_id=stopped))["enabled"] is True
@@ -131,7 +131,7 @@ async def test_an_endpoint_of_a_revoked_connector_is_enabled_once_it_depends_on_
     paused = [await endpoint_of(client, ada, revoked) for _ in range(2)]
     await post(client, ada, "/integrations/connectors/revoke", connector_id=revoked)
     target = {"url": "https://hooks.example.com/in", "event_types": ["invoice.paid"]}
-    fault = [("connector_id", "connector_revoked")]
+    fault = [("body.connector_id", "connector_revoked")]
     assert await refused(client, ada, "/webhooks/endpoints/create", **target, connector_id=revoked) == fault
     for endpoint_id, instead in zip(paused, (kept, None), strict=True):
         of = {"endpoint_id": endpoint_id}

@@ -40,20 +40,13 @@ Asked = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 def router(door: Door, integrations: Integrations) -> APIRouter:
     routes = door.router(prefix="/automation", tags=["automation"])
-    _add_rule_routes(routes, door, integrations)
+    _add_rule_commands(routes, door, integrations)
+    _add_rule_reads(routes, door, integrations)
     _add_run_routes(routes, door)
     return routes
 
 
-def _add_rule_routes(routes: APIRouter, door: Door, integrations: Integrations) -> None:
-    limits = door.settings.limits
-    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
-
-    @routes.get("/actions/list")
-    async def describe_actions(context: Context = door.caller(READ_AUTOMATION)) -> ActionList:
-        """What rules may do: each action with its arguments as JSON Schema, and the permission that it takes."""
-        return list_actions(context, integrations.actions)
-
+def _add_rule_commands(routes: APIRouter, door: Door, integrations: Integrations) -> None:
     @routes.post("/rules/create", status_code=201)
     async def create(body: NewRule, late: LateTransaction = door.preparer(MANAGE_RULES)) -> Rule:
         """Make a rule with its first version."""
@@ -84,6 +77,21 @@ def _add_rule_routes(routes: APIRouter, door: Door, integrations: Integrations) 
         """What a rule would do because of a stored event; nothing is done."""
         return await trying.try_rule(door.transaction(context), integrations.publishing, body)
 
+    @routes.post("/switch")
+    async def switch(body: SwitchAutomation, tx: Transaction = door.writer(SWITCH_AUTOMATION)) -> AutomationSwitch:
+        """Let the rules of the workspace run, or stop them all at their next claim."""
+        return await service.switch_automation(tx, body)
+
+
+def _add_rule_reads(routes: APIRouter, door: Door, integrations: Integrations) -> None:
+    limits = door.settings.limits
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
+
+    @routes.get("/actions/list")
+    async def describe_actions(context: Context = door.caller(READ_AUTOMATION)) -> ActionList:
+        """What rules may do: each action with its arguments as JSON Schema, and the permission that it takes."""
+        return list_actions(context, integrations.actions)
+
     @routes.get("/rules")
     async def list_rules(
         event_type: Asked = None,
@@ -99,11 +107,6 @@ def _add_rule_routes(routes: APIRouter, door: Door, integrations: Integrations) 
     async def get_rule(rule_id: UUID, tx: Transaction = door.reader(READ_AUTOMATION)) -> RuleWithVersions:
         """One rule with its versions."""
         return await service.get_rule(tx, rule_id)
-
-    @routes.post("/switch")
-    async def switch(body: SwitchAutomation, tx: Transaction = door.writer(SWITCH_AUTOMATION)) -> AutomationSwitch:
-        """Let the rules of the workspace run, or stop them all at their next claim."""
-        return await service.switch_automation(tx, body)
 
 
 def _add_run_routes(routes: APIRouter, door: Door) -> None:

@@ -50,7 +50,7 @@ async def create_rule(tx: Transaction, new: NewRule, version: CheckedVersion, no
     MANAGE_RULES.check(tx.context)
     tx = tx.following()
     check_event_type(new.event_type)
-    await hold_connected(tx, connectors_of(version.actions))
+    await hold_connected(tx, connectors_of(version.actions, "body."))
     await _queries.lock_rules(tx.connection, workspace_id=tx.workspace_id)
     if await _queries.count_rules(tx.connection, workspace_id=tx.workspace_id) >= tx.limits.rules:
         raise LimitExceeded(f"the workspace has {tx.limits.rules} rules already (limits.rules)")
@@ -93,7 +93,7 @@ async def publish_version(
     """
     MANAGE_RULES.check(tx.context)
     tx = tx.following()
-    await hold_connected(tx, connectors_of(version.actions))
+    await hold_connected(tx, connectors_of(version.actions, "body."))
     rule = await _lock(tx, new.rule_id)
     before = rule["current_version"]
     if new.current_version is not None and new.current_version != before:
@@ -297,12 +297,13 @@ def _told(version: int, actions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"version": version, "actions": [step["action"] for step in actions]}
 
 
-def connectors_of(steps: Sequence[Mapping[str, Any]]) -> dict[str, UUID]:
-    """The connectors that actions name as literals, by the field. What is no id is left to the action."""
+def connectors_of(steps: Sequence[Mapping[str, Any]], within: str = "") -> dict[str, UUID]:
+    """The connectors that actions name as literals, by the field, `within` what the caller sent. What is no id is left
+    to the action."""
     said = {place: step["arguments"].get(CONNECTOR_ARGUMENT) for place, step in enumerate(steps)}
     found = {}
     for place, each in said.items():
         with suppress(ValueError):
             if isinstance(each, str):
-                found[f"actions[{place}].arguments.{CONNECTOR_ARGUMENT}"] = UUID(each)
+                found[f"{within}actions.{place}.arguments.{CONNECTOR_ARGUMENT}"] = UUID(each)
     return found

@@ -29,8 +29,12 @@ Asked = Annotated[str | None, Query(min_length=1, max_length=200)]
 
 
 def add_routes(routes: APIRouter, door: Door) -> None:
+    _add_publishing(routes, door)
+    _add_reads(routes, door)
+
+
+def _add_publishing(routes: APIRouter, door: Door) -> None:
     limits = door.settings.limits
-    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
 
     @routes.post("/publish", status_code=201)
     async def publish(body: IncomingEvent, late: LateTransaction = door.preparer(PUBLISH)) -> PublishedEvent:
@@ -48,6 +52,11 @@ def add_routes(routes: APIRouter, door: Door) -> None:
     async def publish_batch(body: IncomingEvents, tx: Transaction = door.writer(PUBLISH)) -> EventOutcomes:
         """Publish up to 1,000 events, each with its own result."""
         return await service.publish_events(tx, body.events)
+
+
+def _add_reads(routes: APIRouter, door: Door) -> None:
+    limits = door.settings.limits
+    size = Query(min(25, limits.page_size), ge=1, le=limits.page_size)
 
     @routes.get("/list")
     async def list_events(

@@ -22,7 +22,8 @@ from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 from datalane.ops.isolation.asking import Answer, Asker
 from datalane.ops.isolation.cells import Cell, Verdict
-from datalane.ops.isolation.route_seeds import Seed, seeds_of
+from datalane.ops.isolation.route_seed import Seed
+from datalane.ops.isolation.route_seeds import seeds_of
 from datalane.ops.isolation.route_table import Access, Call, Place, Route
 from datalane.ops.isolation.route_world import HOME, MEMBER_ROLES, OTHER, Actor, World, twin
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -24,8 +25,9 @@ from datalane.contracts.replay import Replayed
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.engine.actions import Action, ActionCall, Actions
+from datalane.engine.desk import Desk
 from datalane.engine.events import publish
-from datalane.engine.handlers import Handlers
+from datalane.engine.handlers import Handlers, Job
 from datalane.engine.permissions import PUBLISH
 from datalane.engine.registration import register
 from datalane.errors import IllegalTransition, InvalidInput
@@ -220,3 +222,33 @@ def app(lane: OpenLane, integrations: Integrations) -> FastAPI:
 @pytest.fixture
 def shop(database: Database, integrations: Integrations, notes: Notes) -> Shop:
     return Shop(database, integrations, a_context(role=Role.ADMIN), notes)
+
+
+def note(text: Any = "paid", **said: Any) -> tuple[str, dict[str, Any]]:
+    return "note", {"text": text, **said}
+
+
+def cel(text: str) -> dict[str, str]:
+    return {"cel": text}
+
+
+async def no_jobs(shop: Shop) -> None:
+    """Wait until no job of the workspace is left to do."""
+
+    async def none_left() -> bool:
+        [(left,)] = await shop.rows(
+            "SELECT count(*) FROM datalane.jobs WHERE status IN ('queued', 'processing', 'retrying')"
+        )
+        return bool(left == 0)
+
+    await eventually(none_left)
+
+
+async def claimed(shop: Shop) -> list[Job]:
+    """The jobs of runs, as a worker that claims them has them."""
+    desk = Desk(shop.database, "test", lambda: None)
+    try:
+        await desk.register({KIND: None}, [], [])
+        return await desk.claim([KIND], 100, timedelta(seconds=60))
+    finally:
+        await desk.close()

@@ -236,7 +236,7 @@ async def hold_endpoint(tx: Transaction, endpoint_id: UUID) -> Any:
 
 async def _hold_connector(tx: Transaction, connector_id: UUID | None) -> None:
     """As `hold_connected`; before the endpoint, as who revokes a connector comes to both in this order."""
-    await hold_connected(tx, {} if connector_id is None else {"connector_id": connector_id})
+    await hold_connected(tx, {} if connector_id is None else {"body.connector_id": connector_id})
 
 
 async def _switch(tx: Transaction, endpoint_id: UUID, target: str, reason: StatusReason | None, at: datetime) -> bool:
