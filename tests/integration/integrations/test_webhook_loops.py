@@ -17,7 +17,7 @@ from tests.integration.integrations.test_inbound import LOG, OPEN, register
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
-from datalane.integrations.webhooks.deliveries.schemas import NewWebhookDelivery, WebhookReplay
+from datalane.integrations.webhooks.deliveries.schemas import DeliveryChoice, NewWebhookDelivery
 from datalane.integrations.webhooks.deliveries.service import enqueue_delivery, replay
 from datalane.integrations.webhooks.endpoints import service
 from datalane.integrations.webhooks.endpoints.schemas import WebhookEndpointChange
@@ -98,7 +98,7 @@ async def test_the_depth_of_an_event_goes_along_with_every_attempt_and_replay(
     async with hooks.working():
         [dead] = await hooks.until(1, "dead_letter")
         async with database.transaction(hooks.admin) as tx:
-            await replay(tx, WebhookReplay(delivery_id=dead.delivery_id))
+            await replay(tx, DeliveryChoice(ids=[dead.delivery_id]))
         lane_on_a_socket.reply = answer(204)
         await hooks.until(2, "dead_letter", "delivered")
         await lane_on_a_socket.until(5)

@@ -130,7 +130,7 @@ async def test_what_no_endpoint_may_be_is_refused(asked: Asked, sink: Sink, said
 async def test_a_connector_that_is_not_there_has_no_endpoint(asked: Asked, sink: Sink) -> None:
     said: dict[str, Any] = {"url": sink.url, "event_types": ["invoice.paid"], "connector_id": str(uuid4())}
     [fault] = (await asked.post(f"{ENDPOINTS}/create", 422, **said))["errors"]
-    assert (fault["field"], fault["code"]) == ("connector_id", "unknown_connector")
+    assert (fault["field"], fault["code"]) == ("body.connector_id", "unknown_connector")
     assert (await asked.get(f"{ENDPOINTS}/list"))["data"] == []
 
 
