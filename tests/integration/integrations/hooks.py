@@ -42,8 +42,8 @@ SOON = Pauses.read("0.05,0.05,0.05")
 
 
 def settings_of(**said: Any) -> Settings:
-    """Those of a lane that may reach this machine, and is quick to give up."""
-    told = {"pauses": SOON, "timeout": timedelta(seconds=2), "recovery_rate": 10_000, **said}
+    """Those of a lane that may reach this machine, and tries again at once."""
+    told = {"pauses": SOON, "timeout": timedelta(seconds=15), "recovery_rate": 10_000, **said}
     return Settings(outbound=OutboundSettings(allowed=HERE), webhooks=WebhookSettings(**told))
 
 
