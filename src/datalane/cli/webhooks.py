@@ -118,7 +118,7 @@ def replay(
     from datalane.integrations.webhooks.deliveries.schemas import DeliveriesToReplay, DeliveryChoice
     from datalane.integrations.webhooks.deliveries.service import replay as replay_deliveries
 
-    if delivery is not None and (endpoint or event_type):
+    if delivery is not None and (endpoint or status or event_type):
         raise InvalidInput("give a delivery or a filter, not both")
     try:
         where = DeliveriesToReplay(
@@ -136,7 +136,7 @@ def replay(
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
-        typer.echo(f"{done.matched:,} matched, {done.replayed:,} replayed")
+        typer.echo(f"{done.matched:,} matched, {done.replayed:,} replayed, {done.skipped:,} skipped")
 
 
 def _switch(

@@ -1,4 +1,4 @@
-"""Replaying many: which of them, and what came of it. Jobs, runs of rules and webhook deliveries say it alike."""
+"""Replaying many: which of them, and what came of it. Over HTTP jobs, runs of rules and deliveries say it alike."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class ChildPool(Generic[C]):
         self._idle: list[C] = []
         self._closed = False
         self.replaced = 0
-        """Children that were killed because of what they were asked."""
+        """Children that were killed, because of what they were asked or as nobody waited for the answer any more."""
 
     async def aclose(self) -> None:
         """Wait for what is being answered, then end the children. The pool cannot be used again."""

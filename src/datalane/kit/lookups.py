@@ -25,6 +25,8 @@ MOST, MOST_OF_ONE = 64, 8
 """Lookups at a time, of all and of one who asks."""
 RETRY_AFTER = 10.0
 """Seconds after which somebody who found no place is asked to come again."""
+_PATIENCE = 5.0
+"""Seconds to wait for a place, where nobody says how long."""
 _LOOK_AGAIN = 0.02
 """Seconds. A place is held by a thread, which no event loop waits for."""
 
@@ -50,8 +52,7 @@ class Lookups:
 
     async def find(self, host: str, port: int) -> Sequence[Any]:
         """As `look_up`. Raises what that raises, and `LookupBusy`."""
-        whose, patience = _ASKING.get()
-        deadline = time.monotonic() + patience.total_seconds()
+        whose, deadline = _ASKING.get() or (None, time.monotonic() + _PATIENCE)
         while not self._enter(whose):
             if time.monotonic() >= deadline:
                 raise LookupBusy
@@ -74,14 +75,14 @@ class Lookups:
                 del self._under_way[whose]
 
 
-_ASKING: ContextVar[tuple[Hashable, timedelta]] = ContextVar("asking", default=(None, timedelta(seconds=5)))
+_ASKING: ContextVar[tuple[Hashable, float] | None] = ContextVar("asking", default=None)
 
 
 @contextmanager
 def asking(whose: Hashable, patience: timedelta) -> Iterator[None]:
-    """What is looked up in the block is for `whose`, and waits for a place for so long. It reaches through a pool of
-    connections, which knows nothing of either."""
-    token = _ASKING.set((whose, patience))
+    """What is looked up in the block is for `whose`, and waits for a place until `patience` has passed from now on. It
+    reaches through a pool of connections, which knows nothing of either."""
+    token = _ASKING.set((whose, time.monotonic() + patience.total_seconds()))
     try:
         yield
     finally:

@@ -48,11 +48,11 @@ class System:
     context: Context
     connector: Connector
 
-    async def leave(self, call: ActionCall | None = None, **said: Any) -> UUID:
-        """What a rule does: the action in a transaction of the lane's own."""
+    async def leave(self, call: ActionCall | None = None, depth: int = 0, **said: Any) -> UUID:
+        """What a rule does: the action in a transaction of the lane's own, so deep in a chain of causes."""
         arguments = {"connector_id": str(self.connector.connector_id), "path": "/charges", **said}
         action = actions().get("connector.call")
-        async with self.database.transaction(ranked(self.context, Role.SYSTEM)) as tx:
+        async with self.database.transaction(ranked(self.context, Role.SYSTEM).caused_by(None, depth)) as tx:
             left = await action.run(tx, read(arguments), call or ActionCall(uuid7(), 0, uuid7()))
         return UUID(left["job_id"])
 
@@ -122,6 +122,16 @@ async def test_the_same_action_of_a_run_leaves_one_call(database: Database, cont
         assert first == again
         await there.done(first)
     assert len(there.seen.requests) == 1
+
+
+async def test_at_the_limit_of_causes_the_health_of_a_connector_is_known_all_the_same(
+    database: Database, context: Context
+) -> None:
+    async with system(database, context, response("401 Unauthorized")) as there:
+        job = await there.done(await there.leave(depth=16), "failed")
+        assert job.last_error_class == "credentials_rejected"
+        assert await there.status() == "degraded"
+    assert ("integration.degraded", {"outcome": "rejected"}) in await published(database, context)
 
 
 @pytest.mark.parametrize("status", ["401 Unauthorized", "403 Forbidden"])

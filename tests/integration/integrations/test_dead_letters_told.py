@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pytest
 from tests.integration.api.conftest import Join, Person, SignUp
 from tests.integration.engine.lab import START, Lab, eventually
 from tests.integration.engine.workers import working
@@ -97,13 +98,17 @@ async def test_a_canceled_notification_has_its_end_at_the_limit_of_causes_too(da
         assert await settled(database, ada) == [("dead_letter", "canceled")]
 
 
-async def test_past_the_limit_of_causes_nobody_is_told(database: Database, ada: Person) -> None:
+@pytest.mark.parametrize(("depth", "notices"), [(14, 1), (15, 0), (16, 0)])
+async def test_as_deep_as_a_notice_may_go_it_is_told_and_no_deeper(
+    database: Database, ada: Person, depth: int, notices: int
+) -> None:
+    """Its e-mail is a job of its own, two deeper than the job that it is about."""
     async with Lab.opened(database) as lab, delivering(database):
-        async with database.transaction(acting(ada).caused_by(uuid7(), 16)) as tx:
+        async with database.transaction(acting(ada).caused_by(uuid7(), depth)) as tx:
             await enqueue(tx, "reports", max_attempts=1)
         assert await lab.fail(await lab.claim_one("reports", now=None), now=None) == "dead_letter"
         await followed(database, ada, 1)
-    assert await told(database, ada) == []
+    assert len(await told(database, ada)) == notices
 
 
 async def test_another_workspace_is_told_nothing(database: Database, ada: Person, bob: Person) -> None:

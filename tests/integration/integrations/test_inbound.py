@@ -369,14 +369,14 @@ async def test_only_admins_open_and_only_with_a_credential_that_is_there(
 
 async def test_a_chain_of_causes_goes_on_through_a_webhook_up_to_its_limit(provider: Provider) -> None:
     """The depth is what a lane says of the event that it delivers; anything else is no depth."""
-    for number, told in enumerate(["0", "15", "x", "-1", "99999", ""]):
+    for number, told in enumerate(["0", "15", "3, 3", "x", "-1", "99999", ""]):
         answer = await provider.send({"n": number}, f"d-{number}", **{"Datalane-Causation-Depth": told})
         assert answer.status_code == 202, told
     async with provider.database.transaction(Context.system(provider.owner.workspace_id)) as tx:
         rows = await tx.fetch(
             "SELECT causation_depth FROM datalane.events WHERE event_type = 'webhook.received' ORDER BY event_id"
         )
-    assert [row["causation_depth"] for row in rows] == [1, 16, 0, 0, 0, 0]
+    assert [row["causation_depth"] for row in rows] == [1, 16, 4, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize("told", ["16", "9999"])

@@ -135,7 +135,7 @@ async def test_an_endpoint_of_a_revoked_connector_is_enabled_once_it_depends_on_
     assert await refused(client, ada, "/webhooks/endpoints/create", **target, connector_id=revoked) == fault
     for endpoint_id, instead in zip(paused, (kept, None), strict=True):
         of = {"endpoint_id": endpoint_id}
-        assert await refused(client, ada, "/webhooks/endpoints/enable", **of) == fault
+        assert await refused(client, ada, "/webhooks/endpoints/enable", **of) == [("connector_id", "connector_revoked")]
         seen = (await client.get(f"/webhooks/endpoints/{endpoint_id}", headers=ada.headers)).json()["version"]
         again = {**of, "version": seen, "connector_id": revoked}
         assert await refused(client, ada, "/webhooks/endpoints/update", **again) == fault

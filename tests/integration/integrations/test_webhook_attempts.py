@@ -101,6 +101,23 @@ async def test_an_outcome_is_written_once(hooks: Hooks, integrations: Integratio
     assert (ended.status, ended.attempt_count) == ("delivered", 1)
 
 
+@pytest.mark.parametrize("back", [True, False])
+async def test_what_a_recovery_released_while_it_was_tried_is_not_held_again_unless_its_endpoint_is_off(
+    hooks: Hooks, integrations: Integrations, delivery: WebhookDelivery, back: bool
+) -> None:
+    async with hooks.database.transaction(hooks.admin) as tx:
+        held = [delivery.delivery_id]
+        await queries.hold_deliveries(tx.connection, workspace_id=tx.workspace_id, delivery_ids=held, now=utc_now())
+    begun = await begin(hooks, integrations, delivery)
+    assert begun is not None
+    assert (await hooks.recover(delivery.endpoint_id)).deliveries == 1
+    if not back:
+        await hooks.switch(delivery.endpoint_id, on=False)
+    await end(hooks, begun, REFUSED)
+    [after] = await hooks.deliveries()
+    assert (after.status, after.held, after.next_attempt_at) == ("failed", not back, None)
+
+
 async def test_a_changed_url_is_that_of_the_next_attempt(
     hooks: Hooks, integrations: Integrations, delivery: WebhookDelivery
 ) -> None:

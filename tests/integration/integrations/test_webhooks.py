@@ -325,6 +325,25 @@ async def test_a_delivery_whose_job_is_canceled_is_a_dead_letter_that_can_be_rep
     assert len(sink.taken) == 2
 
 
+async def test_what_is_said_of_a_job_that_goes_on_ends_no_delivery(hooks: Hooks, sink: Sink) -> None:
+    """A member with SQL of their own can publish that a job is a dead letter."""
+    await hooks.create(sink.url)
+    sink.reply = answer(500, retry_after="600")
+    await hooks.pay(1)
+    async with hooks.working():
+        await hooks.until(1, "failed")
+        [job] = await hooks.rows("SELECT id FROM datalane.jobs WHERE kind = 'webhook.deliver'")
+        said = {"job_id": str(job["id"]), "kind": "webhook.deliver", "reason": "canceled", "attempt_count": 1}
+        async with hooks.database.transaction(hooks.admin) as tx:
+            await publish(tx, "job.dead_lettered", {**said, "error_class": None})
+
+        async def settled() -> bool:
+            return bool(await hooks.rows("SELECT FROM datalane.job_history WHERE kind = 'webhook.settle'"))
+
+        await eventually(settled)
+        await hooks.until(1, "failed")
+
+
 async def test_a_canceled_delivery_has_its_end_at_the_limit_of_causes_too(hooks: Hooks, sink: Sink) -> None:
     await hooks.create(sink.url)
     sink.reply = answer(500, retry_after="600")

@@ -290,6 +290,8 @@ async def settle(tx: Transaction, job: Job) -> None:
     event = await get_event(tx, UUID(job.args["event_id"]))
     if event is None or event.payload["kind"] != KIND:
         return
+    if not (await get_job(tx, UUID(event.payload["job_id"]))).replayable:
+        return  # it goes on, or another does in its place
     reason = event.payload["reason"]
     done = await _queries.bury_run(
         tx.connection,

@@ -83,7 +83,8 @@ async def replay_runs(tx: Transaction, choice: RunChoice) -> Replayed:
         rows = [row for row in rows if row["status"] == choice.where.status]
     if not rows:
         return Replayed.done(matched, tx.limits.batch, [])
-    ids = [row["run_id"] for row in rows]
+    held = {row["run_id"] for row in rows}
+    ids = [run_id for run_id in found if run_id in held]
     done = await _queries.put_back(tx.connection, workspace_id=tx.workspace_id, run_ids=ids, sources=[*REPLAYABLE])
     if done != f"UPDATE {len(ids)}":
         raise Conflict("a run changed meanwhile; look again")
@@ -99,7 +100,7 @@ async def _named_or_found(tx: Transaction, choice: RunChoice) -> tuple[list[UUID
     if choice.ids is None:
         assert choice.where is not None
         return await _find(tx, choice.where)
-    wanted = sorted(set(choice.ids))
+    wanted = list(dict.fromkeys(choice.ids))
     if len(wanted) > tx.limits.batch:
         raise LimitExceeded(f"{len(wanted):,} runs in one call, the limit is {tx.limits.batch:,} (limits.batch)")
     rows = await _queries.lock_named(tx.connection, workspace_id=tx.workspace_id, run_ids=wanted)

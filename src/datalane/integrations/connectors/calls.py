@@ -7,7 +7,7 @@ opened for the one request, and neither they nor what was sent or answered are k
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from datalane.contracts.context import Context
 from datalane.contracts.storable import Text
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
@@ -172,6 +173,11 @@ def _check_callable(connector: Connector, path: str) -> str:
     return join_url(connector.base_url, path)
 
 
+def _within_limit(tx: Transaction) -> Context:
+    """At the limit of causes what is told of a connector goes no deeper; its health is known all the same."""
+    return replace(tx.context, causation_depth=min(tx.context.causation_depth, tx.limits.causation_depth))
+
+
 async def _note(
     database: Database,
     job: Job,
@@ -192,7 +198,7 @@ async def _note(
         counts = outcome in {"ok", "rejected"} and before.status != "revoked"
         decision = decide(standing(before), seen) if counts else None
         if decision is not None:
-            await follow(tx, before, seen, decision, dependents, detail, now)
+            await follow(tx.acting_as(_within_limit(tx)), before, seen, decision, dependents, detail, now)
         counted = decision is not None and decision.counted
         if outcome == "ok" and before.status == "connected":
             return

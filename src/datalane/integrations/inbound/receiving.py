@@ -174,8 +174,8 @@ async def _receiver(tx: Transaction, token: InboundToken) -> _Receiver:
 
 def _depth(headers: Values) -> int:
     """How long the chain of causes is with this one. Whoever makes the number up shortens their own."""
-    told = headers(DEPTH_HEADER)
-    return int(told[0]) + 1 if len(told) == 1 and _DEPTH.fullmatch(told[0]) else 0
+    told = [one.strip() for value in headers(DEPTH_HEADER) for one in value.split(",")]
+    return max((int(one) + 1 for one in told if _DEPTH.fullmatch(one)), default=0)
 
 
 def _check_depth(tx: Transaction) -> None:

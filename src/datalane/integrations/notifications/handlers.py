@@ -30,7 +30,7 @@ async def tell_of_dead_letter(tx: Transaction, job: Job) -> None:
     if kind in {EMAIL, WEBHOOK}:
         stopped = await get_job(tx, UUID(event.payload["job_id"]))
         await give_up(tx, kind, stopped.args, reason)
-    elif kind != OF_DEAD_LETTER and reason != "canceled" and event.causation_depth <= tx.limits.causation_depth:
+    elif kind != OF_DEAD_LETTER and reason != "canceled" and tx.context.causation_depth <= tx.limits.causation_depth:
         await notify(tx, _notice(event, kind, reason), roles=(Role.OWNER, Role.ADMIN))
 
 

@@ -396,6 +396,7 @@ DECLARE
     workspace constant uuid := app.workspace_id();
     actor constant uuid := coalesce(actor_id, app.actor_id());
     correlation constant text := coalesce(correlation_id, app.correlation_id());
+    source constant text := coalesce(source_system, 'datalane');
     at constant timestamptz := coalesce(now, clock_timestamp());
     id constant uuid := app.uuid7();
 BEGIN
@@ -413,15 +414,15 @@ BEGIN
     END IF;
     IF source_event_id IS NOT NULL THEN
         INSERT INTO datalane.event_dedupe AS d (workspace_id, source_system, source_event_id, event_id, received_at)
-        VALUES (workspace, source_system, source_event_id, id, at)
+        VALUES (workspace, source, source_event_id, id, at)
         ON CONFLICT ON CONSTRAINT event_dedupe_pkey
             DO UPDATE SET event_id = EXCLUDED.event_id, received_at = at WHERE d.received_at < at - dedupe_window;
         IF NOT FOUND THEN
             RETURN QUERY
                 INSERT INTO datalane.event_ingestion (workspace_id, ingestion_id, event_id, event_type, source_system,
                                                       source_event_id, ingestion_status, received_at, correlation_id)
-                SELECT workspace, id, d.event_id, event_type, source_system, source_event_id, 'duplicate', at, correlation
-                FROM datalane.event_dedupe d WHERE d.workspace_id = workspace AND d.source_system = source_system
+                SELECT workspace, id, d.event_id, event_type, source, source_event_id, 'duplicate', at, correlation
+                FROM datalane.event_dedupe d WHERE d.workspace_id = workspace AND d.source_system = source
                     AND d.source_event_id = source_event_id
                 RETURNING event_ingestion.event_id, 'duplicate';
             RETURN;
@@ -429,11 +430,11 @@ BEGIN
     END IF;
     INSERT INTO datalane.event_ingestion (workspace_id, ingestion_id, event_id, event_type, source_system,
                                           source_event_id, ingestion_status, received_at, correlation_id)
-    VALUES (workspace, id, id, event_type, source_system, source_event_id, 'accepted', at, correlation);
+    VALUES (workspace, id, id, event_type, source, source_event_id, 'accepted', at, correlation);
     INSERT INTO datalane.events (workspace_id, event_id, event_type, version, source_system, source_event_id, subject_id,
                                  actor_id, occurred_at, received_at, correlation_id, causation_id, causation_depth,
                                  payload, signature_verified)
-    VALUES (workspace, id, event_type, version, source_system, coalesce(source_event_id, id::text), subject_id,
+    VALUES (workspace, id, event_type, version, source, coalesce(source_event_id, id::text), subject_id,
             actor, coalesce(occurred_at, at), at, correlation, causation_id, causation_depth, payload, signature_verified);
     INSERT INTO datalane.jobs (workspace_id, id, kind, subject_id, args, max_attempts, queued_at, next_retry_at,
                                idempotency_key, correlation_id, causation_id, causation_depth, actor_id)

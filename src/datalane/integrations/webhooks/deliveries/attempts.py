@@ -180,6 +180,7 @@ async def end_attempts(
         statuses=[following.status for _, _, following in ends],
         helds=[following.held for _, _, following in ends],
         next_attempt_ats=[None if following.pause is None else now + following.pause for _, _, following in ends],
+        disableds=[disabled[begun.target.endpoint_id] for begun, _, _ in ends],
         now=now,
     )
     written = {row["delivery_id"] for row in rows}

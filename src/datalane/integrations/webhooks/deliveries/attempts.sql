@@ -77,19 +77,22 @@ SELECT delivery_id FROM begun;
 UPDATE datalane.webhook_deliveries SET held = true, next_attempt_at = NULL, updated_at = :now
 WHERE workspace_id = :workspace_id AND delivery_id = ANY (:delivery_ids::uuid[]) AND status IN ('pending', 'failed') AND NOT held;
 
--- name: end_attempts(workspace_id, delivery_ids, attempts, outcomes, status_codes, latencies, excerpts, error_classes, counts, statuses, helds, next_attempt_ats, now)
+-- name: end_attempts(workspace_id, delivery_ids, attempts, outcomes, status_codes, latencies, excerpts, error_classes, counts, statuses, helds, next_attempt_ats, disableds, now)
 -- What came of attempts, and of those deliveries of which they are still the last and that have not been ended by something else
--- meanwhile. A failure that does not count is none of the endpoint's. Answers the deliveries that were written.
+-- meanwhile. What was released since is not held again while its endpoint is enabled. A failure that does not count is none of
+-- the endpoint's. Answers the deliveries that were written.
 WITH given AS MATERIALIZED (
     SELECT i.delivery_id, i.attempt, i.outcome, i.status_code, i.latency, i.excerpt, i.error_class, i.counts, i.status, i.held,
-           i.next_attempt_at
+           i.next_attempt_at, i.disabled
     FROM unnest(:delivery_ids::uuid[], :attempts::integer[], :outcomes::text[], :status_codes::integer[],
                 :latencies::double precision[], :excerpts::text[], :error_classes::text[], :counts::boolean[], :statuses::text[],
-                :helds::boolean[], :next_attempt_ats::timestamptz[])
-        AS i (delivery_id, attempt, outcome, status_code, latency, excerpt, error_class, counts, status, held, next_attempt_at)
+                :helds::boolean[], :next_attempt_ats::timestamptz[], :disableds::boolean[])
+        AS i (delivery_id, attempt, outcome, status_code, latency, excerpt, error_class, counts, status, held, next_attempt_at,
+              disabled)
 ), ended AS (
     UPDATE datalane.webhook_deliveries d
-    SET status = g.status, held = g.held, failure_count = d.failure_count + (g.outcome = 'failed' AND g.counts)::integer,
+    SET status = g.status, held = g.held AND (d.held OR g.disabled),
+        failure_count = d.failure_count + (g.outcome = 'failed' AND g.counts)::integer,
         next_attempt_at = g.next_attempt_at, last_error_class = g.error_class, updated_at = :now,
         ended_at = CASE WHEN g.status IN ('delivered', 'dead_letter') THEN :now::timestamptz END
     FROM given g

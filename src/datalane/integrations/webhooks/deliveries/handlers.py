@@ -149,7 +149,8 @@ class Deliveries:
         if event is None or event.payload["kind"] != DELIVER_EVENT:
             return
         stopped = await get_job(tx, UUID(event.payload["job_id"]))
-        await self._bury(tx, stopped, event.payload.get("error_class") or event.payload["reason"])
+        if stopped.replayable:  # else it goes on, or another does in its place
+            await self._bury(tx, stopped, event.payload.get("error_class") or event.payload["reason"])
 
     async def _bury(self, tx: Transaction, job: Job | JobState, error_class: str) -> None:
         await queries.bury_delivery(

@@ -177,7 +177,9 @@ async def attempt_now(
     attempts = await _attempts(tx, delivery_id)
     told = {"attempt": begun.attempt, "error_class": outcome.error_class}
     await record(tx, "webhook_delivery.attempted", "webhook_delivery", delivery_id, after=told)
-    made = next(each for each in attempts if each.attempt == begun.attempt)
+    made = next((each for each in attempts if each.attempt == begun.attempt), None)
+    if made is None:
+        raise NotFound("no such webhook delivery")  # it was forgotten meanwhile
     return WebhookAttempted(delivery=await _get(tx, delivery_id), attempt=made)
 
 
@@ -191,7 +193,7 @@ async def replay(tx: Transaction, choice: DeliveryChoice, now: datetime | None =
     DELIVER.check(tx.context)
     tx, at = tx.following(), now or utc_now()
     if choice.ids is not None:
-        wanted = sorted(set(choice.ids))
+        wanted = list(dict.fromkeys(choice.ids))
         await _require_ended(tx, wanted)
         if choice.dry_run:
             return Replayed.counted(len(wanted))

@@ -37,15 +37,17 @@ async def recover_endpoint(
     tx, at = tx.following(), now or utc_now()
     scope = {"workspace_id": tx.workspace_id, "endpoint_id": asked.endpoint_id}
     endpoint = await hold_endpoint(tx, asked.endpoint_id)
-    held = await _queries.count_held(tx.connection, **scope)
     if asked.dry_run:
+        held = await _queries.count_held(tx.connection, **scope)
         return RecoveredEndpoint(endpoint_id=asked.endpoint_id, deliveries=0, remaining=held, seconds=0)
     if endpoint["status"] != "enabled":
         raise Conflict(f"the endpoint is {endpoint['status']}; enable it first")
     released = 0
-    while released < min(held, MOST_RECOVERED):
+    while released < MOST_RECOVERED:
         most = min(tx.limits.batch, MOST_RECOVERED - released)
         rows = await _queries.release_held(tx.connection, **scope, most=most, now=at)
+        if not rows:
+            break
         jobs = [
             NewJob(
                 DELIVER_EVENT,
@@ -61,9 +63,11 @@ async def recover_endpoint(
     if released:
         told = {"deliveries": released}
         await record(tx, "webhook_endpoint.recovered", "webhook_endpoint", asked.endpoint_id, after=told)
-    seconds = max(released - 1, 0) / rate
     return RecoveredEndpoint(
-        endpoint_id=asked.endpoint_id, deliveries=released, remaining=held - released, seconds=seconds
+        endpoint_id=asked.endpoint_id,
+        deliveries=released,
+        remaining=await _queries.count_held(tx.connection, **scope),
+        seconds=max(released - 1, 0) / rate,
     )
 
 

@@ -64,7 +64,7 @@ async def create_endpoint(
     tx = tx.following()
     url, at, endpoint_id = check_target(new.url, allowed), now or utc_now(), uuid7()
     _check_types(new.event_types)
-    await _hold_connector(tx, new.connector_id)
+    await _hold_connector(tx, new.connector_id, "body.connector_id")
     there = await _queries.count_endpoints(tx.connection, workspace_id=tx.workspace_id)
     if there >= MOST_ENDPOINTS:
         raise LimitExceeded(f"the workspace has {there} webhook endpoints, the limit is {MOST_ENDPOINTS}")
@@ -99,7 +99,7 @@ async def change_endpoint(
     tx, at = tx.following(), now or utc_now()
     url = None if change.url is None else check_target(change.url, allowed)
     _check_types(change.event_types or ())
-    await _hold_connector(tx, change.connector_id)
+    await _hold_connector(tx, change.connector_id, "body.connector_id")
     held = await hold_endpoint(tx, change.endpoint_id)
     before = await get_endpoint(tx, change.endpoint_id, at)
     done = await _queries.change_endpoint(
@@ -157,7 +157,7 @@ async def enable_endpoint(tx: Transaction, endpoint_id: UUID, now: datetime | No
     MANAGE_ENDPOINTS.check(tx.context)
     tx = tx.following()
     seen = (await get_endpoint(tx, endpoint_id, now)).connector_id
-    await _hold_connector(tx, seen)
+    await _hold_connector(tx, seen, "connector_id")
     if (await hold_endpoint(tx, endpoint_id))["connector_id"] != seen:
         raise Conflict("the endpoint changed meanwhile; look again")
     await _switch(tx, endpoint_id, "enabled", None, now or utc_now())
@@ -234,9 +234,9 @@ async def hold_endpoint(tx: Transaction, endpoint_id: UUID) -> Any:
     return row
 
 
-async def _hold_connector(tx: Transaction, connector_id: UUID | None) -> None:
+async def _hold_connector(tx: Transaction, connector_id: UUID | None, field: str) -> None:
     """As `hold_connected`; before the endpoint, as who revokes a connector comes to both in this order."""
-    await hold_connected(tx, {} if connector_id is None else {"body.connector_id": connector_id})
+    await hold_connected(tx, {} if connector_id is None else {field: connector_id})
 
 
 async def _switch(tx: Transaction, endpoint_id: UUID, target: str, reason: StatusReason | None, at: datetime) -> bool:
