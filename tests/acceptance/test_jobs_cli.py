@@ -104,6 +104,10 @@ async def test_list_takes_filters(lab: Lab, jobs: Jobs, context: Context, other_
         assert await listed("--status", "failed", *where) == [("work", "failed")]
         assert await listed("--status", "dead_letter", *where) == []
         assert len(await listed("--kind", "later", "--limit", 2, *where)) == 2
+        assert await listed("--error-class", "not_there", *where) == [("work", "failed")]
+        assert await listed("--error-class", "timeout", *where) == []
+        assert len(await listed("--correlation", context.correlation_id, *where)) == 4
+        assert await listed("--subject", "nothing", *where) == []
     assert len(await listed("--kind", "later")) == 4
     assert len(await listed("--kind", "later", "--workspace", home)) == 3
     assert str(failed) in (await jobs("list", "--workspace", home)).out

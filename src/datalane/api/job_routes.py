@@ -27,6 +27,8 @@ from datalane.engine.schemas import (
     SkippedJob,
 )
 
+Asked = Annotated[str | None, Query(min_length=1, max_length=200)]
+
 
 def router(door: HttpDoor) -> APIRouter:
     routes = door.router(prefix="/jobs", tags=["jobs"])
@@ -42,12 +44,16 @@ def _add_reads(routes: APIRouter, door: HttpDoor) -> None:
     async def list_jobs(
         status: JobStatus | None = None,
         kind: Annotated[JobKind | None, Query()] = None,
+        error_class: Asked = None,
+        subject_id: Asked = None,
+        correlation_id: Asked = None,
         page_size: int = Query(min(25, most), ge=1, le=most),
         cursor: str | None = None,
         tx: Transaction = door.reader(READ_JOBS, plans=Plans.OWN),
     ) -> JobList:
         """The workspace's jobs, the newest first. Without `status`: those that have not completed."""
-        return await operating.list_jobs(tx, status, kind, cursor, page_size)
+        asked = operating.JobSearch(status, kind, error_class, subject_id, correlation_id)
+        return await operating.list_jobs(tx, asked, cursor, page_size)
 
     @routes.get("/{job_id}")
     async def get_job(job_id: UUID, tx: Transaction = door.reader(READ_JOBS)) -> JobDetail:

@@ -134,19 +134,20 @@ class JobsOffice(Office):
         return located
 
     async def list_jobs(
-        self, workspace_id: UUID | None, status: str | None, kind: str | None, limit: int
+        self, workspace_id: UUID | None, status: str | None, asked: Mapping[str, Any], limit: int
     ) -> list[dict[str, Any]]:
-        """Operational fields, newest first. Without `status`: jobs that have not completed."""
+        """Operational fields, newest first. Without `status`: jobs that have not completed. `asked` are `kind`,
+        `error_class`, `subject_id` and `correlation_id`."""
         if workspace_id is not None:
             async with self.database() as database, database.transaction(Context.system(workspace_id)) as tx:
-                listed = await engine.list_jobs(tx, status=status, kind=kind, page_size=limit)
+                listed = await engine.list_jobs(tx, status=status, **asked, page_size=limit)
             return [{name: getattr(job, name) for name in _OPERATIONAL} for job in listed]
         async with self.operator() as connection:
             if status == "completed":
-                rows = await _queries.list_completed_jobs(connection, kind=kind, most=limit)
+                rows = await _queries.list_completed_jobs(connection, **asked, most=limit)
             else:
                 statuses = [status] if status else ["queued", "processing", "retrying", "failed", "dead_letter"]
-                rows = await _queries.list_jobs(connection, statuses=statuses, kind=kind, most=limit)
+                rows = await _queries.list_jobs(connection, statuses=statuses, **asked, most=limit)
         return [{name: row[name] for name in _OPERATIONAL} for row in rows]
 
     async def act_on(self, verb: Verb, ids: Sequence[UUID], workspace_id: UUID | None, dry_run: bool) -> Outcome:

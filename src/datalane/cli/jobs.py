@@ -42,6 +42,9 @@ PausedKind = Annotated[str, typer.Option("--kind", "-k", help="The kind of jobs;
 def list_jobs(
     status: Status = None,
     kind: Kind = None,
+    error_class: ErrorClass = None,
+    subject: Annotated[str | None, typer.Option("--subject", help="Only jobs about this.")] = None,
+    correlation: Annotated[str | None, typer.Option("--correlation", help="Only jobs of this correlation id.")] = None,
     workspace: Workspace = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=1_000, help="At most so many.")] = 25,
     as_json: AsJson = False,
@@ -51,7 +54,8 @@ def list_jobs(
 
     _check_status(status)
     office, home = _office(), _workspace(workspace)
-    listed = _run(office.list_jobs(home, status, kind, limit))
+    asked = {"kind": kind, "error_class": error_class, "subject_id": subject, "correlation_id": correlation}
+    listed = _run(office.list_jobs(home, status, asked, limit))
     if as_json:
         print_json({"jobs": listed})
     else:

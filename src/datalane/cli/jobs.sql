@@ -1,19 +1,24 @@
--- name: list_jobs(statuses, kind, most)
+-- name: list_jobs(statuses, kind, error_class, subject_id, correlation_id, most)
 -- For the operator: jobs of every workspace that have not completed, newest first.
 SELECT workspace_id, id, kind, subject_id, status, attempt_count, max_attempts, queued_at, started_at,
        NULL::timestamptz AS completed_at, next_retry_at, dead_letter_reason, last_error_class, leased_by, correlation_id,
        parent_job_id, replayed_by
 FROM datalane.jobs
 WHERE status = ANY (:statuses::text[]) AND (:kind::text IS NULL OR kind = :kind)
+  AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:subject_id::text IS NULL OR subject_id = :subject_id)
+  AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id)
 ORDER BY id DESC LIMIT :most;
 
--- name: list_completed_jobs(kind, most)
+-- name: list_completed_jobs(kind, error_class, subject_id, correlation_id, most)
 -- For the operator: completed jobs of every workspace, newest first.
 SELECT workspace_id, id, kind, subject_id, status, attempt_count, max_attempts, queued_at, started_at, completed_at,
        NULL::timestamptz AS next_retry_at, NULL::text AS dead_letter_reason, last_error_class, leased_by, correlation_id,
        parent_job_id, NULL::uuid AS replayed_by
 FROM datalane.job_history
-WHERE :kind::text IS NULL OR kind = :kind
+WHERE (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:subject_id::text IS NULL OR subject_id = :subject_id)
+  AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id)
 ORDER BY id DESC LIMIT :most;
 
 -- name: locate_jobs(ids)

@@ -208,30 +208,33 @@ async def list_jobs(
     *,
     status: str | None = None,
     kind: str | None = None,
+    error_class: str | None = None,
+    subject_id: str | None = None,
+    correlation_id: str | None = None,
     after: UUID | None = None,
     page_size: int = 25,
 ) -> list[JobState]:
     """The workspace's jobs, newest first, from below id `after`. Without `status`: all that have not completed.
 
-    Raises `InvalidInput` for an unknown status.
+    `error_class` is that of the last error. Raises `InvalidInput` for an unknown status.
     """
     READ_JOBS.check(tx.context)
     if status is not None and status not in JOB.states:
         raise InvalidInput(f"unknown status {status!r}; one of {', '.join(JOB.states)}")
+    asked = {
+        "workspace_id": tx.workspace_id,
+        "kind": kind,
+        "error_class": error_class,
+        "subject_id": subject_id,
+        "correlation_id": correlation_id,
+        "after": after,
+        "page_size": page_size,
+    }
     if status == "completed":
-        rows = await _queries.list_completed_jobs(
-            tx.connection, workspace_id=tx.workspace_id, kind=kind, after=after, page_size=page_size
-        )
+        rows = await _queries.list_completed_jobs(tx.connection, **asked)
     else:
         statuses = [status] if status else [name for name in JOB.states if name != "completed"]
-        rows = await _queries.list_jobs(
-            tx.connection,
-            workspace_id=tx.workspace_id,
-            statuses=statuses,
-            kind=kind,
-            after=after,
-            page_size=page_size,
-        )
+        rows = await _queries.list_jobs(tx.connection, statuses=statuses, **asked)
     return [JobState(**row) for row in rows]
 
 

@@ -90,13 +90,22 @@ async def skip(tx: Transaction, job_id: UUID) -> None:
         raise Conflict(f"{what}; only a failed or dead job that others of its ordering key wait for is skipped")
 
 
-async def list_jobs(
-    tx: Transaction, status: JobStatus | None, kind: str | None, cursor: str | None, page_size: int
-) -> JobList:
+@dataclass(frozen=True, slots=True)
+class JobSearch:
+    """What a list of jobs is narrowed to; None is everything, and as a status all that have not completed."""
+
+    status: JobStatus | None = None
+    kind: str | None = None
+    error_class: str | None = None
+    subject_id: str | None = None
+    correlation_id: str | None = None
+
+
+async def list_jobs(tx: Transaction, asked: JobSearch, cursor: str | None, page_size: int) -> JobList:
     """The newest first. Raises `InvalidInput` for a cursor that is not this list's."""
-    listing = f"jobs:{status}:{kind}"
+    listing = f"jobs:{asked}"
     after = tx.read_id_cursor(listing, cursor)
-    found = await engine.list_jobs(tx, status=status, kind=kind, after=after, page_size=page_size + 1)
+    found = await engine.list_jobs(tx, **asdict(asked), after=after, page_size=page_size + 1)
     page, following = tx.cut_page(listing, found, page_size, lambda job: [job.id])
     return JobList(data=[_listed(job) for job in page], page_size=page_size, next_cursor=following)
 

@@ -55,24 +55,29 @@ SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_
        correlation_id, parent_job_id, NULL, order_key, args
 FROM datalane.job_history WHERE workspace_id = :workspace_id AND id = :job_id;
 
--- name: list_jobs(workspace_id, statuses, kind, after, page_size)
+-- name: list_jobs(workspace_id, statuses, kind, error_class, subject_id, correlation_id, after, page_size)
 -- Jobs that have not completed, newest first.
 SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_attempts, rescue_count, queued_at,
        started_at, NULL::timestamptz AS completed_at, next_retry_at, dead_lettered_at, dead_letter_reason,
        last_error_class, last_error_message, idempotency_key, correlation_id, parent_job_id, replayed_by, order_key, args
 FROM datalane.jobs
-WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[])
-  AND (:kind::text IS NULL OR kind = :kind) AND (:after::uuid IS NULL OR id < :after)
+WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND (:after::uuid IS NULL OR id < :after)
+  AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:subject_id::text IS NULL OR subject_id = :subject_id)
+  AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id)
 ORDER BY id DESC LIMIT :page_size;
 
--- name: list_completed_jobs(workspace_id, kind, after, page_size)
+-- name: list_completed_jobs(workspace_id, kind, error_class, subject_id, correlation_id, after, page_size)
 -- Completed jobs, newest first.
 SELECT workspace_id, id, kind, subject_id, status, priority, attempt_count, max_attempts, rescue_count, queued_at,
        started_at, completed_at, NULL::timestamptz AS next_retry_at, NULL::timestamptz AS dead_lettered_at,
        NULL::text AS dead_letter_reason, last_error_class, last_error_message, idempotency_key, correlation_id,
        parent_job_id, NULL::uuid AS replayed_by, order_key, args
 FROM datalane.job_history
-WHERE workspace_id = :workspace_id AND (:kind::text IS NULL OR kind = :kind) AND (:after::uuid IS NULL OR id < :after)
+WHERE workspace_id = :workspace_id AND (:after::uuid IS NULL OR id < :after)
+  AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
+  AND (:subject_id::text IS NULL OR subject_id = :subject_id)
+  AND (:correlation_id::text IS NULL OR correlation_id = :correlation_id)
 ORDER BY id DESC LIMIT :page_size;
 
 -- name: list_job_changes(workspace_id, job_id)

@@ -62,6 +62,27 @@ async def test_jobs_are_listed_in_pages_and_one_is_shown_with_its_history(
     assert [one["id"] for one in (await listed(client, ada, "dead_letter"))] == [dead]
 
 
+async def test_jobs_are_looked_for_by_what_they_are_about_their_correlation_and_their_last_error(
+    client: httpx.AsyncClient, ada: Person, database: Database
+) -> None:
+    failed = await stopped(database, ada, retryable=False)
+    context = Context(ada.workspace_id, ada.user_id, Role.OWNER, "of-this-request")
+    async with database.transaction(context) as tx:
+        about = (await enqueue(tx, "send", subject_id="order 7")).job_id
+    detail = await shown(client, ada, failed)
+    for asked, found in (
+        ({"error_class": detail["last_error_class"]}, [failed]),
+        ({"error_class": "none"}, []),
+        ({"subject_id": "order 7"}, [str(about)]),
+        ({"correlation_id": "of-this-request"}, [str(about)]),
+        ({"correlation_id": "of-this-request", "subject_id": "order 8"}, []),
+    ):
+        answer = (await client.get("/jobs/list", params=asked, headers=ada.headers)).json()
+        assert [job["id"] for job in answer["data"]] == found, asked
+    refused = await client.get("/jobs/list", params={"subject_id": "x" * 201}, headers=ada.headers)
+    assert refused.status_code == 422
+
+
 async def listed(client: httpx.AsyncClient, who: Person, status: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = (
         await client.get("/jobs/list", params={"status": status}, headers=who.headers)
