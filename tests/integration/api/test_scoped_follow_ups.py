@@ -71,7 +71,8 @@ async def test_projects_and_items(keys: Keys) -> None:
         await keys.ask(f"{noun}.update", f"/{noun}s/update", json=stale)
         await keys.ask(f"{noun}.update", f"/{noun}s/transition", json={**of, "version": 3, "status": "active"})
         await keys.ask(f"{noun}.update", f"/{noun}s/delete", json={**of, "version": 4})
-        await keys.ask(f"{noun}.update", f"/{noun}s/restore", json={**of, "version": 5})
+        restored = await keys.ask(f"{noun}.update", f"/{noun}s/restore", json={**of, "version": 5})
+        assert (restored["title"], restored["description"], restored["version"]) == ("Two herons", "by the sea", 6)
     await keys.ask("item.create", "/items/bulk/create", json={"items": [{"title": "Another"}]})
     await keys.refused("item.create", "/automation/events/publish", event_type="item.seen", payload={})
     await keys.refused("item.create", "/items/fields/define", key="size", type="text")
@@ -86,7 +87,8 @@ async def test_fields_and_views(keys: Keys) -> None:
     for number, indexed in enumerate((False, True, False), 1):
         change = {**of, "version": number, "changes": {"indexed": indexed}}
         await keys.ask("field.define", "/items/fields/change", json=change)
-    await keys.ask("field.define", "/items/fields/rename", json={**of, "new_key": "height"})
+    renamed = await keys.ask("field.define", "/items/fields/rename", json={**of, "new_key": "height"})
+    assert (renamed["key"], renamed["indexed"]) == ("height", False)
     await keys.ask("field.define", "/items/fields/remove", json=of)
     for scope, path, removing in (
         ("view.keep", "/items/views", "view.keep"),
@@ -95,7 +97,8 @@ async def test_fields_and_views(keys: Keys) -> None:
         new = {"name": scope, "query": {"filters": {"status": "active"}}}
         view = await keys.ask(scope, f"{path}/create", json=new)
         change = {"view_id": view["view_id"], "version": 1, "changes": {"name": f"{scope} again"}}
-        await keys.ask(scope, f"{path}/update", json=change)
+        changed = await keys.ask(scope, f"{path}/update", json=change)
+        assert (changed["name"], changed["version"]) == (f"{scope} again", 2)
         await keys.ask(removing, f"{path}/delete", json={"view_id": view["view_id"]})
 
 

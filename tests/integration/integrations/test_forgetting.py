@@ -190,3 +190,4 @@ async def test_the_maintenance_process_forgets(hooks: Hooks, urls: Prepared) -> 
     await eventually(forgotten)
     stop.set()
     await process
+    assert await left(hooks) == (set(), set())
