@@ -30,6 +30,8 @@ PERIOD = timedelta(minutes=10)
 COUNTING_PERIOD = timedelta(seconds=15)
 _RETRY = timedelta(seconds=5)
 _BITE = 10_000
+_CLOSING = timedelta(seconds=2)
+_ORPHANS_END = {"client_connection_check_interval": "1s"}
 
 log = get_logger(__name__)
 
@@ -183,10 +185,25 @@ def _is_hopeless(error: Exception, late: bool) -> bool:
 async def _connect_and_do(duty: Duty, url: str) -> None:
     with reaching(url, MAINTENANCE_URL):
         connection = await asyncpg.connect(
-            url, timeout=CONNECT_SECONDS, server_settings={"application_name": f"datalane {duty.name}"}
+            url,
+            timeout=CONNECT_SECONDS,
+            server_settings={"application_name": f"datalane {duty.name}", **_ORPHANS_END},
         )
     try:
         await require_prepared(connection, MAINTENANCE_URL)
         await duty.do(connection)
     finally:
-        await connection.close()
+        await _close(connection)
+
+
+async def _close(connection: asyncpg.Connection) -> None:
+    """Close, and hang up when the server does not let go in time.
+
+    A cancelled statement is waited for without end otherwise, and a cancel request that arrives before its statement
+    begins is lost. The server notices that nobody listens, as its session asks it to.
+    """
+    try:
+        async with asyncio.timeout(_CLOSING.total_seconds()):
+            await connection.close()
+    except TimeoutError:
+        connection.terminate()

@@ -12,8 +12,8 @@ from uuid import UUID
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.apps import shared_app
 
-from datalane.api.app import create_app
 from datalane.db.database import Database
 from datalane.kit.logs import configure_logging
 from datalane.settings import Settings
@@ -54,7 +54,7 @@ def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane)
+    return shared_app(lane)
 
 
 @pytest.fixture

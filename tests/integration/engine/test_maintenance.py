@@ -108,12 +108,22 @@ async def test_the_process_seals_the_audit_log_until_it_is_stopped(
     await process
 
 
-async def test_a_duty_that_takes_long_does_not_hold_up_the_end(urls: Prepared) -> None:
+DEAF = """
+DO $$ BEGIN
+    PERFORM pg_sleep(600);
+EXCEPTION WHEN query_canceled THEN
+    PERFORM pg_sleep(600);
+END $$
+"""
+
+
+@pytest.mark.parametrize("statement", ["SELECT pg_sleep(600)", DEAF], ids=["that can be cancelled", "that cannot"])
+async def test_a_duty_that_takes_long_does_not_hold_up_the_end(urls: Prepared, statement: str) -> None:
     stop, begun = asyncio.Event(), asyncio.Event()
 
     async def dawdle(connection: asyncpg.Connection) -> None:
         begun.set()
-        await connection.execute("SELECT pg_sleep(600)")
+        await connection.execute(statement)
 
     settings = Settings(maintenance_url=SecretStr(urls.maintenance_url))
     duty = Duty("dawdling", timedelta(hours=1), dawdle, breakable=True)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from functools import partial
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from tests.apps import shared_app
 from tests.integration.api.conftest import OpenLane, ada, bob, client, join, sign_up
 
-from datalane.api.app import create_app
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
 from datalane.engine.actions import Actions
@@ -44,4 +43,4 @@ async def integrations(lane: OpenLane) -> AsyncIterator[Integrations]:
 
 @pytest.fixture
 def app(lane: OpenLane, integrations: Integrations) -> FastAPI:
-    return create_app(lane, [partial(routes.router, integrations=integrations)])
+    return shared_app(lane, routes.router, integrations=integrations)

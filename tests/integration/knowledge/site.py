@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx
+from tests.apps import shared_app
 from tests.conftest import a_context
 from tests.integration.knowledge.library import Library
 
-from datalane.api.app import create_app
 from datalane.contracts.context import Role
 from datalane.knowledge import routes
 from datalane.knowledge.runtime import Knowledge
@@ -74,7 +73,7 @@ async def sign_up(client: httpx.AsyncClient, name: str) -> dict[str, Any]:
 @asynccontextmanager
 async def calling(library: Library, knowledge: Knowledge | None = None) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application; `knowledge` takes the place of the library's."""
-    app = create_app(library.lane, [partial(routes.router, knowledge=knowledge or library.knowledge)])
+    app = shared_app(library.lane, routes.router, knowledge=knowledge or library.knowledge)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://lane") as client:
         yield client

@@ -10,10 +10,10 @@ from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
+from tests.apps import shared_app
 from tests.integration.api.conftest import OpenLane, ada, client, sign_up
 from tests.integration.work.board import Board, lay, people
 
-from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
@@ -118,7 +118,7 @@ async def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [work_routes.router])
+    return shared_app(lane, work_routes.router)
 
 
 @pytest.fixture

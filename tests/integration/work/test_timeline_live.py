@@ -38,6 +38,12 @@ async def make(client: httpx.AsyncClient, who: Person, title: str = "One") -> st
 
 
 @pytest.fixture
+def app(lane: OpenLane) -> FastAPI:
+    """One of the test's own: its streams end with its server."""
+    return create_app(lane, [work_routes.router])
+
+
+@pytest.fixture
 async def served(app: FastAPI) -> AsyncIterator[tuple[httpx.AsyncClient, asyncio.Event]]:
     async with serving(app) as opened:
         yield opened

@@ -6,19 +6,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict
+from tests.apps import shared_app
 from tests.conftest import a_context
 from tests.integration.api.conftest import OpenLane, ada, bob, client, join, sign_up
 from tests.integration.engine.lab import eventually
 from tests.integration.engine.workers import AT_ONCE, quick, working
 
-from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.contracts.replay import Replayed
@@ -216,7 +215,7 @@ async def integrations(lane: OpenLane, notes: Notes) -> AsyncIterator[Integratio
 
 @pytest.fixture
 def app(lane: OpenLane, integrations: Integrations) -> FastAPI:
-    return create_app(lane, [partial(routes.router, integrations=integrations)])
+    return shared_app(lane, routes.router, integrations=integrations)
 
 
 @pytest.fixture
