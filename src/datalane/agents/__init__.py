@@ -1,0 +1,1 @@
+"""What agents run with, what they did, and what it cost."""
