@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from datalane.agents import permissions as agent_permissions
 from datalane.db.database import Database
 from datalane.engine import permissions as engine_permissions
 from datalane.engine.actions import Actions
@@ -36,6 +37,7 @@ PERMISSIONS = (
     work_permissions,
     knowledge_permissions,
     integration_permissions,
+    agent_permissions,
 )
 """The modules that state the lines of the role matrix; importing them has stated them."""
 
@@ -82,6 +84,7 @@ async def open_runtime(
 
 def domain_routers(runtime: Runtime) -> list[MakeRouter]:
     """The routes of every domain, for `create_app`; a worker has none and loads none of their code."""
+    from datalane.agents import routes as agent_routes
     from datalane.integrations import routes as integration_routes
     from datalane.knowledge import routes as knowledge_routes
     from datalane.work import routes as work_routes
@@ -90,6 +93,7 @@ def domain_routers(runtime: Runtime) -> list[MakeRouter]:
         work_routes.router,
         partial(knowledge_routes.router, knowledge=runtime.knowledge),
         partial(integration_routes.router, integrations=runtime.integrations),
+        agent_routes.router,
     ]
 
 

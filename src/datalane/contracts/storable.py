@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -9,6 +11,9 @@ from pydantic import AfterValidator, AwareDatetime
 
 _FIRST, _LAST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
 """A day within what a datetime holds: at its very ends the driver means minus and plus infinity."""
+
+BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+"""Embeddings, overrides and isolates: they make a text show in another order than it is stored in."""
 
 
 def _storable(text: str) -> str:
@@ -19,6 +24,15 @@ def _storable(text: str) -> str:
     except UnicodeEncodeError as error:
         raise ValueError("must hold no lone surrogate") from error
     return text
+
+
+def _shown(text: str) -> str:
+    label = _storable(text).strip()
+    if BIDI.search(label):
+        raise ValueError("must hold no bidirectional control character, which shows a text in another order than it is")
+    if any(unicodedata.category(character) == "Cc" for character in label):
+        raise ValueError("must hold no control character")
+    return label
 
 
 def _within_years(moment: datetime) -> datetime:
@@ -32,6 +46,8 @@ def _within_years(moment: datetime) -> datetime:
 
 
 Text = Annotated[str, AfterValidator(_storable)]
+Label = Annotated[str, AfterValidator(_shown)]
+"""A name in one line that shows as it is stored; without white space around it."""
 Moment = Annotated[AwareDatetime, AfterValidator(_within_years)]
 """With its offset; it becomes one of UTC."""
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
 
+from datalane.contracts.storable import BIDI
 from datalane.errors import InvalidInput
 from datalane.settings import Limits
 
 DESCRIPTION_CHARACTERS = 20_000
-_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
-"""Embeddings, overrides and isolates: they make a text show in another order than it is stored in."""
 _LINE_BREAKS = frozenset("\n\r\t")
 
 
@@ -42,7 +40,7 @@ def check_name(value: str, field: str, most: int) -> str:
 
 
 def _check_characters(text: str, field: str, allowed: frozenset[str]) -> str:
-    if _BIDI.search(text):
+    if BIDI.search(text):
         raise _refused(field, "holds a bidirectional control character, which shows a text in another order than it is")
     if any(unicodedata.category(character) in {"Cc", "Cs"} and character not in allowed for character in text):
         raise _refused(field, "holds a control character, such as NUL, or half a surrogate pair")

@@ -15,7 +15,7 @@ from datalane.identity.accounts import sign_up
 from datalane.identity.schemas import NewAccount
 from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.ops.isolation.asking import Asker
-from datalane.ops.isolation.route_integrating import IntegrationsMaker
+from datalane.ops.isolation.route_agents import AgentsMaker
 from datalane.ops.isolation.route_maker import ids_in, read_made
 from datalane.ops.isolation.route_table import Call, Route, minimal
 from datalane.ops.isolation.route_world import (
@@ -43,6 +43,7 @@ _MADE = frozenset(
         "/items/views",
         "/items/views/shared",
         "/automation/rules",
+        "/agents/prices",
     }
 )
 """What can be created and is made by a method of its own, or needs no making."""
@@ -113,7 +114,7 @@ async def _people(database: Database, settings: Settings) -> dict[str, Person]:
     return dict(zip([*members, *owners], made, strict=True))
 
 
-class _Maker(IntegrationsMaker):
+class _Maker(AgentsMaker):
     async def fill(self, space: Space, *, with_shared_file: bool) -> None:
         things = space.things
         things["workspace_id"] = str(space.workspace_id)
@@ -138,6 +139,7 @@ class _Maker(IntegrationsMaker):
         if space.word == OTHER:
             await self._require_field(space)
         await self.add_connectors(space)
+        await self.add_agents(space)
         await self._others(space)
         await self.add_webhooks(space)
         await self._evaluation(space)

@@ -87,6 +87,8 @@ class Values:
             if self._tells_rows_apart(table, column.name):
                 found = [str(2 * number + SIDES.index(place.side) + 1)]
             found += self._lengths(table, column.name, place)
+        if column.type in _TEXT:
+            found += self._capitals(table, column.name)
         if column.type == "bytea":
             found += self._sized(table, column.name, label, place.side, number)
         return found if column.required else [*found, None]
@@ -143,6 +145,13 @@ class Values:
                     if other.name in check.columns and other.type == "text":
                         for text in self.candidates(table, other, place):
                             yield str(len(text or ""))
+
+    def _capitals(self, table: Table, column: str) -> Iterator[str]:
+        """Texts of the length that a check asks for, such as a currency."""
+        for check in table.checks:
+            if check.columns == (column,):
+                for length in re.findall(rf"length\({column}\) = (\d{{1,3}})\b", check.says):
+                    yield "A" * int(length)
 
     def _sized(self, table: Table, column: str, label: str, side: str, number: int) -> Iterator[str]:
         """Bytes as many as a check asks for."""

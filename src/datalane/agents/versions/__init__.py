@@ -1,0 +1,1 @@
+"""Versions of prompts, models, output schemas and prices."""
