@@ -1,1 +1,1 @@
-"""What agents run with, what they did, and what it cost."""
+"""Agents: what they may call, what they are made of, and a ledger of their runs, tool calls and costs."""

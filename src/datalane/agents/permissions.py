@@ -3,6 +3,30 @@
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 
+# Tools
+READ_TOOLS = MATRIX.allow(
+    Role.VIEWER,
+    "agent_tool.read",
+    needs=[
+        f"datalane.{table}:select"
+        for table in ("agent_tools", "agent_tool_versions", "agent_tool_rules", "agent_tool_rule_versions")
+    ],
+)
+MANAGE_TOOLS = MATRIX.allow(
+    Role.ADMIN,
+    "agent_tool.manage",
+    needs=["datalane.agent_tools:insert", "datalane.agent_tools:update", "datalane.agent_tool_versions:insert"],
+)
+MANAGE_TOOL_RULES = MATRIX.allow(
+    Role.ADMIN,
+    "agent_tool_rule.manage",
+    needs=[
+        "datalane.agent_tool_rules:insert",
+        "datalane.agent_tool_rules:update",
+        "datalane.agent_tool_rule_versions:insert",
+    ],
+)
+
 # Versions and prices
 READ_VERSIONS = MATRIX.allow(
     Role.VIEWER,

@@ -58,6 +58,11 @@ class Limits(BaseModel):
     chunks_per_document: Count = 50_000
     condition: Bytes = 4 * KIB
     rules: Count = 100
+    tools: Count = 500
+    tool_rules: Count = 100
+    tool_schema: Bytes = 64 * KIB
+    tool_schema_depth: Count = 32
+    tool_values: Bytes = 64 * KIB
     causation_depth: Count = 16
     idempotency_window: Duration = timedelta(hours=24)
     dedupe_window: Duration = timedelta(days=30)

@@ -1,4 +1,4 @@
-"""Versions and prices of agents in the world of the route proof."""
+"""Tools, versions and prices of agents in the world of the route proof."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datalane.ops.isolation.agent_seeds import PRICE, VERSIONS
 from datalane.ops.isolation.route_integrating import IntegrationsMaker
 from datalane.ops.isolation.route_maker import ids_in
 from datalane.ops.isolation.route_table import Call
-from datalane.ops.isolation.route_world import OTHER, Space
+from datalane.ops.isolation.route_world import NEEDED, OTHER, Space, rule_about_tools, tool_of
 
 
 class AgentsMaker(IntegrationsMaker):
@@ -21,6 +21,16 @@ class AgentsMaker(IntegrationsMaker):
         for _ in range(2):
             body = {**PRICE, "model_version_id": space.things.get("model_version_id")}
             space.things.update(ids_in(await self.make(space, "POST /agents/prices/create", Call(body=body))))
+
+    async def add_tools(self, space: Space) -> None:
+        """Two tools, the second one that of the space, and a rule; the other workspace has one that is `NEEDED`."""
+        space.tool = f"{space.word}.second"
+        names = [f"{space.word}.first", space.tool, *([NEEDED] if space.word == OTHER else [])]
+        for name in names:
+            await self.make(space, "POST /agents/tools/publish", Call(body=tool_of(space.word, name)))
+        rule = await self.make(space, "POST /agents/tool-rules/create", Call(body=rule_about_tools(space.word)))
+        if rule:
+            space.things["tool_rule_id"] = rule["rule_id"]
 
 
 def _renamed(body: object, word: str) -> object:

@@ -44,6 +44,7 @@ _MADE = frozenset(
         "/items/views/shared",
         "/automation/rules",
         "/agents/prices",
+        "/agents/tool-rules",
     }
 )
 """What can be created and is made by a method of its own, or needs no making."""
@@ -146,6 +147,7 @@ class _Maker(AgentsMaker):
         await self._jobs(space)
         await self.add_notifications(space)
         await self.add_automation(space)
+        await self.add_tools(space)
         await self._cite(space)
         await self._keys(space)
 

@@ -53,6 +53,8 @@ class Space:
     ids: frozenset[str] = frozenset()
     model: str = ""
     """An embedding model that this workspace has retired."""
+    tool: str = ""
+    """The name of a tool of its agents."""
     inbound_token: str = ""
     """The end of the path that webhooks of its connector come to."""
 
@@ -101,7 +103,9 @@ class World:
 
     def seen_from_other(self) -> World:
         """The same with the other workspace's things in the place of the first one's."""
-        return replace(self, home=replace(self.home, things=self.other.things, model=self.other.model))
+        return replace(
+            self, home=replace(self.home, things=self.other.things, model=self.other.model, tool=self.other.tool)
+        )
 
     def roles(self) -> Iterator[Actor]:
         """Members of the first workspace, and keys of it, one for each role."""
@@ -157,6 +161,20 @@ def texts_of(word: str) -> Mapping[str, str]:
 def create_item_of(word: str) -> Mapping[str, object]:
     """An action of a rule."""
     return {"action": "item.create", "arguments": {"title": f"Something of {word}"}}
+
+
+def tool_of(word: str, name: str) -> dict[str, object]:
+    """A tool as it is published."""
+    return {
+        "tool_name": name,
+        "description": f"A tool of {word}.",
+        "input_schema": {"type": "object"},
+        "side_effect": "none",
+    }
+
+
+def rule_about_tools(word: str) -> dict[str, object]:
+    return {"effect": "deny", "tool_pattern": "*", "agent": f"clerk of {word}", "reason": f"A reason of {word}."}
 
 
 def signed_webhook(word: str, delivery: str = "first") -> tuple[dict[str, str], dict[str, str]]:

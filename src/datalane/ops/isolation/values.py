@@ -25,7 +25,8 @@ ACTOR, USER = "actor_id", "user_id"
 _TEXT = {"text", "character varying", "citext"}
 _WHOLE = {"integer", "bigint", "smallint"}
 _NUMBERS = {*_WHOLE, "numeric", "double precision", "real"}
-_LITERAL = re.compile(r"'((?:[^']|'')*)'::(?:text|character varying|bpchar)")
+_LITERAL = re.compile(r"(?<!~ )'((?:[^']|'')*)'::(?:text|character varying|bpchar)")
+"""A text that a check compares with; a regular expression is none."""
 
 
 @dataclass(frozen=True, slots=True)

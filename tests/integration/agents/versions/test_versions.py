@@ -7,7 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from tests.integration.agents.conftest import Desk
+from tests.integration.agents.versions.conftest import Desk
 from tests.integration.engine.lab import eventually
 
 from datalane.agents.versions import models, output_schemas, prompts

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from tests.integration.agents.conftest import Desk
+from tests.integration.agents.versions.conftest import Desk
 
 from datalane.agents.costs import MOST_TOKENS, Usage, cost_of
 from datalane.agents.versions import prices

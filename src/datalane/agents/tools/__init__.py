@@ -1,0 +1,1 @@
+"""Tools: what agents may call, and the rules that decide each call."""
