@@ -106,8 +106,9 @@ def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) 
 
 def maintenance_duties(settings: Settings) -> list[Duty]:
     """What the maintenance process does for the domains."""
+    from datalane.agents.runs.sweeping import sweeping
     from datalane.db.roles import Roles
     from datalane.integrations.forgetting import forgetting
     from datalane.knowledge.own_indexes.promotion import Promotion
 
-    return [Promotion(settings.search, Roles(settings.role_prefix)).duty, forgetting(settings.retention)]
+    return [Promotion(settings.search, Roles(settings.role_prefix)).duty, forgetting(settings.retention), sweeping()]

@@ -18,6 +18,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from datalane.agents.recorder import Agents
+from datalane.agents.recorder.toolbox import Toolbox
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
@@ -44,6 +46,8 @@ class Lane:
     def __init__(self) -> None:
         self.handlers = Handlers()
         self.actions = Actions()
+        self.agents = Agents(self.transaction, Toolbox())
+        """Records runs of agents; its `tools` are the functions that they may call."""
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None

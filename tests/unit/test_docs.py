@@ -27,6 +27,8 @@ import datalane.knowledge.moderation.service
 import datalane.knowledge.own_indexes.metrics
 import datalane.knowledge.responses.service
 import datalane.knowledge.retrieval.asked
+from datalane.agents.runs.states import RUN as AGENT_RUN
+from datalane.agents.runs.states import TOOL_CALL
 from datalane.api.app import create_app
 from datalane.api.openapi import access_by_operation
 from datalane.cli.lanes import open_lane
@@ -294,6 +296,12 @@ def test_the_diagram_of_runs_is_their_lifecycle() -> None:
     text = page("concepts/automation.md")
     assert code_blocks(text, "mermaid") == [RUN.mermaid() + "\n"]
     assert {row[0].strip("`") for row in table_rows(text)} >= set(RUN.states)
+
+
+def test_the_diagrams_of_agents_are_their_lifecycles() -> None:
+    text = page("concepts/agents.md")
+    assert code_blocks(text, "mermaid") == [AGENT_RUN.mermaid() + "\n", TOOL_CALL.mermaid() + "\n"]
+    assert {row[0].strip("`") for row in table_rows(text)} >= {*AGENT_RUN.states, *TOOL_CALL.states}
 
 
 def test_the_diagrams_of_webhooks_are_their_lifecycles() -> None:

@@ -3,6 +3,28 @@
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
 
+# Runs
+_RECORDING = (
+    *("begin_agent_run", "take_agent_run", "extend_agent_runs", "record_agent_steps"),
+    *("agent_output_schema", "called_tool", "end_agent_run"),
+)
+_CALLING = ("request_tool_call", "start_tool_call", "succeed_tool_call", "fail_tool_call", "cancel_tool_call")
+
+RECORD_RUNS = MATRIX.allow(
+    Role.MEMBER,
+    "agent_run.record",
+    needs=[f"datalane.{verb}" for verb in ("open_agent_thread", *_RECORDING, *_CALLING)],
+)
+READ_RUNS = MATRIX.allow(
+    Role.VIEWER,
+    "agent_run.read",
+    needs=[
+        f"datalane.{table}:select"
+        for table in ("agent_threads", "agent_runs", "agent_steps", "tool_calls", "agent_transitions", "agent_effects")
+    ],
+)
+DECIDE_CALLS = MATRIX.allow(Role.ADMIN, "tool_call.decide", needs=["datalane.resolve_tool_call"])
+
 # Tools
 READ_TOOLS = MATRIX.allow(
     Role.VIEWER,

@@ -90,6 +90,8 @@ _CHANGED_PROJECT = {"project_id": "string", "version": "integer", "fields": "arr
 _CHANGED_ITEM = {"item_id": "string", "version": "integer", "fields": "array"}
 _STEP = {"from": "string", "to": "string"}
 _CONNECTOR = {"connector_id": "string", "kind": "string"}
+_AGENT_RUN = {"run_id": "string", "agent": "string", "status": "string"}
+_TOLD_OF_RUN = {"thread_id": "string|null", "error_class": "string|null"}
 _MEMBERSHIP = {"workspace_id": "string", "role": "string", "status": "string"}
 
 BUILT_IN: Mapping[str, dict[str, Any]] = {
@@ -127,6 +129,14 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
     ),
     "notification.created": _object({"category": "string", "title": "string", "notification_ids": "array"}),
     "webhook.endpoint_disabled": _object({"endpoint_id": "string", "reason": "string"}),
+    "agent.run.started": _object(_AGENT_RUN, _TOLD_OF_RUN),
+    "agent.run.completed": _object(_AGENT_RUN, _TOLD_OF_RUN),
+    "agent.run.failed": _object(_AGENT_RUN, _TOLD_OF_RUN),
+    "agent.run.escalated": _object(_AGENT_RUN, _TOLD_OF_RUN),
+    "agent.tool.called": _object(
+        {"run_id": "string", "tool_call_id": "string", "tool": "string", "status": "string"},
+        {"tool_version": "integer|null", "attempt_count": "integer", "error_class": "string|null"},
+    ),
     "security.anomaly": _object({"kind": "string"}, {"detail": "string", "user_id": "string", "session_id": "string"}),
 }
 

@@ -56,6 +56,7 @@ class Limits(BaseModel):
     exact_count: Count = 1_000
     batch: Count = 1_000
     chunks_per_document: Count = 50_000
+    artifact: Bytes = 1 * MIB
     condition: Bytes = 4 * KIB
     rules: Count = 100
     tools: Count = 500

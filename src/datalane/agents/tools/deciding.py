@@ -122,8 +122,14 @@ async def check_output(tx: Transaction, tool_name: str, version: int, output: An
         raise NotFound("no such version of a tool")
     if row["output_schema"] is None:
         return ()
-    key = (tx.workspace_id, tool_name, version, row["content_sha256"], "output")
-    return _check(tx, key, row["output_schema"], output, "the output")
+    return output_faults(tx, tool_name, version, row["output_schema"], row["content_sha256"], output)
+
+
+def output_faults(
+    tx: Transaction, tool_name: str, version: int, schema: dict[str, Any], digest: bytes, output: Any
+) -> tuple[Fault, ...]:
+    """As `check_output`, of a version whose schema is at hand; `digest` is that of its content."""
+    return _check(tx, (tx.workspace_id, tool_name, version, digest, "output"), schema, output, "the output")
 
 
 async def read_fallback(

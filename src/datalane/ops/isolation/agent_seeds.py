@@ -9,7 +9,6 @@ from datalane.ops.isolation.route_seed import Build, Seed
 from datalane.ops.isolation.route_table import Call
 from datalane.ops.isolation.route_world import HOME, NEEDED, Actor, World, rule_about_tools, tool_of
 
-
 VERSIONS: Mapping[str, Mapping[str, Any]] = {
     "prompts": {"name": NEEDED, "template": NEEDED},
     "models": {"provider": NEEDED, "model": NEEDED},
@@ -20,7 +19,7 @@ PRICE = {"currency": "USD", "input_per_million": "3", "output_per_million": "15"
 
 
 def agent_seeds() -> Mapping[str, Sequence[Seed]]:
-    return {**_versions(), **_tools(), **_tool_rules()}
+    return {**_versions(), **_tools(), **_tool_rules(), **_runs(), **_tool_calls()}
 
 
 def _versions() -> Mapping[str, Sequence[Seed]]:
@@ -58,7 +57,10 @@ def _tools() -> Mapping[str, Sequence[Seed]]:
         ],
         "POST /agents/tools/enable": [Seed(of())],
         "POST /agents/tools/disable": [Seed(of(reason=f"A reason of {HOME}."))],
-        "POST /agents/tools/check": [Seed(of(arguments={"of": HOME}))],
+        "POST /agents/tools/check": [
+            Seed(of(arguments={"of": HOME}), "one's own"),
+            Seed(lambda world, actor: Call(body={"tool_name": NEEDED}), "one of the other workspace"),
+        ],
         "GET /agents/tools/{tool_name}": [Seed(read)],
     }
 
@@ -81,3 +83,61 @@ def _tool_rules() -> Mapping[str, Sequence[Seed]]:
             Seed(lambda world, actor: Call(path={"rule_id": world.home.things["tool_rule_id"]}))
         ],
     }
+
+
+def _runs() -> Mapping[str, Sequence[Seed]]:
+    """Whoever sees the other workspace's runs and threads finds one under the name of the one that is to be made."""
+
+    def of(which: str = "held", **said: Any) -> Build:
+        return lambda world, actor: Call(body=_held(world, which, **said))
+
+    def take(world: World, actor: Actor) -> Call:
+        return Call(body={"run_id": world.home.things["queued_run_id"], "runtime": f"runtime of {HOME}"})
+
+    def narrowed(world: World, actor: Actor) -> Call:
+        things = world.home.things
+        return Call(query={"thread_id": things["thread_id"], "parent_run_id": things["held_run_id"]})
+
+    begun = {"agent": f"helper of {HOME}", "runtime": f"runtime of {HOME}", "source_run_id": NEEDED}
+    return {
+        "POST /agents/threads/open": [Seed(lambda world, actor: Call(body={"external_id": NEEDED}))],
+        "POST /agents/runs/begin": [Seed(lambda world, actor: Call(body=begun))],
+        "POST /agents/runs/take": [Seed(take)],
+        "POST /agents/runs/heartbeat": [Seed(lambda world, actor: Call(body={"runs": [_held(world, "held")]}))],
+        "POST /agents/runs/record-steps": [Seed(of(steps=[{"kind": "custom", "name": f"step of {HOME}"}]))],
+        "POST /agents/runs/end": [Seed(of(output=f"output of {HOME}"))],
+        "GET /agents/runs/list": [Seed(lambda world, actor: Call(), "of all"), Seed(narrowed, "of one thread")],
+        "GET /agents/runs/{run_id}": [
+            Seed(lambda world, actor: Call(path={"run_id": world.home.things["begun_run_id"]}))
+        ],
+    }
+
+
+def _tool_calls() -> Mapping[str, Sequence[Seed]]:
+    def request(world: World, actor: Actor) -> Call:
+        """Of a tool that only the other workspace has."""
+        return Call(body=_held(world, "held", tool_name=NEEDED, arguments={"of": HOME}))
+
+    def of(which: str, **said: Any) -> Build:
+        def build(world: World, actor: Actor) -> Call:
+            return Call(body=_held(world, which, tool_call_id=world.home.things[f"{which}_call_id"], **said))
+
+        return build
+
+    def resolve(world: World, actor: Actor) -> Call:
+        said = {"approve": True, "reason": f"A reason of {HOME}."}
+        return Call(body={"tool_call_id": world.home.things["waiting_call_id"], **said})
+
+    return {
+        "POST /agents/tool-calls/request": [Seed(request)],
+        "POST /agents/tool-calls/start": [Seed(of("ready"))],
+        "POST /agents/tool-calls/cancel": [Seed(of("ready"))],
+        "POST /agents/tool-calls/succeed": [Seed(of("begun", result=f"result of {HOME}"))],
+        "POST /agents/tool-calls/fail": [Seed(of("begun", error_class="provider_error"))],
+        "POST /agents/tool-calls/resolve": [Seed(resolve)],
+    }
+
+
+def _held(world: World, which: str, **said: Any) -> dict[str, Any]:
+    """A run of the workspace under its first lease."""
+    return {"run_id": world.home.things[f"{which}_run_id"], "lease_token": 1, **said}

@@ -1,6 +1,8 @@
-"""Tools, versions and prices of agents in the world of the route proof."""
+"""Tools, versions, prices and runs of agents in the world of the route proof."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from datalane.ops.isolation.agent_seeds import PRICE, VERSIONS
 from datalane.ops.isolation.route_integrating import IntegrationsMaker
@@ -31,6 +33,38 @@ class AgentsMaker(IntegrationsMaker):
         rule = await self.make(space, "POST /agents/tool-rules/create", Call(body=rule_about_tools(space.word)))
         if rule:
             space.things["tool_rule_id"] = rule["rule_id"]
+
+    async def add_runs(self, space: Space) -> None:
+        """Two threads, and runs: one that goes on, one with a call that may begin, one with a call that has begun, one
+        in the queue, and two that wait for a person. The other workspace has a thread and a run that are `NEEDED`."""
+        if "POST /agents/runs/begin" not in self.routes:
+            return
+        names = [NEEDED] if space.word == OTHER else []
+        for name in (*names, f"First of {space.word}", f"Second of {space.word}"):
+            opened = await self.make(space, "POST /agents/threads/open", Call(body={"external_id": name}))
+            space.things["thread_id"] = opened["thread_id"]
+        asking = f"{space.word}.approved"
+        tool = {**tool_of(space.word, asking), "approval": "always"}
+        await self.make(space, "POST /agents/tools/publish", Call(body=tool))
+        for name in names:
+            await self._begin(space, source_run_id=name)
+        held, queued = await self._begin(space), await self._begin(space, runtime=None)
+        space.things |= {"held_run_id": held, "queued_run_id": queued}
+        for name, said in {"ready": {"execute": False}, "begun": {}, "waiting": {"tool_name": asking}}.items():
+            run, call = await self._call(space, **said)
+            space.things |= {f"{name}_run_id": run, f"{name}_call_id": call}
+        await self._call(space, tool_name=asking)
+
+    async def _begin(self, space: Space, **said: Any) -> str:
+        body = {"agent": f"helper of {space.word}", "runtime": "proof", "lease_seconds": 86_400, **said}
+        return str((await self.make(space, "POST /agents/runs/begin", Call(body=body)))["run_id"])
+
+    async def _call(self, space: Space, **said: Any) -> tuple[str, str]:
+        """A run with a call of a tool."""
+        run = await self._begin(space, thread_id=space.things["thread_id"], parent_run_id=space.things["held_run_id"])
+        body = {"run_id": run, "lease_token": 1, "tool_name": space.tool, "arguments": {"of": space.word}, **said}
+        made = await self.make(space, "POST /agents/tool-calls/request", Call(body=body))
+        return run, str(made["tool_call_id"])
 
 
 def _renamed(body: object, word: str) -> object:

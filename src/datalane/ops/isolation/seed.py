@@ -151,10 +151,42 @@ def _combinations(session: Session, values: Values, table: Table, place: Place) 
         for column in wanted
         if column.name not in equations
     }
+    lonely = _take_lonely(session, table, wanted, candidates)
     if prod(map(len, candidates.values())) > _MOST_COMBINATIONS:
         raise ConfigurationError(f"the checks of {table.name} have too many combinations for the isolation proof")
     listed = [column.name for column in wanted if column.name in candidates and values.has_words(table, column)]
-    return _covering(_solve(session, table, wanted, candidates, equations), listed)
+    together = [column for column in wanted if column.name not in lonely]
+    return _joined(_covering(_solve(session, table, together, candidates, equations), listed), lonely)
+
+
+def _take_lonely(
+    session: Session, table: Table, wanted: Sequence[Column], candidates: dict[str, list[str | None]]
+) -> dict[str, list[str | None]]:
+    """What may stand in columns that no check speaks of together with others; they are taken out of `candidates`."""
+    sources, linked = [], {column for check in table.checks if len(check.columns) > 1 for column in check.columns}
+    for column in wanted:
+        alone = [check.says for check in table.checks if check.columns == (column.name,)]
+        if alone and column.name in candidates and column.name not in linked:
+            literals = candidates.pop(column.name)
+            rows = ", ".join(f"({quoted(each)}::{column.type}, {rank})" for rank, each in enumerate(literals))
+            checks = " AND ".join(f"({says}) IS NOT FALSE" for says in alone)
+            sources.append(
+                f"'{column.name}', (SELECT json_agg({name(column.name)}::text ORDER BY rank) "
+                f"FROM (VALUES {rows}) AS v ({name(column.name)}, rank) WHERE {checks})"
+            )
+    found = session.read(f"SELECT json_build_object({', '.join(sources)})") if sources else {}
+    return {column: fitting or [] for column, fitting in found.items()}
+
+
+def _joined(rows: Sequence[Row], lonely: Mapping[str, Sequence[str | None]]) -> list[Row]:
+    """The rows, with what may stand in the other columns in turn, until each of it was shown."""
+    if not rows or not all(lonely.values()):
+        return []
+    most = max(len(rows), *map(len, lonely.values()), 1)
+    return [
+        {**rows[place % len(rows)], **{column: fitting[place % len(fitting)] for column, fitting in lonely.items()}}
+        for place in range(most)
+    ]
 
 
 def _equations(table: Table) -> Iterator[tuple[str, str]]:
@@ -184,7 +216,8 @@ def _solve(
         rows = ", ".join(f"({quoted(literal)}::{types[column]}, {rank})" for rank, literal in enumerate(literals))
         sources.append(f"(VALUES {rows}) AS v{place} ({name(column)}, rank{place})")
     sources += [f"LATERAL (SELECT {says} AS {name(column)}) AS e_{column}" for column, says in equations.items()]
-    checks = " AND ".join(f"({check.says}) IS NOT FALSE" for check in table.checks) or "true"
+    spoken = [check.says for check in table.checks if types.keys() >= set(check.columns)]
+    checks = " AND ".join(f"({says}) IS NOT FALSE" for says in spoken) or "true"
     order = ", ".join(f"rank{place}" for place in range(len(candidates)))
     told = ", ".join(f"'{column.name}', {name(column.name)}::text" for column in wanted)
     query = (

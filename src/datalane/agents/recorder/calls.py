@@ -1,0 +1,87 @@
+"""A call of a tool while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any
+from uuid import UUID
+
+from datalane.agents.recorder.faults import RETRYABLE, class_of, message_of
+from datalane.agents.runs.calls import CallTerms, fail_call, start_call, succeed_call
+from datalane.agents.runs.schemas import HeldRun
+from datalane.db.transaction import Transaction
+
+OpenTransaction = Callable[[], AbstractAsyncContextManager[Transaction]]
+
+
+class RecordedCall:
+    """A call that was authorized and has begun.
+
+    `result` is what is kept of it. `is_replay` says that its idempotency key had an effect already: `result` is what
+    that did, and nothing is to be done again.
+    """
+
+    def __init__(
+        self,
+        run: HeldRun,
+        opened: OpenTransaction,
+        tool_call_id: UUID,
+        terms: CallTerms,
+        arguments: Mapping[str, Any],
+        idempotency_key: str | None,
+    ) -> None:
+        self.tool_call_id = tool_call_id
+        self.tool_name = terms.tool_name
+        self.arguments = dict(arguments)
+        self.idempotency_key = idempotency_key
+        self.attempt = 1
+        self.result: Any = None
+        self.is_replay = False
+        self.terms = terms
+        self._run = run
+        self._open = opened
+        self._is_told = False
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Transaction]:
+        """A transaction in which the effect and the record of it commit together, or not at all. Set `result` inside.
+
+        Raises `Conflict` when another call with the same idempotency key was first: then nothing of it is done.
+        """
+        async with self._open() as tx:
+            yield tx
+            await self._succeed(tx)
+        self._is_told = True
+
+    async def tell_success(self) -> None:
+        """Record the result, unless that was done with the effect. Raises as `succeed_call`."""
+        if self._is_told or self.is_replay:
+            return
+        async with self._open() as tx:
+            await self._succeed(tx)
+        self._is_told = True
+
+    async def tell_failure(self, error: BaseException, *, may_retry: bool) -> bool:
+        """Record that the attempt failed. Whether another one is to be made."""
+        if self._is_told or self.is_replay:
+            return False
+        error_class = class_of(error)
+        retryable = may_retry and error_class in RETRYABLE
+        async with self._open() as tx:
+            status = await fail_call(
+                tx, self._run, self.tool_call_id, error_class, message_of(error), retryable=retryable
+            )
+        return status == "retrying"
+
+    async def begin_again(self) -> None:
+        """The next attempt of a call that is to be tried again."""
+        async with self._open() as tx:
+            self.attempt = await start_call(tx, self._run, self.tool_call_id)
+
+    async def _succeed(self, tx: Transaction) -> None:
+        await succeed_call(tx, self._run, self.tool_call_id, self.result)
+
+
+ToolFunction = Callable[[RecordedCall], Awaitable[Any]]
+"""Does what the tool does, and answers the result. Its effect on the lane goes into `call.transaction()`."""

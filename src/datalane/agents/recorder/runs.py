@@ -1,0 +1,189 @@
+"""A run while it goes on: its lease is held by a heartbeat, and its end is told however the block ends."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from datalane.agents.recorder.calls import RecordedCall
+from datalane.agents.recorder.faults import ApprovalNeeded, ToolBlocked, class_of, message_of
+from datalane.agents.recorder.heartbeat import beating
+from datalane.agents.recorder.steps import RecordedStep
+from datalane.agents.recorder.toolbox import Toolbox, call_tool
+from datalane.agents.runs import recording
+from datalane.agents.runs.calls import request_call
+from datalane.agents.runs.schemas import HeldRun, NewRun, RunEnd, StepKind
+from datalane.contracts.context import Context
+from datalane.db.transaction import Transaction
+from datalane.errors import Conflict, DatalaneError
+from datalane.kit.logs import get_logger
+
+Door = Callable[[Context], AbstractAsyncContextManager[Transaction]]
+RUNTIME = f"{socket.gethostname()[:150]}:{os.getpid()}"
+
+log = get_logger(__name__)
+
+
+class Agents:
+    """Records the runs of agents. `tools` are what they may call, beside what a `with` block does itself."""
+
+    def __init__(self, door: Door, tools: Toolbox) -> None:
+        self._door = door
+        self.tools = tools
+
+    @asynccontextmanager
+    async def run(
+        self, context: Context, agent: str, *, lease: timedelta = recording.LEASE, runtime: str = RUNTIME, **said: Any
+    ) -> AsyncIterator[RecordedRun]:
+        """A run for the time of the block. `said` are the other fields of `NewRun`.
+
+        It completes with the block, and fails with what the block raises, cancellation too; a call that the policy
+        blocks ends it as `blocked_policy`, unless the block goes on. Raises as `begin_run`, `Conflict` for a
+        `source_run_id` that is known, and `LeaseLost` when the run was lost meanwhile.
+        """
+        new = NewRun(agent=agent, runtime=runtime, lease_seconds=lease.total_seconds(), **said)
+        async with self._door(context) as tx:
+            begun = await recording.begin_run(tx, new)
+        if begun.lease_token is None:
+            raise Conflict("a run with this source_run_id is there already")
+        held = HeldRun(run_id=begun.run_id, lease_token=begun.lease_token)
+        async with self._holding(context, agent, held, lease) as run:
+            yield run
+
+    @asynccontextmanager
+    async def take(
+        self, context: Context, run_id: UUID, agent: str, *, lease: timedelta = recording.LEASE, runtime: str = RUNTIME
+    ) -> AsyncIterator[RecordedRun]:
+        """A run that was queued, or is to be tried again, for the time of the block. Ends as `run`; raises as
+        `take_run`, and `Conflict` when it was lost once too often."""
+        async with self._door(context) as tx:
+            held = await recording.take_run(tx, run_id, runtime, lease)
+        if held is None:
+            raise Conflict("the run was lost once too often, and has failed")
+        async with self._holding(context, agent, held, lease) as run:
+            yield run
+
+    @asynccontextmanager
+    async def _holding(
+        self, context: Context, agent: str, held: HeldRun, lease: timedelta
+    ) -> AsyncIterator[RecordedRun]:
+        run = RecordedRun(self, context, agent, held)
+        try:
+            async with beating(run.transaction, held, lease):
+                yield run
+        except BaseException as error:
+            await asyncio.shield(run.tell_end(error))
+            raise
+        await run.tell_end(None)
+
+    def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        return self._door(context)
+
+
+class RecordedRun:
+    """A run that goes on. Set `output` before the block ends."""
+
+    def __init__(self, agents: Agents, context: Context, agent: str, held: HeldRun) -> None:
+        self.run_id = held.run_id
+        self.agent = agent
+        self.context = replace(context)
+        self.output: Any = None
+        self._agents = agents
+        self._held = held
+        self._is_over = False
+
+    def transaction(self) -> AbstractAsyncContextManager[Transaction]:
+        """The tenant door, as whoever asked for the run."""
+        return self._agents.transaction(self.context)
+
+    @asynccontextmanager
+    async def step(self, kind: StepKind, name: str, **said: Any) -> AsyncIterator[RecordedStep]:
+        """A step for the time of the block; also one that fails is recorded, with what it had used."""
+        step = RecordedStep(kind, name, **said)
+        try:
+            yield step
+        except BaseException as error:
+            await asyncio.shield(self._record(step, error))
+            raise
+        await self._record(step, None)
+
+    @asynccontextmanager
+    async def tool(
+        self, tool_name: str, arguments: Mapping[str, Any], *, idempotency_key: str | None = None
+    ) -> AsyncIterator[RecordedCall]:
+        """A call of a tool for the time of the block, as one attempt: set `call.result`, or leave the effect in
+        `call.transaction()`. Where `call.is_replay`, do nothing: it was done.
+
+        Raises `ToolBlocked` before the block where the policy says no, and `ApprovalNeeded` where a person is to say
+        yes; the run has ended then.
+        """
+        call = await self.request(tool_name, arguments, idempotency_key)
+        try:
+            yield call
+            await call.tell_success()
+        except BaseException as error:
+            await asyncio.shield(call.tell_failure(error, may_retry=False))
+            raise
+
+    async def call(self, tool_name: str, arguments: Mapping[str, Any], *, idempotency_key: str | None = None) -> Any:
+        """Call a tool of the toolbox: within its time, again when it fails and that may help, then its fallback.
+
+        Answers the result. Raises as `tool`, and what the tool raised last.
+        """
+        return await call_tool(self, self._agents.tools, tool_name, arguments, idempotency_key)
+
+    async def request(self, tool_name: str, arguments: Mapping[str, Any], idempotency_key: str | None) -> RecordedCall:
+        """Ask the policy for a call, and begin it. Raises as `tool`."""
+        async with self.transaction() as tx:
+            ruled = await request_call(tx, self._held, tool_name, arguments, idempotency_key=idempotency_key)
+        if ruled.status == "blocked_policy":
+            raise ToolBlocked(
+                f"{tool_name} is not called: {ruled.reason} (rule {ruled.rule_id})",
+                ruled.error_class or "policy_denied",
+                ruled.tool_call_id,
+                ruled.rule_id,
+                ruled.rule_version,
+            )
+        if ruled.status == "requested":
+            self._is_over = True
+            raise ApprovalNeeded(f"{tool_name} waits for a person: {ruled.reason}", ruled.tool_call_id)
+        assert ruled.terms is not None
+        call = RecordedCall(self._held, self.transaction, ruled.tool_call_id, ruled.terms, arguments, idempotency_key)
+        call.is_replay, call.result = ruled.is_replay, ruled.result
+        return call
+
+    async def tell_end(self, error: BaseException | None) -> None:
+        """How the run ended. What stands in the way of telling it hides no error of the agent's."""
+        if self._is_over:
+            return
+        self._is_over = True
+        try:
+            async with self.transaction() as tx:
+                await recording.end_run(tx, self._end(error))
+        except DatalaneError as untold:
+            if error is None:
+                raise
+            log.warning("agent_run_end_untold", run_id=str(self.run_id), error=str(untold))
+
+    def _end(self, error: BaseException | None) -> RunEnd:
+        held = self._held.model_dump()
+        if error is None:
+            return RunEnd(**held, output=self.output)
+        return RunEnd(
+            **held,
+            status="blocked_policy" if isinstance(error, ToolBlocked) else "failed",
+            output=self.output,
+            error_class=class_of(error),
+            error_message=message_of(error),
+        )
+
+    async def _record(self, step: RecordedStep, error: BaseException | None) -> None:
+        async with self.transaction() as tx:
+            await recording.record_steps(tx, self._held, [step.told(error)])
