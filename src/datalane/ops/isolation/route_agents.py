@@ -50,7 +50,8 @@ class AgentsMaker(IntegrationsMaker):
             await self._begin(space, source_run_id=name)
         held, queued = await self._begin(space), await self._begin(space, runtime=None)
         space.things |= {"held_run_id": held, "queued_run_id": queued}
-        for name, said in {"ready": {"execute": False}, "begun": {}, "waiting": {"tool_name": asking}}.items():
+        calls: dict[str, dict[str, Any]] = {"ready": {"execute": False}, "begun": {}, "waiting": {"tool_name": asking}}
+        for name, said in calls.items():
             run, call = await self._call(space, **said)
             space.things |= {f"{name}_run_id": run, f"{name}_call_id": call}
         await self._call(space, tool_name=asking)
