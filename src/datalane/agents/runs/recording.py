@@ -23,9 +23,9 @@ from datalane.agents.runs.schemas import (
     NewRun,
     NewStep,
     NewThread,
+    OpenedThread,
     RecordedStep,
     RunEnd,
-    Thread,
 )
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -44,10 +44,10 @@ _queries = load_queries(__file__, "verbs.sql")
 log = get_logger(__name__)
 
 
-async def open_thread(tx: Transaction, new: NewThread) -> Thread:
+async def open_thread(tx: Transaction, new: NewThread) -> OpenedThread:
     """The thread with this external id, made when it is new."""
     RECORD_RUNS.check(tx.context)
-    return Thread(**await _queries.open_thread(tx.connection, external_id=new.external_id, title=new.title))
+    return OpenedThread(**await _queries.open_thread(tx.connection, external_id=new.external_id, title=new.title))
 
 
 async def begin_run(tx: Transaction, new: NewRun, now: datetime | None = None) -> BegunRun:

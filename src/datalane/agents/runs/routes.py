@@ -27,6 +27,7 @@ from datalane.agents.runs.schemas import (
     HeldCall,
     NewRun,
     NewThread,
+    OpenedThread,
     RecordedSteps,
     ResolvedCall,
     RunEnd,
@@ -106,7 +107,7 @@ def _add_reads(routes: APIRouter, door: Door) -> None:
 
 def _add_thread_routes(routes: APIRouter, door: Door) -> None:
     @routes.post("/threads/open")
-    async def open_thread(body: NewThread, tx: Transaction = door.writer(RECORD_RUNS)) -> Thread:
+    async def open_thread(body: NewThread, tx: Transaction = door.writer(RECORD_RUNS)) -> OpenedThread:
         """The thread with this external id, made when it is new."""
         return await recording.open_thread(tx, body)
 

@@ -48,6 +48,13 @@ class NewThread(BaseModel):
     external_id: Name
 
 
+class OpenedThread(BaseModel):
+    """`created` is false when it was there."""
+
+    thread_id: UUID
+    created: bool
+
+
 class Thread(BaseModel):
     thread_id: UUID
     title: str | None

@@ -2,8 +2,7 @@
 
 -- name: open_thread(external_id, title)^
 -- A thread by its id at the other side.
-SELECT thread_id, thread_title AS title, external_id, created_at, created_by_actor_id
-FROM datalane.open_agent_thread(:external_id, :title);
+SELECT thread_id, created FROM datalane.open_agent_thread(:external_id, :title);
 
 -- name: begin_run(agent, runtime, patience, max_attempts, thread_id, parent_run_id, source_run_id, prompt_version_id, model_version_id, output_schema_version_id, input, scopes, actor_id, correlation_id, causation_id, causation_depth, now)^
 -- A run that is held by a runtime, or queued.

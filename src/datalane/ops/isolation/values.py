@@ -85,8 +85,9 @@ class Values:
         words = self._words(table, column.name) if column.type in _TEXT else []
         found: list[str | None] = [*words] if words else list(self._typed(column.type, label, place.side, number))
         if column.type in _WHOLE:
-            if self._tells_rows_apart(table, column.name):
-                found = [str(2 * number + SIDES.index(place.side) + 1)]
+            if any(key.unique and column.name in key.columns for key in table.keys):
+                spoken_of = any(column.name in check.columns for check in table.checks)
+                found = [str(2 * number + SIDES.index(place.side) + 1), *(found if spoken_of else [])]
             found += self._lengths(table, column.name, place)
         if column.type in _TEXT:
             found += self._capitals(table, column.name)
@@ -132,11 +133,6 @@ class Values:
             if check.columns == (column,):
                 found += [word for word in _LITERAL.findall(check.says) if word not in found]
         return found
-
-    def _tells_rows_apart(self, table: Table, column: str) -> bool:
-        """Whether it is part of a key and no check speaks of it, so that every row may have a number of its own."""
-        in_key = any(key.unique and column in key.columns for key in table.keys)
-        return in_key and not any(column in check.columns for check in table.checks)
 
     def _lengths(self, table: Table, column: str, place: Place) -> Iterator[str]:
         """Lengths of the texts that a check compares this number with."""

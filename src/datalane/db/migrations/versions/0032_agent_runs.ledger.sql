@@ -117,16 +117,19 @@ END $$;
 
 -- A thread by its id at the other side, made when it is new.
 CREATE FUNCTION datalane.open_agent_thread(external text, title text DEFAULT NULL, now timestamptz DEFAULT NULL)
-RETURNS TABLE (thread_id uuid, thread_title text, external_id text, created_at timestamptz, created_by_actor_id uuid)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+RETURNS TABLE (thread_id uuid, created boolean) LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 BEGIN
     PERFORM datalane.require_rank(2);
-    INSERT INTO datalane.agent_threads (workspace_id, thread_id, title, external_id, created_at, created_by_actor_id)
+    INSERT INTO datalane.agent_threads AS t (workspace_id, thread_id, title, external_id, created_at, created_by_actor_id)
     VALUES (app.workspace_id(), app.uuid7(), open_agent_thread.title, external, coalesce(now, clock_timestamp()), app.actor_id())
-    ON CONFLICT (workspace_id, external_id) DO NOTHING;
-    RETURN QUERY SELECT t.thread_id, t.title, t.external_id, t.created_at, t.created_by_actor_id FROM datalane.agent_threads t
+    ON CONFLICT (workspace_id, external_id) DO NOTHING RETURNING t.thread_id INTO thread_id;
+    created := FOUND;
+    IF NOT created THEN
+        SELECT t.thread_id INTO thread_id FROM datalane.agent_threads t
         WHERE t.workspace_id = app.workspace_id() AND t.external_id = external;
+    END IF;
+    RETURN NEXT;
 END $$;
 
 -- That versions which are named are the workspace's. NULL names none.
