@@ -42,7 +42,7 @@ _queries = load_queries(__file__)
 
 @dataclass(frozen=True, slots=True)
 class CallableTool:
-    """The current version of a tool, as a call takes it, and the enabled rules of the workspace in their order.
+    """The current version of a tool, as a call takes it, and in their order the enabled rules whose pattern fits it.
 
     `max_attempts` counts the first one as well.
     """

@@ -93,18 +93,29 @@ WITH RECURSIVE chain AS (
 SELECT tool_name, enabled, fallback_tool FROM chain;
 
 -- name: read_for_decision(workspace_id, tool_name)^
--- All that a decision about a call reads: the tool, its current version, and the enabled rules in their order.
+-- All that a decision about a call reads: the tool, its current version, and in their order the enabled rules whose pattern fits,
+-- as `policy.matches` says. OFFSET 0 has each current version looked up by its whole key: where the tables seem small, a join
+-- would read all versions that there are.
 SELECT t.enabled, v.version, v.input_schema, v.required_role, v.required_scopes, v.side_effect, v.approval, v.execution,
        v.max_attempts, v.timeout_seconds, v.fallback_tool, v.content_sha256,
        (SELECT jsonb_agg(jsonb_build_array(r.rule_id, s.version, s.effect, s.tool_pattern, s.reason, s.side_effect,
                                            s.below_role, s.agent) ORDER BY r.position, r.rule_id)
         FROM datalane.agent_tool_rules r
-        JOIN datalane.agent_tool_rule_versions s
-            ON s.workspace_id = r.workspace_id AND s.rule_id = r.rule_id AND s.version = r.current_version
-        WHERE r.workspace_id = :workspace_id AND r.enabled AND r.deleted_at IS NULL) AS rules
+        CROSS JOIN LATERAL (
+            SELECT c.version, c.effect, c.tool_pattern, c.reason, c.side_effect, c.below_role, c.agent
+            FROM datalane.agent_tool_rule_versions c
+            WHERE c.workspace_id = :workspace_id AND c.rule_id = r.rule_id AND c.version = r.current_version
+            OFFSET 0) s
+        WHERE r.workspace_id = :workspace_id AND r.enabled AND r.deleted_at IS NULL
+          AND (s.tool_pattern = :tool_name
+               OR (s.tool_pattern LIKE '%*' AND starts_with(:tool_name, left(s.tool_pattern, -1))))) AS rules
 FROM datalane.agent_tools t
-JOIN datalane.agent_tool_versions v
-    ON v.workspace_id = t.workspace_id AND v.tool_name = t.tool_name AND v.version = t.current_version
+CROSS JOIN LATERAL (
+    SELECT c.version, c.input_schema, c.required_role, c.required_scopes, c.side_effect, c.approval, c.execution,
+           c.max_attempts, c.timeout_seconds, c.fallback_tool, c.content_sha256
+    FROM datalane.agent_tool_versions c
+    WHERE c.workspace_id = :workspace_id AND c.tool_name = t.tool_name AND c.version = t.current_version
+    OFFSET 0) v
 WHERE t.workspace_id = :workspace_id AND t.tool_name = :tool_name;
 
 -- name: read_output_schema(workspace_id, tool_name, version)^

@@ -174,7 +174,9 @@ def tool_of(word: str, name: str) -> dict[str, object]:
 
 
 def rule_about_tools(word: str) -> dict[str, object]:
-    return {"effect": "deny", "tool_pattern": "*", "agent": f"clerk of {word}", "reason": f"A reason of {word}."}
+    """About one agent. The other workspace's is about all of them: whoever it reaches here is denied every call."""
+    agent = {} if word == OTHER else {"agent": f"clerk of {word}"}
+    return {"effect": "deny", "tool_pattern": "*", "reason": f"A reason of {word}.", **agent}
 
 
 def signed_webhook(word: str, delivery: str = "first") -> tuple[dict[str, str], dict[str, str]]:

@@ -24,6 +24,7 @@ from datalane.agents.tools.policy import (
     Fault,
     InvalidArguments,
     digest_arguments,
+    matches,
 )
 from datalane.agents.tools.schemas import NewToolRule, ToolRuleChange, ToolRuleOrder, ToolToPublish
 from datalane.contracts.context import Context, Role
@@ -401,10 +402,22 @@ async def test_a_schema_that_was_written_past_the_service_lets_nothing_through(w
     assert "circle" in decided.faults[0].message
 
 
+async def test_the_database_reads_the_rules_whose_pattern_fits_as_the_policy_says(workshop: Workshop) -> None:
+    patterns = ["*", "m*", "m.*", "m_*", "m.a", "m_a", "m.a*", "m.ab", "mxa", "m-*"]
+    for pattern in patterns:
+        await workshop.rule(tool_pattern=pattern, reason=pattern)
+    for name in ("m", "m.a", "m_a", "m.ab", "mxa", "n"):
+        await workshop.publish(tool_name=name)
+        async with workshop.database.transaction(workshop.context) as tx:
+            found = await deciding.read_for_decision(tx, name)
+        assert found is not None
+        assert [rule.tool_pattern for rule in found.rules] == [each for each in patterns if matches(each, name)]
+
+
 async def test_a_decision_reads_everything_in_one_statement_by_indexes(workshop: Workshop) -> None:
     for number in range(30):
         await workshop.publish(tool_name=f"tool{number}")
-        await workshop.rule(tool_pattern=f"tool{number}", reason="x")
+        await workshop.rule(tool_pattern="tool*", reason="x")
     statement, sent = deciding._queries.read_for_decision.sql, list[str]()
 
     def saw(query: asyncpg.connection.LoggedQuery) -> None:
@@ -417,9 +430,9 @@ async def test_a_decision_reads_everything_in_one_statement_by_indexes(workshop:
         tx.connection.remove_query_logger(saw)
         assert found is not None
         assert len(found.rules) == 30
-        assert len(sent) == 1
         await tx.execute("SET LOCAL enable_seqscan = off")
         plan = "\n".join(row[0] for row in await tx.fetch(f"EXPLAIN {statement}", tx.workspace_id, "tool7"))
+    assert len(sent) == 1
     assert "Seq Scan" not in plan, plan
     for index in ("agent_tools_pkey", "agent_tool_versions_pkey", "agent_tool_rules_in_order"):
         assert index in plan, plan
