@@ -112,7 +112,15 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
     hook = post("/webhooks/endpoints/create", url="https://example.com/hook", event_types=["item.created"])
     endpoint_id = hook["endpoint"]["endpoint_id"]
     message = {"event_type": "item.created", "payload": {"item_id": "1", "version": 1}}
+    tool = {"tool_name": "herons.count", "description": "Counts.", "input_schema": {"type": "object"}}
+    rule = {"effect": "deny", "tool_pattern": "herons.*", "reason": "They breed."}
+    connected = post("/integrations/connectors/register", name="Reeds", kind="owls", credentials={"token": "x"})
+    stored = running.run(running.client.get("/automation/events/list", headers=headers))
     return {
+        "tool_name": post("/agents/tools/publish", side_effect="none", **tool)["tool"]["tool_name"],
+        "rule_id": post("/agents/tool-rules/create", **rule)["rule_id"],
+        "connector_id": connected["connector_id"],
+        "event_id": stored.json()["data"][0]["event_id"],
         "endpoint_id": endpoint_id,
         "delivery_id": post("/webhooks/outbound/enqueue", endpoint_id=endpoint_id, **message)["delivery_id"],
         "document_id": made["document_id"],

@@ -1,7 +1,7 @@
 """Deciding a call of a tool: everything that it takes is read in one statement, and nothing is written.
 
     found = await read_for_decision(tx, name)
-    decision = decide_call(tx, found, ToolCall(name, arguments, agent, approval))
+    decision = decide_call(tx, found, ToolCall(arguments, agent, approval))
 
 Whoever makes the call writes the decision down, in the same transaction.
 """
@@ -61,7 +61,6 @@ class CallableTool:
 class ToolCall:
     """A call that is asked for, by an agent or by nobody in particular."""
 
-    tool_name: str
     arguments: dict[str, Any]
     agent: str | None = None
     approval: Approval | None = None
@@ -154,7 +153,7 @@ async def read_fallback(
 async def check_call(tx: Transaction, asked: ToolCheck) -> ToolCheckResult:
     """What would become of a call of one's own; nothing is written."""
     found = await read_for_decision(tx, asked.tool_name)
-    decided = decide_call(tx, found, ToolCall(asked.tool_name, asked.arguments, asked.agent))
+    decided = decide_call(tx, found, ToolCall(asked.arguments, asked.agent))
     version = None if found is None else found.terms.version
     if isinstance(decided, InvalidArguments):
         return ToolCheckResult(

@@ -64,7 +64,7 @@ class Workshop:
         scopes: frozenset[str] | None = None,
         approval: Approval | None = None,
     ) -> Decision | InvalidArguments:
-        call = ToolCall(name, {"to": "ada"} if arguments is None else arguments, approval=approval)
+        call = ToolCall({"to": "ada"} if arguments is None else arguments, approval=approval)
         asked_by = replace(self.context, role=role, scopes=scopes)
         async with self.database.transaction(replace(self.context, role=role)) as tx:
             return deciding.decide_call(tx, await deciding.read_for_decision(tx, name), call, asked_by)
@@ -83,6 +83,12 @@ class Workshop:
     def elsewhere(self) -> Workshop:
         """The same lane, another workspace."""
         return Workshop(self.database, a_context(role=Role.ADMIN))
+
+
+def said(decided: Decision | InvalidArguments) -> tuple[str, str, int]:
+    """The outcome, and the rule that decided with its version."""
+    assert isinstance(decided, Decision), decided
+    return decided.outcome, decided.rule_id, decided.rule_version
 
 
 @pytest.fixture
