@@ -43,7 +43,7 @@ async def rule_on(tx: Transaction, run_id: UUID, tool_name: str, arguments: Mapp
         raise NotFound("no such agent run")
     digest = digest_arguments(dict(arguments))
     tool = await read_for_decision(tx.following(), tool_name)
-    call, context = ToolCall(tool_name, dict(arguments), asker["agent"]), _as_asked(tx.context, asker)
+    call, context = ToolCall(dict(arguments), asker["agent"]), _as_asked(tx.context, asker)
     decided = decide_call(tx, tool, call, context)
     approval = None
     if isinstance(decided, Decision) and decided.outcome == "escalated" and tool is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.integration.agents.desk import CALL_OUT, CREATE, ERASE, PAY, SEARCH, LedgerDesk, statuses
-from tests.integration.engine.lab import eventually
+from tests.integration.engine.lab import PATIENCE, eventually
 
 from datalane.agents.recorder import AgentFault, Agents, ApprovalNeeded, RecordedCall, RecordedRun, ToolBlocked
 from datalane.agents.recorder.toolbox import Toolbox
@@ -84,7 +84,8 @@ async def test_a_run_that_is_cancelled_has_failed_and_so_has_its_call(desk: Ledg
             await asyncio.Event().wait()
 
     task = asyncio.create_task(work())
-    await inside.wait()
+    async with asyncio.timeout(PATIENCE):
+        await inside.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

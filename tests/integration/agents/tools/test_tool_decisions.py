@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 import asyncpg
@@ -151,6 +152,7 @@ async def test_a_decision_reads_everything_in_one_statement_by_indexes(workshop:
     async with workshop.database.transaction(workshop.context) as tx:
         tx.connection.add_query_logger(saw)
         found = await deciding.read_for_decision(tx, "tool7")
+        await asyncio.sleep(0)  # the driver tells its loggers in the next turn of the loop
         tx.connection.remove_query_logger(saw)
         assert found is not None
         assert len(found.rules) == 30
