@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
+import datalane.agents.metrics
 import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
@@ -233,6 +234,7 @@ def test_every_rule_of_the_guard_is_in_the_reference_with_its_story() -> None:
 def test_every_metric_is_in_the_reference_with_its_labels() -> None:
     known = {}
     modules = (
+        datalane.agents.metrics,
         datalane.api.metrics,
         datalane.engine.metrics,
         datalane.identity.metrics,

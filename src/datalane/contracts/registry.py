@@ -129,6 +129,8 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
     ),
     "notification.created": _object({"category": "string", "title": "string", "notification_ids": "array"}),
     "webhook.endpoint_disabled": _object({"endpoint_id": "string", "reason": "string"}),
+    "agent.run.queued": _object(_AGENT_RUN, _TOLD_OF_RUN),
+    "agent.run.retrying": _object(_AGENT_RUN, _TOLD_OF_RUN),
     "agent.run.started": _object(_AGENT_RUN, _TOLD_OF_RUN),
     "agent.run.completed": _object(_AGENT_RUN, _TOLD_OF_RUN),
     "agent.run.failed": _object(_AGENT_RUN, _TOLD_OF_RUN),

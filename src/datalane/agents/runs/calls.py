@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
 from datalane.agents.runs.recording import kept, said
 from datalane.agents.runs.rulings import Ruling, rule_on
@@ -87,6 +88,9 @@ async def request_call(
         now=now,
     )
     tx.wake_workers()
+    count_call(tx, row["status"])
+    if row["status"] == "requested":
+        count_run(tx, "escalated_human")
     return RequestedCall(
         **row,
         rule_id=ruling.rule_id,
@@ -119,6 +123,7 @@ async def succeed_call(
         tx.connection, **_held(run), tool_call_id=tool_call_id, result=kept(tx, "result", result), now=now
     )
     tx.wake_workers()
+    count_call(tx, "succeeded")
 
 
 async def fail_call(
@@ -143,6 +148,7 @@ async def fail_call(
         now=now,
     )
     tx.wake_workers()
+    count_call(tx, status)
     return status
 
 
@@ -151,6 +157,7 @@ async def cancel_call(tx: Transaction, run: HeldRun, tool_call_id: UUID, now: da
     RECORD_RUNS.check(tx.context)
     await _queries.cancel_call(tx.connection, **_held(run), tool_call_id=tool_call_id, now=now)
     tx.wake_workers()
+    count_call(tx, "canceled")
 
 
 async def resolve_call(
@@ -171,6 +178,7 @@ async def resolve_call(
         now=now,
     )
     tx.wake_workers()
+    count_call(tx, "canceled" if approve else "blocked_policy")
     return following
 
 

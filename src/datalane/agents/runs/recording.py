@@ -14,6 +14,7 @@ from uuid import UUID
 import orjson
 
 from datalane.agents.conformance import conforms
+from datalane.agents.metrics import count_run
 from datalane.agents.permissions import RECORD_RUNS
 from datalane.agents.runs.schemas import (
     BegunRun,
@@ -72,6 +73,8 @@ async def begin_run(tx: Transaction, new: NewRun, now: datetime | None = None) -
         now=now,
     )
     tx.wake_workers()
+    if row["created"]:
+        count_run(tx, "running" if new.runtime else "queued")
     return BegunRun(
         run_id=row["run_id"], lease_token=row["lease_token"] if new.runtime else None, created=row["created"]
     )
@@ -88,6 +91,7 @@ async def take_run(
     RECORD_RUNS.check(tx.context)
     token = await _queries.take_run(tx.connection, run_id=run_id, runtime=runtime, lease=lease, now=now)
     tx.wake_workers()
+    count_run(tx, "failed" if token is None else "running")
     return None if token is None else HeldRun(run_id=run_id, lease_token=token)
 
 
@@ -138,6 +142,7 @@ async def end_run(tx: Transaction, end: RunEnd, now: datetime | None = None) -> 
         now=now,
     )
     tx.wake_workers()
+    count_run(tx, end.status)
     return EndedRun(run_id=end.run_id, status=end.status, conforms=fits)
 
 

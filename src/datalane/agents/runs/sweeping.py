@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 import asyncpg
 
+from datalane.agents.metrics import SWEPT
 from datalane.db.named_queries import load_queries
 from datalane.engine.maintenance import Duty
 from datalane.kit.clock import utc_now
@@ -34,6 +35,8 @@ class Swept:
 def sweeping() -> Duty:
     async def sweep(connection: asyncpg.Connection) -> None:
         done = await sweep_once(connection, utc_now())
+        for outcome, number in asdict(done).items():
+            SWEPT.labels(outcome).inc(number)
         if done != Swept():
             log.warning("agent_runs_swept", **asdict(done))
 

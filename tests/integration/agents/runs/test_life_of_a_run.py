@@ -113,6 +113,15 @@ async def test_the_same_source_id_is_the_same_run(desk: LedgerDesk) -> None:
     assert await desk.rows("SELECT count(*) FROM datalane.events") == [(1,)]
 
 
+async def test_what_waits_for_a_runtime_is_told(desk: LedgerDesk, maintenance: asyncpg.Connection) -> None:
+    queued = await desk.begin(runtime=None)
+    run = await desk.take(queued.run_id)
+    assert run is not None
+    await sweep_once(maintenance, utc_now() + LATER)
+    events = await desk.rows("SELECT event_type FROM datalane.events ORDER BY event_id")
+    assert [row[0] for row in events] == ["agent.run.queued", "agent.run.started", "agent.run.retrying"]
+
+
 async def test_a_queued_run_is_taken_up_once(desk: LedgerDesk) -> None:
     queued = await desk.begin(runtime=None)
     assert queued.lease_token is None

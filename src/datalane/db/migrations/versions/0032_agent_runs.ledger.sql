@@ -45,13 +45,15 @@ BEGIN
     SELECT workspace, run, r.entries, before, target, r.attempt_count, r.lease_token, r.runtime, class, left(message, 2000),
            reason, at
     FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = run;
-    IF is_over THEN
-        PERFORM datalane.tell_of_agent_run(workspace, run, CASE target WHEN 'completed' THEN 'completed' WHEN 'escalated_human' THEN 'escalated' ELSE 'failed' END, at);
+    IF is_over OR target = 'retrying' THEN
+        PERFORM datalane.tell_of_agent_run(workspace, run, CASE target
+            WHEN 'completed' THEN 'completed' WHEN 'escalated_human' THEN 'escalated' WHEN 'retrying' THEN 'retrying'
+            ELSE 'failed' END, at);
     END IF;
 END $$;
 
--- Publish `agent.run.started`, `completed`, `escalated`, or `failed`, which stands for every other end. Past the limit of causation there
--- is no event, so that nothing runs in a circle.
+-- Publish `agent.run.queued`, `started`, `retrying`, `completed`, `escalated`, or `failed`, which stands for every other end. Past the limit
+-- of causation there is no event, so that nothing runs in a circle.
 CREATE FUNCTION datalane.tell_of_agent_run(workspace uuid, run uuid, what text, at timestamptz)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     SELECT datalane.publish_for(
@@ -207,8 +209,8 @@ BEGIN
     IF runtime IS NOT NULL THEN
         INSERT INTO datalane.agent_transitions (workspace_id, run_id, ordinal, from_status, to_status, attempt, lease_token, runtime, at)
         VALUES (workspace, run_id, 2, 'queued', 'running', 1, 1, runtime, at);
-        PERFORM datalane.tell_of_agent_run(workspace, run_id, 'started', at);
     END IF;
+    PERFORM datalane.tell_of_agent_run(workspace, run_id, CASE WHEN runtime IS NULL THEN 'queued' ELSE 'started' END, at);
     RETURN NEXT;
 END $$;
 
