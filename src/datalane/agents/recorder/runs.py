@@ -12,11 +12,12 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from datalane.agents.recorder.calling import call_tool
 from datalane.agents.recorder.calls import RecordedCall
 from datalane.agents.recorder.faults import ApprovalNeeded, ToolBlocked, class_of, message_of
 from datalane.agents.recorder.heartbeat import beating
 from datalane.agents.recorder.steps import RecordedStep
-from datalane.agents.recorder.toolbox import Toolbox, call_tool
+from datalane.agents.recorder.toolbox import Toolbox
 from datalane.agents.runs import recording
 from datalane.agents.runs.calls import request_call
 from datalane.agents.runs.schemas import HeldRun, NewRun, RunEnd, StepKind

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping
-from datetime import timedelta
-from random import SystemRandom
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
 
-from datalane.agents.recorder.calls import RecordedCall, ToolFunction
-from datalane.agents.recorder.faults import AgentFault
-from datalane.agents.tools.deciding import read_fallback
+from datalane.agents.recorder.calls import ToolFunction
 from datalane.errors import ConfigurationError
-from datalane.kit.retry import RetryPolicy, retry_delay
-
-if TYPE_CHECKING:
-    from datalane.agents.recorder.runs import RecordedRun
-
-RETRY = RetryPolicy(base=timedelta(seconds=0.2), cap=timedelta(seconds=10))
-_RANDOM = SystemRandom()
 
 
 class Toolbox:
@@ -40,50 +27,3 @@ class Toolbox:
 
     def get(self, tool_name: str) -> ToolFunction | None:
         return self._by_name.get(tool_name)
-
-
-async def call_tool(
-    run: RecordedRun, tools: Toolbox, tool_name: str, arguments: Mapping[str, Any], idempotency_key: str | None
-) -> Any:
-    """Call a tool, and when it fails those that its fallbacks lead to, each once, with the same arguments."""
-    tried: list[str] = []
-    while True:
-        call = await run.request(tool_name, arguments, idempotency_key)
-        if call.is_replay:
-            return call.result
-        try:
-            return await _attempt(call, tools)
-        except Exception:
-            tried.append(tool_name)
-            following = await _fallback(run, call, tried)
-            if following is None:
-                raise
-            tool_name = following
-
-
-async def _attempt(call: RecordedCall, tools: Toolbox) -> Any:
-    """One attempt after another, as the tool's version allows."""
-    while True:
-        try:
-            function = tools.get(call.tool_name)
-            if function is None:
-                raise AgentFault("dependency_unavailable", f"no function of this process implements {call.tool_name}")
-            async with asyncio.timeout(call.terms.timeout_seconds):
-                answered = await function(call)
-            call.result = answered if call.result is None else call.result
-            await call.tell_success()
-            return call.result
-        except Exception as error:
-            if not await call.tell_failure(error, may_retry=True):
-                raise
-        except BaseException as error:
-            await asyncio.shield(call.tell_failure(error, may_retry=False))
-            raise
-        await asyncio.sleep(retry_delay(RETRY, call.attempt, _RANDOM.random()).total_seconds())
-        await call.begin_again()
-
-
-async def _fallback(run: RecordedRun, call: RecordedCall, tried: list[str]) -> str | None:
-    async with run.transaction() as tx:
-        found = await read_fallback(tx, call.tool_name, call.terms.version, tried)
-    return None if found is None else found.terms.tool_name
