@@ -145,7 +145,7 @@ async def test_the_sign_in_role_calls_no_other_verb(known_verbs: list[Verb], sig
     assert len(others) > 50
     for verb in others:
         with pytest.raises(asyncpg.InsufficientPrivilegeError):
-            await signin.fetch(verb.call)
+            await signin.execute(verb.call)
 
 
 async def test_only_the_login_steps_into_the_sign_in_role_and_it_leads_nowhere(login: asyncpg.Connection) -> None:

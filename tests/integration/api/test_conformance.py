@@ -116,7 +116,19 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
     rule = {"effect": "deny", "tool_pattern": "herons.*", "reason": "They breed."}
     connected = post("/integrations/connectors/register", name="Reeds", kind="owls", credentials={"token": "x"})
     stored = running.run(running.client.get("/automation/events/list", headers=headers))
+    versions: dict[str, dict[str, Any]] = {
+        "prompts": {"name": "count", "template": "How many?"},
+        "models": {"provider": "owls", "model": "owl-1"},
+        "output-schemas": {"name": "count", "json_schema": {"type": "integer"}},
+    }
     return {
+        **{
+            name: told
+            for noun, said in versions.items()
+            for name, told in version_in(post(f"/agents/{noun}/register", **said))
+        },
+        "thread_id": post("/agents/threads/open", external_id="Herons")["thread_id"],
+        "run_id": post("/agents/runs/begin", agent="counter", runtime="here")["run_id"],
         "tool_name": post("/agents/tools/publish", side_effect="none", **tool)["tool"]["tool_name"],
         "rule_id": post("/agents/tool-rules/create", **rule)["rule_id"],
         "connector_id": connected["connector_id"],
@@ -129,6 +141,10 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
         "item_id": post("/items/create", title="Look for herons", project_id=project_id)["item_id"],
         "project_id": project_id,
     }
+
+
+def version_in(registered: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(name, told) for name, told in registered.items() if name.endswith("_version_id")]
 
 
 def visit(running: RunningApp, operation: Any, headers: dict[str, str], ids: dict[str, str], examples: int) -> set[int]:
