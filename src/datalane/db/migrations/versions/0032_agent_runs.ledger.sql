@@ -373,7 +373,8 @@ BEGIN
         FROM datalane.write_agent_steps(held.workspace_id, run, held.started_at, steps, coalesce(now, clock_timestamp())) AS w;
 END $$;
 
--- What recording steps does once the run is held.
+-- What recording steps does once the run is held. The sum of costs is in the currency of the first one; a step of another is not in it,
+-- and counts as one whose price is not known.
 CREATE FUNCTION datalane.write_agent_steps(workspace uuid, run uuid, priced_at timestamptz, steps jsonb, at timestamptz)
 RETURNS TABLE (ordinal integer, cost numeric) LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
@@ -412,7 +413,10 @@ BEGIN
                cached_input_tokens, output_tokens, reasoning_tokens, price_version_id, cost, input, output, error_class,
                error_message, source_id, started_at, ended_at, at
         FROM priced
-        RETURNING ordinal, kind, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, cost
+        RETURNING ordinal, cost
+    ), summing AS (
+        SELECT coalesce(r.currency, (SELECT min(p.currency) FROM priced p)) AS currency
+        FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = run
     ), summed AS (
         UPDATE datalane.agent_runs r
         SET entries = r.entries + t.steps, model_steps = r.model_steps + t.model_steps,
@@ -424,14 +428,14 @@ BEGIN
                                     ELSE coalesce(r.reasoning_tokens, 0) + t.reasoning_tokens END,
             unmeasured_steps = r.unmeasured_steps + t.unmeasured_steps, unpriced_steps = r.unpriced_steps + t.unpriced_steps,
             cost = CASE WHEN t.cost IS NULL THEN r.cost ELSE coalesce(r.cost, 0) + t.cost END,
-            currency = coalesce(r.currency, (SELECT min(priced.currency) FROM priced))
+            currency = t.currency
         FROM (
-            SELECT count(*) AS steps, count(*) FILTER (WHERE s.kind = 'model') AS model_steps, sum(s.input_tokens) AS input_tokens,
+            SELECT summing.currency, count(*) AS steps, count(*) FILTER (WHERE s.kind = 'model') AS model_steps, sum(s.input_tokens) AS input_tokens,
                    sum(s.cached_input_tokens) AS cached_input_tokens, sum(s.output_tokens) AS output_tokens,
-                   sum(s.reasoning_tokens) AS reasoning_tokens, sum(s.cost) AS cost,
+                   sum(s.reasoning_tokens) AS reasoning_tokens, sum(s.cost) FILTER (WHERE s.currency = summing.currency) AS cost,
                    count(*) FILTER (WHERE s.kind = 'model' AND (s.input_tokens IS NULL OR s.output_tokens IS NULL)) AS unmeasured_steps,
-                   count(*) FILTER (WHERE s.kind = 'model' AND s.cost IS NULL) AS unpriced_steps
-            FROM stored s) AS t
+                   count(*) FILTER (WHERE s.kind = 'model' AND (s.cost IS NULL OR s.currency <> summing.currency)) AS unpriced_steps
+            FROM summing LEFT JOIN priced s ON true GROUP BY summing.currency) AS t
         WHERE r.workspace_id = workspace AND r.run_id = run
     )
     SELECT stored.ordinal, stored.cost FROM stored ORDER BY stored.ordinal;
