@@ -55,8 +55,15 @@ class Served:
         return httpx.get(f"{self.url}/workspaces/members/list", headers=headers, timeout=20).status_code
 
     def lines(self, correlation_id: str) -> list[dict[str, Any]]:
-        logged = [orjson.loads(line) for line in self._log.read_bytes().splitlines()]
-        return [line for line in logged if line.get("correlation_id") == correlation_id]
+        """What was logged of a request; the last line is written after the answer has left."""
+
+        def logged() -> list[dict[str, Any]]:
+            whole, _, _ = self._log.read_bytes().rpartition(b"\n")
+            read = [orjson.loads(line) for line in whole.splitlines()]
+            return [line for line in read if line.get("correlation_id") == correlation_id]
+
+        assert eventually(lambda: any(line["event"] == "request" for line in logged())), self._log.read_text()
+        return logged()
 
     def written(self) -> str:
         return self._log.read_text()
