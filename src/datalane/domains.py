@@ -12,10 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datalane.agents import permissions as agent_permissions
+from datalane.agents.budgets import admitting as budgets
+from datalane.agents.runtime import AgentsRuntime
 from datalane.db.database import Database
 from datalane.engine import permissions as engine_permissions
 from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
+from datalane.engine.meters import Meters
 from datalane.identity import permissions as identity_permissions
 from datalane.integrations import permissions as integration_permissions
 from datalane.integrations.runtime import Integrations, make_integrations
@@ -44,6 +47,9 @@ PERMISSIONS = (
 ACTIONS = (item_actions.register_actions, document_actions.register_actions)
 """What adds the actions of the domains."""
 
+METERS = (budgets.register_meters,)
+"""What adds the meters of the domains, and what bounds them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -51,6 +57,7 @@ class Runtime:
 
     knowledge: Knowledge
     integrations: Integrations
+    agents: AgentsRuntime
 
     async def aclose(self) -> None:
         await self.knowledge.aclose()
@@ -67,7 +74,10 @@ def make_runtime(settings: Settings, actions: Actions | None = None) -> Runtime:
         known.add(action)
     for register_actions in ACTIONS:
         register_actions(known)
-    return Runtime(make_knowledge(settings), make_integrations(settings, known))
+    meters = Meters()
+    for register_meters in METERS:
+        register_meters(meters)
+    return Runtime(make_knowledge(settings), make_integrations(settings, known), AgentsRuntime(meters))
 
 
 @asynccontextmanager
@@ -93,7 +103,7 @@ def domain_routers(runtime: Runtime) -> list[MakeRouter]:
         work_routes.router,
         partial(knowledge_routes.router, knowledge=runtime.knowledge),
         partial(integration_routes.router, integrations=runtime.integrations),
-        agent_routes.router,
+        partial(agent_routes.router, agents=runtime.agents),
     ]
 
 

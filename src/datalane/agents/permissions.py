@@ -61,3 +61,15 @@ REGISTER_VERSIONS = MATRIX.allow(
     needs=[f"datalane.agent_{table}:insert" for table in ("prompts", "models", "output_schemas")],
 )
 SET_PRICES = MATRIX.allow(Role.ADMIN, "agent_price.create", needs=["datalane.agent_prices:insert"])
+
+# Budgets
+READ_BUDGETS = MATRIX.allow(
+    Role.VIEWER,
+    "agent_budget.read",
+    needs=["datalane.agent_budgets:select", "datalane.agent_usage:select"],
+)
+MANAGE_BUDGETS = MATRIX.allow(
+    Role.ADMIN,
+    "agent_budget.manage",
+    needs=[f"datalane.agent_budgets:{command}" for command in ("insert", "update", "delete")],
+)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from datalane.agents.budgets.routes import add_budget_routes
 from datalane.agents.runs.routes import add_run_routes
+from datalane.agents.runtime import AgentsRuntime
 from datalane.agents.tools import routes as tools
 from datalane.agents.versions.routes import add_version_routes
 from datalane.contracts.http import Door
 
 
-def router(door: Door) -> APIRouter:
+def router(door: Door, agents: AgentsRuntime) -> APIRouter:
     routes = APIRouter()
-    agents = door.router(prefix="/agents", tags=["agents"])
-    add_run_routes(agents, door)
-    add_version_routes(agents, door)
-    routes.include_router(agents)
+    mine = door.router(prefix="/agents", tags=["agents"])
+    add_run_routes(mine, door, agents.meters)
+    add_budget_routes(mine, door, agents.meters)
+    add_version_routes(mine, door)
+    routes.include_router(mine)
     routes.include_router(tools.router(door))
     return routes

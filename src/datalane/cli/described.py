@@ -25,7 +25,7 @@ class ClosedLane:
         raise ConfigurationError("this lane was made to describe its routes; it has no database")
 
 
-_NOT_RUNNING = cast("Runtime", SimpleNamespace(knowledge=None, integrations=None))
+_NOT_RUNNING = cast("Runtime", SimpleNamespace(knowledge=None, integrations=None, agents=SimpleNamespace(meters=None)))
 
 
 def describe_code() -> Contracts:

@@ -10,8 +10,17 @@ async with agents.run(context, "helper", input=question) as run:
 """
 
 from datalane.agents.recorder.calls import RecordedCall
-from datalane.agents.recorder.faults import AgentFault, ApprovalNeeded, ToolBlocked
+from datalane.agents.recorder.faults import AgentFault, ApprovalNeeded, BudgetExceeded, ToolBlocked
 from datalane.agents.recorder.runs import Agents, RecordedRun
 from datalane.agents.recorder.steps import RecordedStep
 
-__all__ = ["AgentFault", "Agents", "ApprovalNeeded", "RecordedCall", "RecordedRun", "RecordedStep", "ToolBlocked"]
+__all__ = [
+    "AgentFault",
+    "Agents",
+    "ApprovalNeeded",
+    "BudgetExceeded",
+    "RecordedCall",
+    "RecordedRun",
+    "RecordedStep",
+    "ToolBlocked",
+]

@@ -49,6 +49,17 @@ class ToolBlocked(Forbidden):
         self.rule_version = rule_version
 
 
+class BudgetExceeded(Forbidden):
+    """A budget of the workspace is used up, or what is expected would pass it. Nothing was called."""
+
+    code: ClassVar[str] = "budget_exceeded"
+    error_class: ErrorClass = "policy_denied"
+
+    def __init__(self, reason: str, run_id: UUID) -> None:
+        super().__init__(reason, denial="policy", target="agent_budget")
+        self.run_id = run_id
+
+
 class ApprovalNeeded(Conflict):
     """The call waits for a person, and its run has ended as `escalated_human`."""
 

@@ -12,9 +12,16 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from datalane.agents.budgets.admitting import (
+    begin_admitted,
+    check_call,
+    has_budgets,
+    register_meters,
+    take_admitted,
+)
 from datalane.agents.recorder.calling import call_tool
 from datalane.agents.recorder.calls import RecordedCall
-from datalane.agents.recorder.faults import ApprovalNeeded, ToolBlocked, class_of, message_of
+from datalane.agents.recorder.faults import ApprovalNeeded, BudgetExceeded, ToolBlocked, class_of, message_of
 from datalane.agents.recorder.heartbeat import beating
 from datalane.agents.recorder.steps import RecordedStep
 from datalane.agents.recorder.toolbox import Toolbox
@@ -23,21 +30,26 @@ from datalane.agents.runs.calls import request_call
 from datalane.agents.runs.schemas import HeldRun, NewRun, RunEnd, StepKind
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
+from datalane.engine.meters import Meters
 from datalane.errors import Conflict, DatalaneError
 from datalane.kit.logs import get_logger
 
 Door = Callable[[Context], AbstractAsyncContextManager[Transaction]]
 RUNTIME = f"{socket.gethostname()[:150]}:{os.getpid()}"
+UNBOUNDED_SECONDS = 5.0
+"""For how long a run believes that its workspace has no budget; one that has is asked before every call of a model."""
 
 log = get_logger(__name__)
 
 
 class Agents:
-    """Records the runs of agents. `tools` are what they may call, beside what a `with` block does itself."""
+    """Records the runs of agents. `tools` are what they may call, beside what a `with` block does itself; `meters` are
+    asked before they begin and before they call a model."""
 
-    def __init__(self, door: Door, tools: Toolbox) -> None:
+    def __init__(self, door: Door, tools: Toolbox, meters: Meters | None = None) -> None:
         self._door = door
         self.tools = tools
+        self.meters = _own_meters() if meters is None else meters
 
     @asynccontextmanager
     async def run(
@@ -47,11 +59,14 @@ class Agents:
 
         It completes with the block, and fails with what the block raises, cancellation too; a call that the policy
         blocks ends it as `blocked_policy`, unless the block goes on. Raises as `begin_run`, `Conflict` for a
-        `source_run_id` that is known, and `LeaseLost` when the run was lost meanwhile.
+        `source_run_id` that is known, `BudgetExceeded` when a budget is used up, and `LeaseLost` when the run was lost
+        meanwhile.
         """
         new = NewRun(agent=agent, runtime=runtime, lease_seconds=lease.total_seconds(), **said)
         async with self._door(context) as tx:
-            begun = await recording.begin_run(tx, new)
+            begun = await begin_admitted(tx, self.meters, new)
+        if begun.refused is not None:
+            raise BudgetExceeded(begun.refused, begun.run_id)
         if begun.lease_token is None:
             raise Conflict("a run with this source_run_id is there already")
         held = HeldRun(run_id=begun.run_id, lease_token=begun.lease_token)
@@ -63,9 +78,12 @@ class Agents:
         self, context: Context, run_id: UUID, agent: str, *, lease: timedelta = recording.LEASE, runtime: str = RUNTIME
     ) -> AsyncIterator[RecordedRun]:
         """A run that was queued, or is to be tried again, for the time of the block. Ends as `run`; raises as
-        `take_run`, and `Conflict` when it was lost once too often."""
+        `take_run`, `Conflict` when it was lost once too often, and `BudgetExceeded`."""
         async with self._door(context) as tx:
             held = await recording.take_run(tx, run_id, runtime, lease)
+            taken = await take_admitted(tx, self.meters, held, run_id)
+        if taken.refused is not None:
+            raise BudgetExceeded(taken.refused, run_id)
         if held is None:
             raise Conflict("the run was lost once too often, and has failed")
         async with self._holding(context, agent, held, lease) as run:
@@ -99,14 +117,23 @@ class RecordedRun:
         self._agents = agents
         self._held = held
         self._is_over = False
+        self._unbounded_until = -1.0
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door, as whoever asked for the run."""
         return self._agents.transaction(self.context)
 
     @asynccontextmanager
-    async def step(self, kind: StepKind, name: str, **said: Any) -> AsyncIterator[RecordedStep]:
-        """A step for the time of the block; also one that fails is recorded, with what it had used."""
+    async def step(
+        self, kind: StepKind, name: str, *, expects_tokens: int = 0, **said: Any
+    ) -> AsyncIterator[RecordedStep]:
+        """A step for the time of the block; also one that fails is recorded, with what it had used.
+
+        Before a model is called, the budgets are asked whether they hold, with `expects_tokens` more. Raises
+        `BudgetExceeded` before the block.
+        """
+        if kind == "model":
+            await self._admit(expects_tokens, said.get("model_version_id"))
         step = RecordedStep(kind, name, **said)
         try:
             yield step
@@ -179,12 +206,29 @@ class RecordedRun:
             return RunEnd(**held, output=self.output)
         return RunEnd(
             **held,
-            status="blocked_policy" if isinstance(error, ToolBlocked) else "failed",
+            status="blocked_policy" if isinstance(error, ToolBlocked | BudgetExceeded) else "failed",
             output=self.output,
             error_class=class_of(error),
             error_message=message_of(error),
         )
 
+    async def _admit(self, expects_tokens: int, model_version_id: UUID | None) -> None:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self._unbounded_until:
+            return
+        async with self.transaction() as tx:
+            refusal = await check_call(tx, self._agents.meters, self._held, expects_tokens, model_version_id)
+            if refusal is None and not await has_budgets(tx):
+                self._unbounded_until = loop.time() + UNBOUNDED_SECONDS
+        if refusal is not None:
+            raise BudgetExceeded(refusal.reason, self.run_id)
+
     async def _record(self, step: RecordedStep, error: BaseException | None) -> None:
         async with self.transaction() as tx:
             await recording.record_steps(tx, self._held, [step.told(error)])
+
+
+def _own_meters() -> Meters:
+    meters = Meters()
+    register_meters(meters)
+    return meters

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
+from datalane.agents.budgets.admitting import begin_admitted, take_admitted
 from datalane.agents.permissions import DECIDE_CALLS, READ_RUNS, RECORD_RUNS
 from datalane.agents.runs import calls, looking, recording
 from datalane.agents.runs.looking import RunFilter
@@ -42,31 +43,32 @@ from datalane.agents.runs.schemas import (
 )
 from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
+from datalane.engine.meters import Meters
 
 Asked = Annotated[str | None, Query(min_length=1, max_length=200)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
 
-def add_run_routes(routes: APIRouter, door: Door) -> None:
-    _add_commands(routes, door)
+def add_run_routes(routes: APIRouter, door: Door, meters: Meters) -> None:
+    _add_commands(routes, door, meters)
     _add_reads(routes, door)
     _add_thread_routes(routes, door)
     _add_call_routes(routes, door)
     _add_calling(routes, door)
 
 
-def _add_commands(routes: APIRouter, door: Door) -> None:
+def _add_commands(routes: APIRouter, door: Door, meters: Meters) -> None:
     @routes.post("/runs/begin", status_code=201)
     async def begin(body: NewRun, tx: Transaction = door.writer(RECORD_RUNS)) -> BegunRun:
-        """Begin a run under a lease, or queue it when no runtime is named."""
-        return await recording.begin_run(tx, body)
+        """Begin a run under a lease, or queue it when no runtime is named. It is blocked when a budget is used up."""
+        return await begin_admitted(tx, meters, body)
 
     @routes.post("/runs/take")
     async def take(body: RunToTake, tx: Transaction = door.writer(RECORD_RUNS)) -> TakenRun:
         """Take up a run that is queued or retrying, or whose lease has run out. `lease_token` is null when it was lost
-        once too often, and has failed now."""
+        once too often, and has failed now, or a budget is used up."""
         taken = await recording.take_run(tx, body.run_id, body.runtime, _lease(body.lease_seconds))
-        return TakenRun(run_id=body.run_id, lease_token=None if taken is None else taken.lease_token)
+        return await take_admitted(tx, meters, taken, body.run_id)
 
     @routes.post("/runs/heartbeat")
     async def heartbeat(body: Heartbeat, tx: Transaction = door.writer(RECORD_RUNS)) -> Extended:

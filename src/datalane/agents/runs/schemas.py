@@ -90,11 +90,13 @@ class NewRun(BaseModel):
 
 
 class BegunRun(BaseModel):
-    """`lease_token` goes with every write; null where the run is queued, or was there already."""
+    """`lease_token` goes with every write; null where the run is queued, was there already, or was `refused`: then it
+    has ended as `blocked_policy`, and this says why."""
 
     run_id: UUID
     lease_token: int | None
     created: bool
+    refused: str | None = None
 
 
 class HeldRun(BaseModel):
@@ -115,8 +117,11 @@ class RunToTake(BaseModel):
 
 
 class TakenRun(BaseModel):
+    """`refused` says why the run has ended as `blocked_policy` instead."""
+
     run_id: UUID
     lease_token: int | None
+    refused: str | None = None
 
 
 class Heartbeat(BaseModel):

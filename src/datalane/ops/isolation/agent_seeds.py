@@ -19,7 +19,7 @@ PRICE = {"currency": "USD", "input_per_million": "3", "output_per_million": "15"
 
 
 def agent_seeds() -> Mapping[str, Sequence[Seed]]:
-    return {**_versions(), **_tools(), **_tool_rules(), **_runs(), **_tool_calls()}
+    return {**_versions(), **_tools(), **_tool_rules(), **_runs(), **_tool_calls(), **_budgets()}
 
 
 def _versions() -> Mapping[str, Sequence[Seed]]:
@@ -135,6 +135,21 @@ def _tool_calls() -> Mapping[str, Sequence[Seed]]:
         "POST /agents/tool-calls/succeed": [Seed(of("begun", result=f"result of {HOME}"))],
         "POST /agents/tool-calls/fail": [Seed(of("begun", error_class="provider_error"))],
         "POST /agents/tool-calls/resolve": [Seed(resolve)],
+    }
+
+
+def _budgets() -> Mapping[str, Sequence[Seed]]:
+    """Whoever sees the other workspace's budgets is told what that one may use."""
+
+    def of(**said: Any) -> Build:
+        return lambda world, actor: Call(body={"meter": "agent.tokens", "period": "month", **said})
+
+    return {
+        "POST /agents/budgets/set": [Seed(of(limit="1000000"))],
+        "POST /agents/budgets/remove": [Seed(of())],
+        "POST /agents/runs/check-budget": [
+            Seed(lambda world, actor: Call(body=_held(world, "held", expects_tokens=1)))
+        ],
     }
 
 

@@ -56,6 +56,16 @@ class AgentsMaker(IntegrationsMaker):
             space.things |= {f"{name}_run_id": run, f"{name}_call_id": call}
         await self._call(space, tool_name=asking)
 
+    async def add_budgets(self, space: Space) -> None:
+        """One of each period; the other workspace has another one besides."""
+        if "POST /agents/budgets/set" not in self.routes:
+            return
+        bound = {"agent.tokens": {}, **({"agent.cost": {"currency": "USD"}} if space.word == OTHER else {})}
+        for meter, said in bound.items():
+            for period in ("day", "month"):
+                body = {"meter": meter, "period": period, "limit": "1000000000", **said}
+                await self.make(space, "POST /agents/budgets/set", Call(body=body))
+
     async def _begin(self, space: Space, **said: Any) -> str:
         body = {"agent": f"helper of {space.word}", "runtime": "proof", "lease_seconds": 86_400, **said}
         return str((await self.make(space, "POST /agents/runs/begin", Call(body=body)))["run_id"])

@@ -14,6 +14,7 @@ from tests.integration.api.conftest import Join, OpenLane, Person, ada, bob, cli
 from datalane.agents import routes
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.domains import make_runtime
 from datalane.engine.registration import register
 from datalane.settings import Settings
 
@@ -28,7 +29,7 @@ async def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return shared_app(lane, routes.router)
+    return shared_app(lane, routes.router, agents=make_runtime(lane.settings).agents)
 
 
 STEP = {"kind": "model", "name": "chat"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from datalane.agents.tools.schemas import NewToolRule, PublishedTool, ToolRule, 
 from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
-from datalane.domains import PERMISSIONS
+from datalane.domains import PERMISSIONS, make_runtime
 from datalane.settings import Settings
 
 assert PERMISSIONS  # tools may ask for the scopes of every slice
@@ -103,4 +104,4 @@ def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [routes.router])
+    return create_app(lane, [partial(routes.router, agents=make_runtime(lane.settings).agents)])

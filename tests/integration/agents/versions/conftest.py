@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -29,6 +30,7 @@ from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.domains import make_runtime
 from datalane.engine.registration import register
 from datalane.settings import Settings
 
@@ -87,4 +89,4 @@ async def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [routes.router])
+    return create_app(lane, [partial(routes.router, agents=make_runtime(lane.settings).agents)])
