@@ -131,8 +131,6 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
         "run_id": post("/agents/runs/begin", agent="counter", runtime="here")["run_id"],
         "tool_name": post("/agents/tools/publish", side_effect="none", **tool)["tool"]["tool_name"],
         "rule_id": post("/agents/tool-rules/create", **rule)["rule_id"],
-        "run_id": post("/agents/runs/begin", agent="herons")["run_id"],
-        "thread_id": post("/agents/threads/open", external_id="herons")["thread_id"],
         "connector_id": connected["connector_id"],
         "event_id": stored.json()["data"][0]["event_id"],
         "endpoint_id": endpoint_id,
