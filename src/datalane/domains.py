@@ -116,9 +116,15 @@ def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) 
 
 def maintenance_duties(settings: Settings) -> list[Duty]:
     """What the maintenance process does for the domains."""
+    from datalane.agents.forgetting import forgetting as forgetting_agents
     from datalane.agents.runs.sweeping import sweeping
     from datalane.db.roles import Roles
     from datalane.integrations.forgetting import forgetting
     from datalane.knowledge.own_indexes.promotion import Promotion
 
-    return [Promotion(settings.search, Roles(settings.role_prefix)).duty, forgetting(settings.retention), sweeping()]
+    return [
+        Promotion(settings.search, Roles(settings.role_prefix)).duty,
+        forgetting(settings.retention),
+        sweeping(),
+        forgetting_agents(settings.retention),
+    ]

@@ -86,6 +86,9 @@ class Retention(BaseModel):
     notifications: Duration = timedelta(days=90)
     deliveries: Duration = timedelta(days=90)
     connector_history: Duration = timedelta(days=365)
+    agent_artifacts: Duration = timedelta(days=90)
+    agent_runs: Duration = timedelta(days=400)
+    agent_effects: Duration = timedelta(days=400)
     orphaned_originals: LongDuration = timedelta(days=1)
 
 

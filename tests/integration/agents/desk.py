@@ -67,8 +67,9 @@ class LedgerDesk:
             return [step.cost for step in await recording.record_steps(tx, run, steps)]
 
     async def end(self, run: HeldRun, status: Any = "completed", **said: Any) -> AgentRunTrace:
+        now = said.pop("now", None)
         async with self.database.transaction(self.context) as tx:
-            ended = await recording.end_run(tx, RunEnd(**run.model_dump(), status=status, **said))
+            ended = await recording.end_run(tx, RunEnd(**run.model_dump(), status=status, **said), now)
             assert ended.status == status
             return await looking.get_run(tx, run.run_id)
 

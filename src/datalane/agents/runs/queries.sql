@@ -20,7 +20,8 @@ ORDER BY run_id DESC LIMIT :page_size;
 SELECT run_id, thread_id, parent_run_id, agent, source, source_run_id, status, attempt_count, max_attempts, actor_id,
        correlation_id, prompt_version_id, model_version_id, output_schema_version_id, conforms, error_class, error_message,
        runtime, deadline_at, model_steps, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, unmeasured_steps,
-       cost AS sum_of_costs, unpriced_steps, currency, created_at, started_at, completed_at, input, output
+       cost AS sum_of_costs, unpriced_steps, currency, created_at, started_at, completed_at, input, output,
+       artifacts_forgotten
 FROM datalane.agent_runs WHERE workspace_id = :workspace_id AND run_id = :run_id;
 
 -- name: list_steps(workspace_id, run_id)

@@ -392,10 +392,12 @@ class Transition(BaseModel):
 
 
 class AgentRunTrace(AgentRun):
-    """A run with all that belongs to it, each by its place. What was forgotten by retention is null."""
+    """A run with all that belongs to it, each by its place. With `artifacts_forgotten`, what it was given and has
+    answered is null because its time was over, and so are arguments and results."""
 
     input: Any
     output: Any
+    artifacts_forgotten: bool
     steps: list[AgentStep]
     tool_calls: list[ToolCall]
     transitions: list[Transition]
