@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from datalane.agents.budgets.routes import add_budget_routes
+from datalane.agents.rollback.routes import add_rollback_routes
 from datalane.agents.runs.routes import add_run_routes
 from datalane.agents.runtime import AgentsRuntime
 from datalane.agents.tools import routes as tools
@@ -18,6 +19,7 @@ def router(door: Door, agents: AgentsRuntime) -> APIRouter:
     add_run_routes(mine, door, agents.meters)
     add_budget_routes(mine, door, agents.meters)
     add_version_routes(mine, door)
+    add_rollback_routes(mine, door)
     routes.include_router(mine)
     routes.include_router(tools.router(door))
     return routes

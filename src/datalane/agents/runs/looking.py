@@ -49,7 +49,7 @@ async def list_runs(tx: Transaction, asked: RunFilter, cursor: str | None = None
         page_size=page_size + 1,
     )
     page, following = tx.cut_page(listing, rows, page_size, lambda row: [row["run_id"]])
-    return AgentRunPage(data=[AgentRun(**_priced(row)) for row in page], page_size=page_size, next_cursor=following)
+    return AgentRunPage(data=[AgentRun(**told_costs(row)) for row in page], page_size=page_size, next_cursor=following)
 
 
 async def get_run(tx: Transaction, run_id: UUID) -> AgentRunTrace:
@@ -60,7 +60,7 @@ async def get_run(tx: Transaction, run_id: UUID) -> AgentRunTrace:
     if row is None:
         raise NotFound("no such agent run")
     return AgentRunTrace(
-        **_priced(row),
+        **told_costs(row),
         steps=[AgentStep(**each) for each in await _queries.list_steps(tx.connection, **of)],
         tool_calls=[ToolCall(**each) for each in await _queries.list_calls(tx.connection, **of)],
         transitions=[Transition(**each) for each in await _queries.list_transitions(tx.connection, **of)],
@@ -102,7 +102,7 @@ async def get_thread(tx: Transaction, thread_id: UUID) -> Thread:
     return Thread(**row)
 
 
-def _priced(row: Any) -> dict[str, Any]:
+def told_costs(row: Any) -> dict[str, Any]:
     """A sum of costs is the cost only where nothing is left out of it."""
     told = dict(row)
     known = told.pop("sum_of_costs") or Decimal(0)

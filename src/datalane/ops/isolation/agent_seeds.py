@@ -19,7 +19,7 @@ PRICE = {"currency": "USD", "input_per_million": "3", "output_per_million": "15"
 
 
 def agent_seeds() -> Mapping[str, Sequence[Seed]]:
-    return {**_versions(), **_tools(), **_tool_rules(), **_runs(), **_tool_calls(), **_budgets()}
+    return {**_versions(), **_tools(), **_tool_rules(), **_runs(), **_tool_calls(), **_budgets(), **_rollback()}
 
 
 def _versions() -> Mapping[str, Sequence[Seed]]:
@@ -150,6 +150,18 @@ def _budgets() -> Mapping[str, Sequence[Seed]]:
         "POST /agents/runs/check-budget": [
             Seed(lambda world, actor: Call(body=_held(world, "held", expects_tokens=1)))
         ],
+    }
+
+
+def _rollback() -> Mapping[str, Sequence[Seed]]:
+    def of_model(world: World, actor: Actor) -> Call:
+        return Call(query={"model_version_id": world.home.things["model_version_id"]})
+
+    return {
+        "GET /agents/rollback-report": [
+            Seed(of_model, "of a model"),
+            Seed(lambda world, actor: Call(query={"tool_name": world.home.tool}), "of a tool"),
+        ]
     }
 
 

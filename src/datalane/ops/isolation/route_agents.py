@@ -68,6 +68,7 @@ class AgentsMaker(IntegrationsMaker):
 
     async def _begin(self, space: Space, **said: Any) -> str:
         body = {"agent": f"helper of {space.word}", "runtime": "proof", "lease_seconds": 86_400, **said}
+        body["model_version_id"] = space.things.get("model_version_id")
         return str((await self.make(space, "POST /agents/runs/begin", Call(body=body)))["run_id"])
 
     async def _call(self, space: Space, **said: Any) -> tuple[str, str]:

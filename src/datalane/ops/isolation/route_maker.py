@@ -12,6 +12,7 @@ from datalane.errors import DatalaneError
 from datalane.ops.isolation.asking import Answer, Asker
 from datalane.ops.isolation.route_table import Access, Call, Route
 from datalane.ops.isolation.route_world import (
+    ABOUT,
     MEMBER_ROLES,
     UNENDING,
     Person,
@@ -51,7 +52,8 @@ class Maker:
         for route in self.routes.values():
             if route.access is not Access.PUBLIC and any(place.is_cursor for place in route.places()):
                 within = {name: space.things[name] for name in route.in_path}
-                asked = Call(path=within, query={"page_size": "1", **UNENDING.get(route.name, {})})
+                about = {name: space.things[name] for name in [ABOUT.get(route.name)] if name is not None}
+                asked = Call(path=within, query={"page_size": "1", **about, **UNENDING.get(route.name, {})})
                 answer = await self.asker.send(route, asked, space.owner.headers(space.workspace_id))
                 found = _following(route.name, answer)
                 if found is not None:
