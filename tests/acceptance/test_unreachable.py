@@ -67,12 +67,14 @@ COMMANDS = dict(leaves(get_command(app)))
 
 def arguments(command: Any) -> list[str]:
     """What it needs to be called at all, and what keeps it from asking a person or taking a known port."""
-    given = {name: [ID] for name in ("job_id", "ids", "traced", "event_id", "endpoint_id")} | {"revision": ["0001"]}
+    ids = ("job_id", "ids", "traced", "event_id", "endpoint_id", "run_id")
+    given = {name: [ID] for name in ids} | {"revision": ["0001"]}
     options = {
         "workspace": ["--workspace", ID],
         "dataset": ["--dataset", str(DATASET)],
         "out": ["--out", "judged"],
         "kind": ["--kind", "work"],
+        "tool": ["--tool", "search"],
         "yes": ["--yes"],
         "port": ["--port", "0"],
         "workers": ["--workers", "0"],

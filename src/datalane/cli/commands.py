@@ -26,6 +26,7 @@ HOMES = {
     "jobs": "datalane.cli.jobs",
     "events": "datalane.cli.events",
     "webhooks": "datalane.cli.webhooks",
+    "agents": "datalane.cli.agents",
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",
