@@ -10,8 +10,8 @@ Stories: F4-E2.
 
 from datalane.db.migrate import run_sql
 
-revision = "0033"
-down_revision = "0032"
+revision = "0034"
+down_revision = "0033"
 branch_labels = None
 depends_on = None
 
