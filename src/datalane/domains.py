@@ -118,6 +118,7 @@ def maintenance_duties(settings: Settings) -> list[Duty]:
     """What the maintenance process does for the domains."""
     from datalane.agents.forgetting import forgetting as forgetting_agents
     from datalane.agents.runs.sweeping import sweeping
+    from datalane.agents.spans.forgetting import forgetting_traces
     from datalane.db.roles import Roles
     from datalane.integrations.forgetting import forgetting
     from datalane.knowledge.own_indexes.promotion import Promotion
@@ -127,4 +128,5 @@ def maintenance_duties(settings: Settings) -> list[Duty]:
         forgetting(settings.retention),
         sweeping(),
         forgetting_agents(settings.retention),
+        forgetting_traces(),
     ]

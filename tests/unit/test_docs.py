@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 import datalane.agents.metrics
+import datalane.agents.spans.metrics
 import datalane.api.metrics
 import datalane.engine.metrics
 import datalane.identity.metrics
@@ -235,6 +236,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
     known = {}
     modules = (
         datalane.agents.metrics,
+        datalane.agents.spans.metrics,
         datalane.api.metrics,
         datalane.engine.metrics,
         datalane.identity.metrics,

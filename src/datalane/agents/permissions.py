@@ -9,18 +9,27 @@ _RECORDING = (
     *("agent_output_schema", "called_tool", "end_agent_run"),
 )
 _CALLING = ("request_tool_call", "start_tool_call", "succeed_tool_call", "fail_tool_call", "cancel_tool_call")
+_SPANS = ("agent_traces", "agent_spans")
 
 RECORD_RUNS = MATRIX.allow(
     Role.MEMBER,
     "agent_run.record",
-    needs=[f"datalane.{verb}" for verb in ("open_agent_thread", *_RECORDING, *_CALLING)],
+    needs=[f"datalane.{verb}" for verb in ("open_agent_thread", *_RECORDING, *_CALLING, "take_agent_spans")],
 )
 READ_RUNS = MATRIX.allow(
     Role.VIEWER,
     "agent_run.read",
     needs=[
         f"datalane.{table}:select"
-        for table in ("agent_threads", "agent_runs", "agent_steps", "tool_calls", "agent_transitions", "agent_effects")
+        for table in (
+            "agent_threads",
+            "agent_runs",
+            "agent_steps",
+            "tool_calls",
+            "agent_transitions",
+            "agent_effects",
+            *_SPANS,
+        )
     ],
 )
 DECIDE_CALLS = MATRIX.allow(Role.ADMIN, "tool_call.decide", needs=["datalane.resolve_tool_call"])

@@ -8,6 +8,7 @@ from datalane.agents.budgets.routes import add_budget_routes
 from datalane.agents.rollback.routes import add_rollback_routes
 from datalane.agents.runs.routes import add_run_routes
 from datalane.agents.runtime import AgentsRuntime
+from datalane.agents.spans.routes import add_span_routes
 from datalane.agents.tools import routes as tools
 from datalane.agents.versions.routes import add_version_routes
 from datalane.contracts.http import Door
@@ -20,6 +21,7 @@ def router(door: Door, agents: AgentsRuntime) -> APIRouter:
     add_budget_routes(mine, door, agents.meters)
     add_version_routes(mine, door)
     add_rollback_routes(mine, door)
+    add_span_routes(mine, door)
     routes.include_router(mine)
     routes.include_router(tools.router(door))
     return routes

@@ -57,6 +57,7 @@ class Limits(BaseModel):
     batch: Count = 1_000
     chunks_per_document: Count = 50_000
     artifact: Bytes = 1 * MIB
+    spans: Bytes = 16 * MIB
     condition: Bytes = 4 * KIB
     rules: Count = 100
     tools: Count = 500

@@ -53,16 +53,18 @@ async def list_runs(tx: Transaction, asked: RunFilter, cursor: str | None = None
 
 
 async def get_run(tx: Transaction, run_id: UUID) -> AgentRunTrace:
-    """A run with its steps, calls and changes of status. Raises `NotFound`."""
+    """A run with its steps, calls and changes of status. What spans told stands by when it began, since it was recorded
+    in whatever order it came. Raises `NotFound`."""
     READ_RUNS.check(tx.context)
     of = {"workspace_id": tx.workspace_id, "run_id": run_id}
     row = await _queries.get_run(tx.connection, **of)
     if row is None:
         raise NotFound("no such agent run")
+    by_time = row["source"] == "spans"
     return AgentRunTrace(
         **told_costs(row),
-        steps=[AgentStep(**each) for each in await _queries.list_steps(tx.connection, **of)],
-        tool_calls=[ToolCall(**each) for each in await _queries.list_calls(tx.connection, **of)],
+        steps=[AgentStep(**each) for each in await _queries.list_steps(tx.connection, **of, by_time=by_time)],
+        tool_calls=[ToolCall(**each) for each in await _queries.list_calls(tx.connection, **of, by_time=by_time)],
         transitions=[Transition(**each) for each in await _queries.list_transitions(tx.connection, **of)],
     )
 

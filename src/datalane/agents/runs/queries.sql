@@ -24,18 +24,21 @@ SELECT run_id, thread_id, parent_run_id, agent, source, source_run_id, status, a
        artifacts_forgotten
 FROM datalane.agent_runs WHERE workspace_id = :workspace_id AND run_id = :run_id;
 
--- name: list_steps(workspace_id, run_id)
--- The steps of a run.
+-- name: list_steps(workspace_id, run_id, by_time)
+-- The steps of a run, by their places or by when they began.
 SELECT ordinal, kind, name, attempt, prompt_version_id, model_version_id, input_tokens, cached_input_tokens, output_tokens,
        reasoning_tokens, price_version_id, cost, input, output, error_class, error_message, started_at, ended_at
-FROM datalane.agent_steps WHERE workspace_id = :workspace_id AND run_id = :run_id ORDER BY ordinal;
+FROM datalane.agent_steps WHERE workspace_id = :workspace_id AND run_id = :run_id
+ORDER BY CASE WHEN :by_time THEN started_at END, CASE WHEN :by_time THEN source_id END, ordinal;
 
--- name: list_calls(workspace_id, run_id)
--- The calls of tools of a run.
+-- name: list_calls(workspace_id, run_id, by_time)
+-- The calls of tools of a run, by their places or by when they began.
 SELECT tool_call_id, run_id, ordinal, tool_name, tool_version, side_effect, status, attempt_count, max_attempts, arguments, result,
        is_replay, idempotency_key, rule_id, rule_version, reason, needs_approval, approval_until, is_approved, decided_by_actor_id,
        error_class, error_message, requested_at, decided_at, started_at, ended_at
-FROM datalane.tool_calls WHERE workspace_id = :workspace_id AND run_id = :run_id ORDER BY ordinal;
+FROM datalane.tool_calls WHERE workspace_id = :workspace_id AND run_id = :run_id
+ORDER BY CASE WHEN :by_time THEN started_at END, CASE WHEN :by_time THEN ended_at END,
+         CASE WHEN :by_time THEN tool_name END, CASE WHEN :by_time THEN arguments_digest END, ordinal;
 
 -- name: list_waiting_calls(workspace_id, before, page_size)
 -- Calls that wait for a person, the newest first.

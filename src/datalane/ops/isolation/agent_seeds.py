@@ -15,11 +15,22 @@ VERSIONS: Mapping[str, Mapping[str, Any]] = {
     "output-schemas": {"name": NEEDED, "json_schema": {"title": NEEDED}},
 }
 """What the other workspace has registered and the first one has not, by the noun of its routes."""
+TRACE = "0af7651916cd43dd8448eb211c80319c"
+"""A trace that the other workspace has been told of, and the first one has not."""
 PRICE = {"currency": "USD", "input_per_million": "3", "output_per_million": "15"}
 
 
 def agent_seeds() -> Mapping[str, Sequence[Seed]]:
-    return {**_versions(), **_tools(), **_tool_rules(), **_runs(), **_tool_calls(), **_budgets(), **_rollback()}
+    return {
+        **_versions(),
+        **_tools(),
+        **_tool_rules(),
+        **_runs(),
+        **_tool_calls(),
+        **_budgets(),
+        **_rollback(),
+        **_spans(),
+    }
 
 
 def _versions() -> Mapping[str, Sequence[Seed]]:
@@ -163,6 +174,37 @@ def _rollback() -> Mapping[str, Sequence[Seed]]:
             Seed(lambda world, actor: Call(query={"tool_name": world.home.tool}), "of a tool"),
         ]
     }
+
+
+def _spans() -> Mapping[str, Sequence[Seed]]:
+    """A trace that nobody knows, and one that the other workspace has been told of: whoever sees that takes its span
+    for known. The model is one that only the other workspace has."""
+    return {
+        "POST /agents/otlp/v1/traces": [
+            Seed(lambda world, actor: Call(body=span_of(HOME, "b" * 32)), "of a new trace"),
+            Seed(lambda world, actor: Call(body=span_of(HOME, TRACE)), "of a trace of the other workspace"),
+        ]
+    }
+
+
+def span_of(word: str, trace_id: str) -> dict[str, Any]:
+    """A request of OTLP with one span, a call of a model that is the root of its trace."""
+    said = {
+        "gen_ai.operation.name": "chat",
+        "gen_ai.agent.name": word,
+        "gen_ai.provider.name": NEEDED,
+        "gen_ai.request.model": NEEDED,
+        "gen_ai.conversation.id": NEEDED,
+    }
+    span = {
+        "traceId": trace_id,
+        "spanId": "00f067aa0ba902b7",
+        "name": f"chat of {word}",
+        "startTimeUnixNano": "1772323200000000000",
+        "endTimeUnixNano": "1772323201000000000",
+        "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in said.items()],
+    }
+    return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
 
 
 def _held(world: World, which: str, **said: Any) -> dict[str, Any]:

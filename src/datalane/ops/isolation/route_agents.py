@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datalane.ops.isolation.agent_seeds import PRICE, VERSIONS
+from datalane.ops.isolation.agent_seeds import PRICE, TRACE, VERSIONS, span_of
 from datalane.ops.isolation.route_integrating import IntegrationsMaker
 from datalane.ops.isolation.route_maker import ids_in
 from datalane.ops.isolation.route_table import Call
@@ -36,7 +36,8 @@ class AgentsMaker(IntegrationsMaker):
 
     async def add_runs(self, space: Space) -> None:
         """Two threads, and runs: one that goes on, one with a call that may begin, one with a call that has begun, one
-        in the queue, and two that wait for a person. The other workspace has a thread and a run that are `NEEDED`."""
+        in the queue, and two that wait for a person. The other workspace has a thread and a run that are `NEEDED`, and
+        a run that spans of `TRACE` told."""
         if "POST /agents/runs/begin" not in self.routes:
             return
         names = [NEEDED] if space.word == OTHER else []
@@ -55,6 +56,8 @@ class AgentsMaker(IntegrationsMaker):
             run, call = await self._call(space, **said)
             space.things |= {f"{name}_run_id": run, f"{name}_call_id": call}
         await self._call(space, tool_name=asking)
+        if names:
+            await self.make(space, "POST /agents/otlp/v1/traces", Call(body=span_of(space.word, TRACE)))
 
     async def add_budgets(self, space: Space) -> None:
         """One of each period; the other workspace has another one besides."""
