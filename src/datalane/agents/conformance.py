@@ -1,143 +1,195 @@
-"""Whether an output is what its schema says: JSON Schema 2020-12, within bounds.
+"""Whether a value is what its schema says: JSON Schema 2020-12, within bounds.
 
-A schema refers to itself only: nothing is fetched. Patterns are matched in linear time, so they know no lookaround and
-no back-references. `format` is a note to the reader and is not checked, as 2020-12 has it.
+Members and admins write schemas, and values are checked by them in the processes that serve everybody. So a schema
+refers to itself only and nothing is fetched; what a check may cost is counted before it is done (`schema_work`).
+Patterns are matched in linear time, so they know no lookaround and no back-references. `format` is a note to the reader
+and is not checked, as 2020-12 has it.
 """
 
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Mapping
-from functools import lru_cache
+from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 import jsonschema_rs
 import orjson
 
-from datalane.agents.schema_work import SchemaWork
+from datalane.agents.schema_work import SchemaWork, Steps, pattern_options
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 
 MOST_SCHEMA_BYTES = 64 * 1024
 SCHEMA_DEPTH = 32
-MOST_OUTPUT_BYTES = 1024 * 1024
-OUTPUT_DEPTH = 64
+MOST_VALUE_BYTES = 1024 * 1024
+VALUE_DEPTH = 64
 _DIALECT = re.compile(r"https://json-schema\.org/draft/2020-12/schema#?")
-_MOST_PATTERNS = 100
-_REGEX = jsonschema_rs.RegexOptions(size_limit=2 * 1024 * 1024)
-_MOST_STEPS = 100_000_000
-"""Some tens of nanoseconds each: a second or two at the very worst."""
-_MOST_STEPS_TO_EXPLAIN = 50_000
-_MOST_BYTES_TO_EXPLAIN = 100_000_000
-"""An explanation takes much longer than a no: it holds a copy of what is wrong for each step into a branch."""
+_MOST_STEPS = 10_000_000
+"""Up to 30 ns each."""
+_MOST_STEPS_TO_EXPLAIN = 20_000
+_MOST_BYTES_TO_EXPLAIN = 50_000_000
+"""An explanation takes much longer than a no: all faults are made at once, each with a copy of what is wrong."""
 _SHOWN_FAULTS = 10
 _SHOWN_CHARACTERS = 200
 _SHOWN_OF_VALUE = 60
+_MOST_KEPT = 1024 * 1024
+_PATTERN_KEPT = 4 * 1024
 
-Fault = dict[str, str]
-"""`field`, a path into the output, and `message`."""
-_UNEXPLAINED = {"field": "output", "message": "it does not match the schema; it would take too long to say where"}
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a value; `field` is the path to it, empty for all of it."""
+
+    field: str
+    message: str
+
+
+_UNEXPLAINED = Fault("", "it does not match the schema; it would take too long to say where")
 
 
 class CheckedSchema:
     """A schema that can be checked by. Raises as `check_schema`."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
-        _check_words(schema)
+        dialect = schema.get("$schema")
+        if dialect is not None and not (isinstance(dialect, str) and _DIALECT.fullmatch(dialect)):
+            raise InvalidInput("$schema must be https://json-schema.org/draft/2020-12/schema")
         try:
+            self._work = SchemaWork(schema)
             self._validator = jsonschema_rs.Draft202012Validator(
-                dict(schema), offline=True, pattern_options=_REGEX, validate_formats=False
+                dict(schema), offline=True, pattern_options=pattern_options(), validate_formats=False
             )
         except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
             raise InvalidInput(f"not a JSON Schema 2020-12: {_reason(error)}") from error
-        self._work = SchemaWork(schema)
 
-    def faults(self, output: Any) -> list[Fault]:
-        """Where the output is not what the schema says, at most 10 places; none where it is.
+    @property
+    def patterns(self) -> int:
+        return len(self._work.patterns)
 
-        Raises `LimitExceeded` past 1 MiB, 64 levels, or the work that one check may be, and `InvalidInput` for what is
-        not JSON.
-        """
-        size = len(encode_within(output, "the output", MOST_OUTPUT_BYTES, OUTPUT_DEPTH))
-        if self._work.whole is None or self._work.whole * (1 + size) > _MOST_STEPS:
-            steps = self._work.steps(output).all
-            if steps > _MOST_STEPS:
-                raise LimitExceeded(f"checking the output by this schema takes up to {steps:,} steps, too many")
-        return [] if self._validator.is_valid(output) else self._explained(output, size)
+    def fits(self, value: Any, name: str) -> bool:
+        """Raises as `conforms`."""
+        read, size = _read(value, name)
+        self._count(read, size, name)
+        return self._validator.is_valid(read)
 
-    def _explained(self, output: Any, size: int) -> list[Fault]:
+    def faults(self, value: Any, name: str) -> tuple[Fault, ...]:
+        """As `find_faults`. Raises as `conforms`."""
+        read, size = _read(value, name)
+        counted = self._count(read, size, name)
+        return () if self._validator.is_valid(read) else self._explained(read, size, counted)
+
+    def _count(self, value: Any, size: int, name: str) -> Steps | None:
+        """None where the size alone says that there are not too many."""
+        if self._work.whole is not None and self._work.whole * (1 + size) <= _MOST_STEPS:
+            return None
+        try:
+            steps = self._work.steps(value)
+        except LimitExceeded as error:
+            raise LimitExceeded(f"{name}: {error}") from error
+        if steps.all > _MOST_STEPS:
+            raise LimitExceeded(f"checking {name} by this schema takes up to {steps.all:,} steps, too many")
+        return steps
+
+    def _explained(self, value: Any, size: int, counted: Steps | None) -> tuple[Fault, ...]:
         """All that is wrong where that is soon said, else the first of it, else that something is."""
         try:
-            steps = self._work.steps(output)
+            steps = counted or self._work.steps(value)
         except LimitExceeded:
-            return [_UNEXPLAINED]
+            return (_UNEXPLAINED,)
         if _is_soon_said(steps.all, size):
-            found = zip(self._validator.iter_errors(output), range(_SHOWN_FAULTS), strict=False)
-            return [_told(fault) for fault, _ in found]
+            found = zip(self._validator.iter_errors(value), range(_SHOWN_FAULTS), strict=False)
+            return tuple(_told(fault) for fault, _ in found)
         if not _is_soon_said(steps.branching, size):
-            return [_UNEXPLAINED]
+            return (_UNEXPLAINED,)
         try:
-            self._validator.validate(output)
+            self._validator.validate(value)
         except jsonschema_rs.ValidationError as fault:
-            return [_told(fault)]
-        raise AssertionError("an output that is not valid has a fault")
+            return (_told(fault),)
+        raise AssertionError("a value that is not valid has a fault")
 
 
-def check_schema(schema: Mapping[str, Any], field: str = "schema") -> None:
-    """Whether outputs can be checked by it.
+@dataclass
+class KeptSchemas:
+    """Compiled schemas by their text, the last used ones up to `most`: bytes of text, and 4 KiB for each pattern.
 
-    Raises `InvalidInput` naming `field` for what is no JSON Schema 2020-12 and for references beyond itself,
-    `LimitExceeded` past 64 KiB, 32 levels, 100 patterns, or where it is too entangled.
+    The memory that they take is up to a hundred times that.
     """
-    text = encode_within(schema, field, MOST_SCHEMA_BYTES, SCHEMA_DEPTH)
+
+    most: int
+    _kept: OrderedDict[str, CheckedSchema] = field(default_factory=OrderedDict)
+    _size: int = 0
+    _lock: Lock = field(default_factory=Lock)
+
+    def get(self, schema: Mapping[str, Any], name: str) -> CheckedSchema:
+        """Raises as `check_schema`."""
+        text = encode_within(schema, name, MOST_SCHEMA_BYTES, SCHEMA_DEPTH)
+        with self._lock:
+            if text in self._kept:
+                self._kept.move_to_end(text)
+                return self._kept[text]
+        checked = CheckedSchema(orjson.loads(text))
+        with self._lock:
+            if text not in self._kept:
+                self._kept[text] = checked
+                self._size += _kept_size(text, checked)
+            while self._size > self.most:
+                self._size -= _kept_size(*self._kept.popitem(last=False))
+        return checked
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+_KEPT = KeptSchemas(_MOST_KEPT)
+
+
+def check_schema(schema: Mapping[str, Any], name: str = "schema") -> None:
+    """Whether values can be checked by it.
+
+    Raises `InvalidInput` naming the field `name` for what is no JSON Schema 2020-12 and for references beyond itself,
+    `LimitExceeded` past 64 KiB, 32 levels, 256 KiB of compiled patterns, or where it is too entangled.
+    """
     try:
-        _compiled(text)
+        _KEPT.get(schema, name)
     except InvalidInput as error:
         message = str(error)
-        raise InvalidInput(f"{field}: {message}", [{"field": field, "message": message, "code": "schema"}]) from error
+        fault = {"field": name, "message": message, "code": "invalid_schema"}
+        raise InvalidInput(f"{name}: {message}", [fault]) from error
     except LimitExceeded as error:
-        raise LimitExceeded(f"{field}: {error}") from error
+        raise LimitExceeded(f"{name}: {error}") from error
 
 
-def conforms(schema: Mapping[str, Any], output: Any) -> tuple[bool, list[Fault]]:
-    """Whether the output is what the schema says, and if not where, at most 10 places.
+def conforms(schema: Mapping[str, Any], value: Any, name: str = "the output") -> bool:
+    """Whether the value is what the schema says.
 
-    Raises as `check_schema` and `CheckedSchema.faults`. Large outputs take up to a second or two of the processor.
+    Raises as `check_schema`, and of the value `LimitExceeded` naming it past 1 MiB, 64 levels, or the work that one
+    check may be, and `InvalidInput` for what is not JSON. Takes up to half a second of the processor.
     """
-    faults = _compiled(encode_within(schema, "the schema", MOST_SCHEMA_BYTES, SCHEMA_DEPTH)).faults(output)
-    return not faults, faults
+    return _KEPT.get(schema, "the schema").fits(value, name)
 
 
-@lru_cache(maxsize=64)
-def _compiled(text: str) -> CheckedSchema:
-    return CheckedSchema(orjson.loads(text))
+def find_faults(schema: Mapping[str, Any], value: Any, name: str = "the output") -> tuple[Fault, ...]:
+    """Where the value is not what the schema says, at most 10 places; none where it is.
+
+    What cannot be checked does not fit: where `conforms` raises, that is the fault.
+    """
+    try:
+        return _KEPT.get(schema, "the schema").faults(value, name)
+    except (InvalidInput, LimitExceeded) as error:
+        return (Fault("", str(error)),)
 
 
-def _check_words(schema: Mapping[str, Any]) -> None:
-    """What the standard allows and is not taken: other dialects, other bases, references by name."""
-    if not isinstance(schema, Mapping):
-        raise InvalidInput("must be an object")
-    dialect = schema.get("$schema")
-    if dialect is not None and not (isinstance(dialect, str) and _DIALECT.fullmatch(dialect)):
-        raise InvalidInput("$schema must be https://json-schema.org/draft/2020-12/schema")
-    patterns, waiting = 0, list[Any]([schema])
-    while waiting:
-        at = waiting.pop()
-        if isinstance(at, list):
-            waiting += at
-        if not isinstance(at, dict):
-            continue
-        waiting += at.values()
-        patterns += isinstance(at.get("pattern"), str)
-        patterns += len(at["patternProperties"]) if isinstance(at.get("patternProperties"), dict) else 0
-        for word in ("$dynamicRef", "$recursiveRef", *(("$id", "$schema") if at is not schema else ())):
-            if isinstance(at.get(word), str):
-                raise InvalidInput(f"{word} is not taken here: a schema is one document that refers to itself by $ref")
-        reference = at.get("$ref")
-        if isinstance(reference, str) and reference != "#" and not reference.startswith("#/"):
-            raise InvalidInput(f"the reference {_shortened(reference)!r} leads beyond the schema; nothing is fetched")
-    if patterns > _MOST_PATTERNS:
-        raise LimitExceeded(f"it has {patterns} patterns, the limit is {_MOST_PATTERNS}")
+def _read(value: Any, name: str) -> tuple[Any, int]:
+    """The value as JSON has it, and its bytes."""
+    text = encode_within(value, name, MOST_VALUE_BYTES, VALUE_DEPTH).encode()
+    return orjson.loads(text), len(text)
+
+
+def _kept_size(text: str, checked: CheckedSchema) -> int:
+    return len(text) + checked.patterns * _PATTERN_KEPT
 
 
 def _reason(error: Exception) -> str:
@@ -156,7 +208,7 @@ def _told(fault: jsonschema_rs.ValidationError) -> Fault:
     message, value = fault.message, orjson.dumps(fault.instance).decode()
     if len(message) > _SHOWN_CHARACTERS and message.startswith(value):  # what is wrong comes behind the value
         message = f"{value[:_SHOWN_OF_VALUE]}…{message[len(value) :]}"
-    return {"field": _shortened(place) or "output", "message": _shortened(message)}
+    return Fault(_shortened(place), _shortened(message))
 
 
 def _shortened(message: str) -> str:

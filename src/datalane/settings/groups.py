@@ -62,9 +62,6 @@ class Limits(BaseModel):
     rules: Count = 100
     tools: Count = 500
     tool_rules: Count = 100
-    tool_schema: Bytes = 64 * KIB
-    tool_schema_depth: Count = 32
-    tool_values: Bytes = 64 * KIB
     causation_depth: Count = 16
     idempotency_window: Duration = timedelta(hours=24)
     dedupe_window: Duration = timedelta(days=30)

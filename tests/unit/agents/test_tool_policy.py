@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from datalane.agents.conformance import Fault
 from datalane.agents.tools.policy import (
     APPROVAL,
     DEFAULT,
@@ -22,7 +23,6 @@ from datalane.agents.tools.policy import (
     Asked,
     Caller,
     Decision,
-    Fault,
     InvalidArguments,
     Link,
     Rule,

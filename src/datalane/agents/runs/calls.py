@@ -8,12 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
+from datalane.agents.conformance import find_faults
 from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
 from datalane.agents.runs.recording import kept, said
 from datalane.agents.runs.rulings import Ruling, rule_on
 from datalane.agents.runs.schemas import ErrorClass, HeldRun
-from datalane.agents.tools.deciding import output_faults
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import SchemaViolation
@@ -184,11 +184,10 @@ async def resolve_call(
 
 async def _check_result(tx: Transaction, run: HeldRun, tool_call_id: UUID, result: Any) -> None:
     called = await _queries.called_tool(tx.connection, **_held(run), tool_call_id=tool_call_id)
-    schema, name, version = called["output_schema"], called["tool_name"], called["tool_version"]
-    faults = () if schema is None else output_faults(tx, name, version, schema, called["content_sha256"], result)
+    faults = () if called["output_schema"] is None else find_faults(called["output_schema"], result)
     if faults:
         told = [{"field": f"result.{fault.field}".rstrip("."), "message": fault.message} for fault in faults]
-        raise SchemaViolation(f"the result of {name} is not as its schema says", told)
+        raise SchemaViolation(f"the result of {called['tool_name']} is not as its schema says", told)
 
 
 def _terms(ruling: Ruling) -> CallTerms | None:

@@ -154,7 +154,7 @@ async def _conforms(tx: Transaction, end: RunEnd) -> bool | None:
     if schema is None:
         return None
     try:
-        return conforms(schema, end.output)[0]
+        return conforms(schema, end.output)
     except LimitExceeded as error:  # too large or too entangled to be looked at
         log.warning("agent_output_unchecked", run_id=str(end.run_id), error=str(error))
         return False

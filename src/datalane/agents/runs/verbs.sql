@@ -41,8 +41,8 @@ SELECT tool_call_id, status, attempt_count, is_replay, result FROM datalane.requ
 SELECT datalane.start_tool_call(:run_id, :lease_token, :tool_call_id, :now);
 
 -- name: called_tool(run_id, lease_token, tool_call_id)^
--- Which version of which tool was called, and what its result is to be like.
-SELECT tool_name, tool_version, output_schema, content_sha256
+-- Which tool was called, and what its result is to be like.
+SELECT tool_name, output_schema
 FROM datalane.called_tool(:run_id, :lease_token, :tool_call_id);
 
 -- name: succeed_call(run_id, lease_token, tool_call_id, result, now)$

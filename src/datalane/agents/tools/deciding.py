@@ -12,14 +12,13 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from datalane.agents.conformance import Fault, find_faults
 from datalane.agents.permissions import READ_TOOLS
-from datalane.agents.tools.json_schemas import Validators, find_faults
 from datalane.agents.tools.policy import (
     Approval,
     Asked,
     Caller,
     Decision,
-    Fault,
     InvalidArguments,
     Rule,
     Terms,
@@ -32,10 +31,7 @@ from datalane.agents.tools.service import read_links
 from datalane.contracts.context import Context, Role
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
-from datalane.errors import InvalidInput, LimitExceeded, NotFound
-
-_VALIDATORS = Validators(most=20_000)
-"""By workspace, tool, version and digest: a version that is rolled back may come again and say something else."""
+from datalane.errors import NotFound
 
 _queries = load_queries(__file__)
 
@@ -50,7 +46,6 @@ class CallableTool:
     terms: Terms
     rules: tuple[Rule, ...]
     input_schema: dict[str, Any]
-    content_sha256: bytes
     execution: Execution
     max_attempts: int
     timeout_seconds: int
@@ -85,7 +80,6 @@ async def read_for_decision(tx: Transaction, tool_name: str) -> CallableTool | N
         terms,
         tuple(_rule(*each) for each in row["rules"] or ()),
         row["input_schema"],
-        row["content_sha256"],
         row["execution"],
         row["max_attempts"],
         row["timeout_seconds"],
@@ -101,7 +95,9 @@ def decide_call(
     Give the context of whoever asked: one that follows from a change has no scopes that could be missed.
     """
     who = context or tx.context
-    faults = _faults_of(tx, found, call.arguments) if found is not None and found.terms.enabled else ()
+    faults: tuple[Fault, ...] = ()
+    if found is not None and found.terms.enabled:
+        faults = find_faults(found.input_schema, call.arguments, "the arguments")
     digest = b"" if faults or found is None else digest_arguments(call.arguments)
     return decide(
         Asked(digest, faults, call.agent, call.approval),
@@ -119,16 +115,7 @@ async def check_output(tx: Transaction, tool_name: str, version: int, output: An
     )
     if row is None:
         raise NotFound("no such version of a tool")
-    if row["output_schema"] is None:
-        return ()
-    return output_faults(tx, tool_name, version, row["output_schema"], row["content_sha256"], output)
-
-
-def output_faults(
-    tx: Transaction, tool_name: str, version: int, schema: dict[str, Any], digest: bytes, output: Any
-) -> tuple[Fault, ...]:
-    """As `check_output`, of a version whose schema is at hand; `digest` is that of its content."""
-    return _check(tx, (tx.workspace_id, tool_name, version, digest, "output"), schema, output, "the output")
+    return () if row["output_schema"] is None else find_faults(row["output_schema"], output)
 
 
 async def read_fallback(
@@ -174,20 +161,6 @@ async def check_call(tx: Transaction, asked: ToolCheck) -> ToolCheckResult:
         error_class=decided.error_class,
         faults=[],
     )
-
-
-def _faults_of(tx: Transaction, found: CallableTool, arguments: dict[str, Any]) -> tuple[Fault, ...]:
-    terms = found.terms
-    key = (tx.workspace_id, terms.tool_name, terms.version, found.content_sha256, "input")
-    return _check(tx, key, found.input_schema, arguments, "the arguments")
-
-
-def _check(tx: Transaction, key: Any, schema: dict[str, Any], value: Any, name: str) -> tuple[Fault, ...]:
-    try:
-        validator = _VALIDATORS.get(key, schema, "the schema", tx.limits)
-    except (InvalidInput, LimitExceeded) as error:  # written past `publish_tool`, or under other limits
-        return (Fault("", f"nothing fits: {error}"),)
-    return find_faults(validator, value, name, tx.limits)
 
 
 def _rule(

@@ -19,6 +19,7 @@ from uuid import UUID
 
 import orjson
 
+from datalane.agents.conformance import Fault
 from datalane.contracts.context import Role
 
 SideEffect = Literal["none", "read", "write", "external"]
@@ -31,14 +32,6 @@ KNOWN, ENABLED, ROLE, SCOPES = "tool.known", "tool.enabled", "tool.role", "tool.
 APPROVAL, DEFAULT = "tool.approval", "tool.default"
 WRITES = frozenset({"write", "external"})
 """Side effects that `for_writes` wants an approval of."""
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """What is wrong with a value; `field` is the path to it, empty for all of it."""
-
-    field: str
-    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,7 +97,7 @@ SELECT tool_name, enabled, fallback_tool FROM chain;
 -- as `policy.matches` says. OFFSET 0 has each current version looked up by its whole key: where the tables seem small, a join
 -- would read all versions that there are.
 SELECT t.enabled, v.version, v.input_schema, v.required_role, v.required_scopes, v.side_effect, v.approval, v.execution,
-       v.max_attempts, v.timeout_seconds, v.fallback_tool, v.content_sha256,
+       v.max_attempts, v.timeout_seconds, v.fallback_tool,
        (SELECT jsonb_agg(jsonb_build_array(r.rule_id, s.version, s.effect, s.tool_pattern, s.reason, s.side_effect,
                                            s.below_role, s.agent) ORDER BY r.position, r.rule_id)
         FROM datalane.agent_tool_rules r
@@ -112,7 +112,7 @@ SELECT t.enabled, v.version, v.input_schema, v.required_role, v.required_scopes,
 FROM datalane.agent_tools t
 CROSS JOIN LATERAL (
     SELECT c.version, c.input_schema, c.required_role, c.required_scopes, c.side_effect, c.approval, c.execution,
-           c.max_attempts, c.timeout_seconds, c.fallback_tool, c.content_sha256
+           c.max_attempts, c.timeout_seconds, c.fallback_tool
     FROM datalane.agent_tool_versions c
     WHERE c.workspace_id = :workspace_id AND c.tool_name = t.tool_name AND c.version = t.current_version
     OFFSET 0) v
@@ -120,5 +120,5 @@ WHERE t.workspace_id = :workspace_id AND t.tool_name = :tool_name;
 
 -- name: read_output_schema(workspace_id, tool_name, version)^
 -- What the output of a version is checked against.
-SELECT output_schema, content_sha256 FROM datalane.agent_tool_versions
+SELECT output_schema FROM datalane.agent_tool_versions
 WHERE workspace_id = :workspace_id AND tool_name = :tool_name AND version = :version;

@@ -12,8 +12,8 @@ from typing import Any
 
 import orjson
 
+from datalane.agents.conformance import check_schema
 from datalane.agents.permissions import MANAGE_TOOLS, READ_TOOLS
-from datalane.agents.tools.json_schemas import compile_schema
 from datalane.agents.tools.policy import Link, leads_back
 from datalane.agents.tools.schemas import (
     ListedTool,
@@ -30,7 +30,6 @@ from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
 from datalane.errors import Conflict, InvalidInput, LimitExceeded, NotFound, StaleVersion
 from datalane.kit.clock import utc_now
-from datalane.settings import Limits
 
 SHOWN_VERSIONS = 25
 _HEAD = {"tool_name", "current_version"}
@@ -46,7 +45,7 @@ async def publish_tool(tx: Transaction, new: ToolToPublish, now: datetime | None
     """
     MANAGE_TOOLS.check(tx.context)
     tx = tx.following()
-    check_content(new, tx.limits)
+    check_content(new)
     await _queries.lock_tools(tx.connection, workspace_id=tx.workspace_id)
     await _check_fallback(tx, new)
     tool = await _queries.lock_tool(tx.connection, workspace_id=tx.workspace_id, tool_name=new.tool_name)
@@ -91,13 +90,13 @@ async def list_tools(tx: Transaction, cursor: str | None = None, page_size: int 
     return ToolPage(data=[ListedTool(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
-def check_content(new: ToolToPublish, limits: Limits) -> None:
+def check_content(new: ToolToPublish) -> None:
     """What can be told from the version alone. Raises `InvalidInput` and `LimitExceeded`."""
-    compile_schema(new.input_schema, "body.input_schema", limits)
+    check_schema(new.input_schema, "body.input_schema")
     if new.input_schema.get("type") != "object":
         raise _invalid("input_schema", 'must say "type": "object": arguments are an object', "invalid_schema")
     if new.output_schema is not None:
-        compile_schema(new.output_schema, "body.output_schema", limits)
+        check_schema(new.output_schema, "body.output_schema")
     known = {line.name for line in MATRIX} | {f"{line.resource}.*" for line in MATRIX}
     for scope in new.required_scopes:
         if scope not in known:

@@ -199,7 +199,7 @@ async def test_what_is_of_another_workspace_is_what_does_not_exist(
         {"input_schema": {"type": "object", "properties": {"a": {"pattern": "("}}}},
         {"input_schema": {"type": "object", "properties": {"a": {"pattern": "a{1000}{1000}{1000}"}}}},
         {"input_schema": {"type": "object", "properties": {"a": {"pattern": "(?=(a+)+)b"}}}},
-        {"input_schema": {"type": "object", "properties": {"a": {"$ref": "#"}}}},
+        {"input_schema": {"type": "object", "allOf": [{"$ref": "#"}]}},
         {"required_role": "system"},
         {"required_scopes": ["item.fly"]},
         {"required_scopes": ["item.read"] * 21},
@@ -297,9 +297,9 @@ async def test_a_call_that_cannot_be_is_not_checked(
 async def test_arguments_that_nothing_can_hold_are_a_fault_of_theirs(client: httpx.AsyncClient, ada: Person) -> None:
     await publish(client, ada.headers)
     deep: Any = "x"
-    for _ in range(40):
+    for _ in range(70):
         deep = [deep]
-    for arguments in ({"to": "x" * 70_000}, {"to": deep}, {"to": "a\x00b"}):
+    for arguments in ({"to": deep}, {"to": "a\x00b"}, {"to": "ada", "copies": 2**70}):
         decided = await check(client, ada.headers, arguments=arguments)
         assert decided["outcome"] == "invalid_arguments"
         assert len(decided["faults"]) == 1
