@@ -29,6 +29,7 @@ from datalane.agents import routes
 from datalane.agents.spans.otlp import MOST_SPANS
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.domains import make_runtime
 from datalane.engine.registration import register
 from datalane.settings import Settings
 
@@ -47,7 +48,7 @@ async def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return shared_app(lane, routes.router)
+    return shared_app(lane, routes.router, agents=make_runtime(lane.settings).agents)
 
 
 @pytest.fixture

@@ -1,4 +1,27 @@
 SET LOCAL ROLE datalane_definer;
+CREATE OR REPLACE FUNCTION datalane.delete_agent_runs(homes uuid[], runs uuid[], OUT deleted integer, OUT outer_homes uuid[], OUT outer_runs uuid[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
+BEGIN
+    SELECT array_agg(o.workspace), array_agg(o.run) INTO homes, runs FROM unnest(homes, runs) AS o (workspace, run)
+    WHERE NOT EXISTS (SELECT FROM datalane.agent_runs i WHERE i.workspace_id = o.workspace AND i.parent_run_id = o.run)
+      AND NOT EXISTS (SELECT FROM datalane.tool_calls c
+                      WHERE c.workspace_id = o.workspace AND c.run_id = o.run AND c.approval_until IS NOT NULL);
+    DELETE FROM datalane.agent_steps s USING unnest(homes, runs) AS o (workspace, run)
+    WHERE s.workspace_id = o.workspace AND s.run_id = o.run;
+    DELETE FROM datalane.tool_calls c USING unnest(homes, runs) AS o (workspace, run)
+    WHERE c.workspace_id = o.workspace AND c.run_id = o.run;
+    DELETE FROM datalane.agent_transitions t USING unnest(homes, runs) AS o (workspace, run)
+    WHERE t.workspace_id = o.workspace AND t.run_id = o.run;
+    WITH gone AS (
+        DELETE FROM datalane.agent_runs r USING unnest(homes, runs) AS o (workspace, run)
+        WHERE r.workspace_id = o.workspace AND r.run_id = o.run
+        RETURNING r.workspace_id, r.parent_run_id
+    ), above AS (
+        SELECT DISTINCT g.workspace_id, g.parent_run_id FROM gone g WHERE g.parent_run_id IS NOT NULL
+    )
+    SELECT array_agg(a.workspace_id), array_agg(a.parent_run_id), (SELECT count(*) FROM gone)
+    INTO outer_homes, outer_runs, deleted FROM above a;
+END $$;
 CREATE OR REPLACE FUNCTION datalane.hold_agent_run(run uuid, token bigint)
 RETURNS datalane.agent_runs LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE

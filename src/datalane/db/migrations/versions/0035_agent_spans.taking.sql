@@ -203,7 +203,7 @@ BEGIN
 END $$;
 
 -- What a run says of itself, told anew from all spans that are known of it. `fresh` are those that became known now: they alone hold
--- what the agent was given and has answered.
+-- what the agent was given and has answered. What comes after the contents were forgotten has contents of its own, to be forgotten too.
 CREATE FUNCTION datalane.tell_agent_run_by_spans(
     workspace uuid, run uuid, trace text, fresh jsonb, patience interval, at timestamptz)
 RETURNS datalane.agent_spans LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
@@ -226,7 +226,8 @@ BEGIN
         completed_at = CASE WHEN r.completed_at IS NOT NULL AND is_root THEN top.ended_at ELSE r.completed_at END,
         deadline_at = CASE WHEN r.deadline_at IS NOT NULL THEN at + patience END,
         input = CASE WHEN said IS NULL THEN r.input ELSE said->'input' END,
-        output = CASE WHEN said IS NULL THEN r.output ELSE said->'output' END
+        output = CASE WHEN said IS NULL THEN r.output ELSE said->'output' END,
+        artifacts_forgotten = false
     WHERE r.workspace_id = workspace AND r.run_id = run;
     RETURN top;
 END $$;
@@ -287,6 +288,45 @@ BEGIN
         gone := gone + 1;
     END LOOP;
     RETURN gone;
+END $$;
+
+-- Delete runs whose rows the caller holds, with their steps, calls, changes of status and traces, but for those that have a run inside
+-- them, a call that waits for a person, or a trace that somebody takes just now: whoever takes one holds the trace before the run, so
+-- it is not waited for. Answers how many, and the runs that they were inside of.
+CREATE OR REPLACE FUNCTION datalane.delete_agent_runs(homes uuid[], runs uuid[], OUT deleted integer, OUT outer_homes uuid[], OUT outer_runs uuid[])
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
+DECLARE
+    traced_homes uuid[]; traced uuid[];
+BEGIN
+    SELECT array_agg(l.workspace_id), array_agg(l.run_id) INTO traced_homes, traced FROM (
+        SELECT t.workspace_id, t.run_id FROM datalane.agent_traces t
+        JOIN unnest(homes, runs) AS o (workspace, run) ON t.workspace_id = o.workspace AND t.run_id = o.run
+        FOR UPDATE OF t SKIP LOCKED) l;
+    SELECT array_agg(o.workspace), array_agg(o.run) INTO homes, runs FROM unnest(homes, runs) AS o (workspace, run)
+    WHERE ((o.workspace, o.run) IN (SELECT l.workspace, l.run FROM unnest(traced_homes, traced) AS l (workspace, run)) OR NOT EXISTS (
+            SELECT FROM datalane.agent_traces t WHERE t.workspace_id = o.workspace AND t.run_id = o.run))
+      AND NOT EXISTS (SELECT FROM datalane.agent_runs i WHERE i.workspace_id = o.workspace AND i.parent_run_id = o.run)
+      AND NOT EXISTS (SELECT FROM datalane.tool_calls c
+                      WHERE c.workspace_id = o.workspace AND c.run_id = o.run AND c.approval_until IS NOT NULL);
+    DELETE FROM datalane.agent_steps s USING unnest(homes, runs) AS o (workspace, run)
+    WHERE s.workspace_id = o.workspace AND s.run_id = o.run;
+    DELETE FROM datalane.tool_calls c USING unnest(homes, runs) AS o (workspace, run)
+    WHERE c.workspace_id = o.workspace AND c.run_id = o.run;
+    DELETE FROM datalane.agent_transitions t USING unnest(homes, runs) AS o (workspace, run)
+    WHERE t.workspace_id = o.workspace AND t.run_id = o.run;
+    DELETE FROM datalane.agent_spans s USING datalane.agent_traces t, unnest(homes, runs) AS o (workspace, run)
+    WHERE t.workspace_id = o.workspace AND t.run_id = o.run AND s.workspace_id = o.workspace AND s.trace_id = t.trace_id;
+    DELETE FROM datalane.agent_traces t USING unnest(homes, runs) AS o (workspace, run)
+    WHERE t.workspace_id = o.workspace AND t.run_id = o.run;
+    WITH gone AS (
+        DELETE FROM datalane.agent_runs r USING unnest(homes, runs) AS o (workspace, run)
+        WHERE r.workspace_id = o.workspace AND r.run_id = o.run
+        RETURNING r.workspace_id, r.parent_run_id
+    ), above AS (
+        SELECT DISTINCT g.workspace_id, g.parent_run_id FROM gone g WHERE g.parent_run_id IS NOT NULL
+    )
+    SELECT array_agg(a.workspace_id), array_agg(a.parent_run_id), (SELECT count(*) FROM gone)
+    INTO outer_homes, outer_runs, deleted FROM above a;
 END $$;
 
 GRANT EXECUTE ON FUNCTION datalane.take_agent_spans(text, jsonb, text[], interval, timestamptz) TO datalane_app;
