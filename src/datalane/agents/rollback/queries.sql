@@ -71,23 +71,25 @@ WITH touched AS MATERIALIZED (
     WHERE c.workspace_id = :workspace_id AND c.tool_name = :tool_name
       AND (:tool_version::integer IS NULL OR c.tool_version = :tool_version)
 ), runs AS MATERIALIZED (
-    SELECT r.status, r.conforms, r.unpriced_steps, r.created_at, c.tool_calls, c.named_calls
+    SELECT r.status, r.conforms, r.created_at, c.tool_calls, c.named_calls
     FROM touched t
     CROSS JOIN LATERAL (
-        SELECT r.status, r.conforms, r.unpriced_steps, r.created_at FROM datalane.agent_runs r
+        SELECT r.status, r.conforms, r.created_at FROM datalane.agent_runs r
         WHERE r.workspace_id = :workspace_id AND r.run_id = t.run_id LIMIT 1) r
     CROSS JOIN LATERAL (
         SELECT count(*) AS tool_calls, count(*) FILTER (
             WHERE c.tool_name = :tool_name AND (:tool_version::integer IS NULL OR c.tool_version = :tool_version)) AS named_calls
         FROM datalane.tool_calls c WHERE c.workspace_id = :workspace_id AND c.run_id = t.run_id) c
 ), steps AS MATERIALIZED (
-    SELECT s.price_version_id, sum(s.steps) AS steps, sum(s.named_steps) AS named_steps, sum(s.cost) AS cost, sum(s.named_cost) AS named_cost
+    SELECT s.price_version_id, sum(s.steps) AS steps, sum(s.named_steps) AS named_steps, sum(s.unpriced_steps) AS unpriced_steps,
+           sum(s.cost) AS cost, sum(s.named_cost) AS named_cost
     FROM touched t
     CROSS JOIN LATERAL (
-        SELECT n.price_version_id, count(*) AS steps, count(*) FILTER (WHERE n.is_named) AS named_steps, sum(n.cost) AS cost,
+        SELECT n.price_version_id, count(*) AS steps, count(*) FILTER (WHERE n.is_named) AS named_steps,
+               count(*) FILTER (WHERE n.kind = 'model' AND n.cost IS NULL) AS unpriced_steps, sum(n.cost) AS cost,
                sum(n.cost) FILTER (WHERE n.is_named) AS named_cost
         FROM (
-            SELECT s.price_version_id, s.cost, s.model_version_id = :model_version_id OR s.prompt_version_id = :prompt_version_id
+            SELECT s.kind, s.price_version_id, s.cost, s.model_version_id = :model_version_id OR s.prompt_version_id = :prompt_version_id
                    OR s.price_version_id = :price_version_id AS is_named
             FROM datalane.agent_steps s WHERE s.workspace_id = :workspace_id AND s.run_id = t.run_id) n
         GROUP BY n.price_version_id) s
@@ -111,7 +113,7 @@ SELECT count(*) AS runs,
        coalesce(sum(tool_calls), 0) AS tool_calls,
        coalesce(sum(named_calls), 0) AS named_calls,
        coalesce((SELECT costs FROM costs), '[]') AS costs,
-       coalesce(sum(unpriced_steps), 0) AS unpriced_steps,
+       (SELECT coalesce(sum(unpriced_steps), 0) FROM steps) AS unpriced_steps,
        min(created_at) AS first_at,
        max(created_at) AS last_at
 FROM runs;

@@ -41,8 +41,9 @@ class RunsByConformance(BaseModel):
 
 class RollbackSummary(BaseModel):
     """Sums over every run that names the suspect itself or has a step or a call that does. `steps` and `tool_calls` are
-    all of those runs; `named_steps` and `named_calls` are those that name the suspect. `first_at` and `last_at` are
-    when the first and the last of the runs were asked for."""
+    all of those runs; `named_steps` and `named_calls` are those that name the suspect. `unpriced_steps` are those of
+    models whose cost is not known in any currency. `first_at` and `last_at` are when the first and the last of the runs
+    were asked for."""
 
     runs: int
     by_status: dict[RunStatus, int]

@@ -24,6 +24,7 @@ from datalane.agents.versions.schemas import NewAgentModel, NewModelPrice, NewOu
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
+from datalane.domains import make_runtime
 from datalane.engine.registration import register
 from datalane.errors import InvalidInput, NotFound
 from datalane.kit.ids import uuid7
@@ -148,7 +149,7 @@ async def test_costs_in_two_currencies_are_two_sums_and_what_is_not_known_is_cou
     assert sums.unpriced_steps == 1
     first, second = (await bench.report(model_version_id=dollars)).data
     assert (second.cost, second.known_cost, second.unpriced_steps) == (None, tiny, 1)
-    assert first.cost is not None
+    assert (first.cost, first.known_cost, first.currency) == (None, 2 * tiny, "USD"), "a run has one currency"
 
 
 async def test_a_tool_touched_the_runs_that_called_it_in_the_version_that_is_asked_about(bench: Bench) -> None:
@@ -264,7 +265,8 @@ async def test_what_was_forgotten_is_reported_all_the_same(bench: Bench, mainten
 @pytest.fixture
 async def app(database: Database) -> FastAPI:
     await register(database, {}, [], list(EVENTS))
-    return shared_app(OpenLane(database, Settings()), routes.router)
+    lane = OpenLane(database, Settings())
+    return shared_app(lane, routes.router, agents=make_runtime(lane.settings).agents)
 
 
 async def test_the_report_is_read_over_http(client: httpx.AsyncClient, ada: Person) -> None:
