@@ -87,6 +87,14 @@ def test_an_error_has_a_class_by_its_type(error: str, of_model: bool, expected: 
     assert expected in ERROR_CLASSES
 
 
+@pytest.mark.parametrize("error", ["429", 429])
+def test_a_span_with_an_error_has_failed_whatever_its_status(error: Any) -> None:
+    span = Span("a" * 32, "a" * 16, None, "chat", NOW, NOW, attributes={"error.type": error})
+    told = tell(span)
+    assert told is not None
+    assert (told.error_class, told.error_message) == ("provider_error", "429")
+
+
 def test_a_bomb_is_not_unpacked() -> None:
     bomb = gzip.compress(bytes(256 * MIB))
     tracemalloc.start()

@@ -150,7 +150,7 @@ def _agent_in(span: Span, kind: Kind) -> str | None:
 
 def _failure(span: Span, kind: Kind) -> tuple[ErrorClass | None, str | None]:
     error = span.attributes.get("error.type")
-    said = error if isinstance(error, str) else ""
+    said = str(error) if isinstance(error, str | int) else ""
     if not span.is_failed and not said:
         return None, None
     message = span.message or span.exception or said

@@ -263,7 +263,9 @@ BEGIN
             PERFORM datalane.tell_of_agent_run(workspace, run_id, 'started', at);
         END IF;
         PERFORM datalane.write_span_steps(workspace, run_id, fresh, at);
-        PERFORM datalane.write_span_calls(workspace, run_id, fresh, at);
+        IF EXISTS (SELECT FROM jsonb_array_elements(fresh) AS f (span) WHERE f.span->>'kind' = 'tool') THEN
+            PERFORM datalane.write_span_calls(workspace, run_id, fresh, at);
+        END IF;
         IF top.parent_span_id IS NULL AND EXISTS (
                 SELECT FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = run_id AND r.status = 'running') THEN
             PERFORM datalane.end_agent_run_by_span(workspace, run_id, top, 'root_span', at);
