@@ -174,7 +174,8 @@ BEGIN
         RAISE EXCEPTION 'no such thread' USING ERRCODE = 'DL404';
     END IF;
     IF parent_run_id IS NOT NULL THEN
-        SELECT r.* INTO parent FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = parent_run_id;
+        SELECT r.* INTO parent FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = parent_run_id
+        FOR KEY SHARE;
         IF NOT FOUND THEN
             RAISE EXCEPTION 'no such agent run' USING ERRCODE = 'DL404';
         END IF;
