@@ -296,10 +296,7 @@ async def test_a_call_that_cannot_be_is_not_checked(
 
 async def test_arguments_that_nothing_can_hold_are_a_fault_of_theirs(client: httpx.AsyncClient, ada: Person) -> None:
     await publish(client, ada.headers)
-    deep: Any = "x"
-    for _ in range(70):
-        deep = [deep]
-    for arguments in ({"to": deep}, {"to": "a\x00b"}, {"to": "ada", "copies": 2**70}):
+    for arguments in ({"to": "a\x00b"}, {"to": "ada", "a\x00b": 1}):
         decided = await check(client, ada.headers, arguments=arguments)
         assert decided["outcome"] == "invalid_arguments"
         assert len(decided["faults"]) == 1
