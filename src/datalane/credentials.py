@@ -74,6 +74,12 @@ def check_given(variable: str, password: str, environment: Mapping[str, str]) ->
         )
 
 
+def check_key(variable: str, key: str, environment: Mapping[str, str]) -> Iterator[Fault]:
+    """As `check_given`, of a key that is left out where none is wanted."""
+    if not key.strip():
+        yield Fault(variable, "the key is empty", "put in what the provider gave you, or leave it out")
+
+
 SECRETS: Mapping[str, Rule] = MappingProxyType(
     {
         "DATALANE_DATABASE_URL": check_login,
@@ -84,6 +90,7 @@ SECRETS: Mapping[str, Rule] = MappingProxyType(
         "DATALANE_MASTER_KEYS_BEFORE": check_tokens,
         "DATALANE_TELEMETRY__METRICS_TOKEN": check_token,
         "DATALANE_EMAIL__PASSWORD": check_given,
+        "DATALANE_ASSISTANT__API_KEY": check_key,
     }
 )
 

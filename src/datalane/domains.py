@@ -13,21 +13,24 @@ from typing import TYPE_CHECKING
 
 from datalane.agents import permissions as agent_permissions
 from datalane.agents.budgets import admitting as budgets
-from datalane.agents.runtime import AgentsRuntime
+from datalane.agents.runtime import AgentsRuntime, make_agents
 from datalane.db.database import Database
 from datalane.engine import permissions as engine_permissions
 from datalane.engine.actions import Actions
 from datalane.engine.handlers import Handlers
 from datalane.engine.meters import Meters
+from datalane.engine.tools import Tools
 from datalane.identity import permissions as identity_permissions
 from datalane.integrations import permissions as integration_permissions
 from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.knowledge import permissions as knowledge_permissions
+from datalane.knowledge import tools as knowledge_tools
 from datalane.knowledge.documents import actions as document_actions
 from datalane.knowledge.runtime import Knowledge, make_knowledge
 from datalane.work import permissions as work_permissions
 from datalane.work.fields import handlers as field_handlers
 from datalane.work.items import actions as item_actions
+from datalane.work.items import tools as item_tools
 
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter
@@ -77,7 +80,10 @@ def make_runtime(settings: Settings, actions: Actions | None = None) -> Runtime:
     meters = Meters()
     for register_meters in METERS:
         register_meters(meters)
-    return Runtime(make_knowledge(settings), make_integrations(settings, known), AgentsRuntime(meters))
+    knowledge, tools = make_knowledge(settings), Tools()
+    item_tools.register_tools(tools)
+    knowledge_tools.register_tools(tools, knowledge, settings.limits)
+    return Runtime(knowledge, make_integrations(settings, known), make_agents(settings, tools, meters))
 
 
 @asynccontextmanager
@@ -111,6 +117,7 @@ def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) 
     """The handlers of the lane's own jobs."""
     runtime.knowledge.register(handlers, database)
     runtime.integrations.register(handlers, database)
+    runtime.agents.register(handlers, database)
     field_handlers.register(handlers)
 
 

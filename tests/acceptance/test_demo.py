@@ -63,6 +63,11 @@ def holds(report: dict[str, Any]) -> bool:
         report["citations_checked"] > 0
         and report["foreign_rows_attempts"] >= 200
         and report["isolation_control_rows"] > 0
+        and report["assistant_answered"] > 0
+        and report["assistant_citation_presence"] >= 0.95
+        and report["assistant_conformance"] >= 0.99
+        and float(report["assistant_cost_usd"]) > 0
+        and report["assistant_costs_reconcile"]
         and not any(
             report[name]
             for name in (

@@ -51,6 +51,21 @@ async def test_a_meter_that_is_not_there_is_neither_bounded_nor_asked() -> None:
         await meters.ask(NO_DATABASE, {"post": Adding()}, NOW)
 
 
+async def test_meters_that_are_taken_over_bound_once_what_both_bound() -> None:
+    first, second, asked = Meters(), Meters(), list[Mapping[str, Adding]]()
+    both, alone = bound_at(9, asked), bound_at(3, asked)
+    for meters in (first, second):
+        meters.name("mail")
+        meters.bound(["mail"], both)
+    second.name("paper")
+    second.bound(["paper"], alone)
+    first.take_over(second)
+    assert await first.ask(NO_DATABASE, {"mail": Adding(), "paper": Adding(Decimal(4))}, NOW) == Refusal(
+        "paper", "at most 3"
+    )
+    assert [set(each) for each in asked] == [{"mail"}, {"paper"}]
+
+
 @pytest.mark.parametrize("amount", [Decimal(-1), Decimal("NaN")])
 async def test_a_meter_never_goes_backwards(amount: Decimal) -> None:
     meters = Meters()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from datalane.agents.assistant.routes import add_assistant_routes
 from datalane.agents.budgets.routes import add_budget_routes
 from datalane.agents.rollback.routes import add_rollback_routes
 from datalane.agents.runs.routes import add_run_routes
@@ -22,6 +23,7 @@ def router(door: Door, agents: AgentsRuntime) -> APIRouter:
     add_version_routes(mine, door)
     add_rollback_routes(mine, door)
     add_span_routes(mine, door)
+    add_assistant_routes(mine, door, agents.assistant)
     routes.include_router(mine)
-    routes.include_router(tools.router(door))
+    routes.include_router(tools.router(door, agents.tools))
     return routes

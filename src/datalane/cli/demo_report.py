@@ -59,6 +59,12 @@ def _proofs(numbers: dict[str, Any]) -> Table:
     table.add_row(
         "citations against the stored text", str(numbers["citations_checked"]), str(numbers["citations_failed"])
     )
+    presence, conformance = numbers["assistant_citation_presence"], numbers["assistant_conformance"]
+    sentences, questions = numbers["assistant_sentences"], numbers["assistant_questions"]
+    table.add_row("sentences of the agent without a citation", str(sentences), f"{1 - presence:.1%}")
+    table.add_row("outputs of the agent out of shape", str(questions), f"{1 - conformance:.1%}")
+    costs = "0" if numbers["assistant_costs_reconcile"] else "1"
+    table.add_row("costs of runs, steps and counter that differ", "1", costs)
     tried = str(numbers["foreign_rows_attempts"])
     table.add_row("rows of another workspace seen", tried, str(numbers["foreign_rows"]))
     table.add_row("rows of another workspace changed", tried, str(numbers["foreign_writes"]))

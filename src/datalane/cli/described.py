@@ -25,7 +25,8 @@ class ClosedLane:
         raise ConfigurationError("this lane was made to describe its routes; it has no database")
 
 
-_NOT_RUNNING = cast("Runtime", SimpleNamespace(knowledge=None, integrations=None, agents=SimpleNamespace(meters=None)))
+_AGENTS = SimpleNamespace(tools=None, meters=None, assistant=None)
+_NOT_RUNNING = cast("Runtime", SimpleNamespace(knowledge=None, integrations=None, agents=_AGENTS))
 
 
 def describe_code() -> Contracts:

@@ -34,6 +34,7 @@ async def open_lane(
     async with open_runtime(settings, runtime, lane.actions) as opened, AsyncExitStack() as connected:
         await _connect(connected, lane, settings, database_url, stop)
         register_handlers(lane.handlers, lane.database, opened)
+        lane.agents.equip(opened.agents.tools, opened.agents.meters)
         yield opened
 
 

@@ -57,3 +57,11 @@ WHERE workspace_id = :workspace_id ORDER BY citation_id LIMIT :most;
 -- name: list_events(workspace_id, most)
 -- Ids of events.
 SELECT event_id FROM datalane.events WHERE workspace_id = :workspace_id ORDER BY event_id LIMIT :most;
+
+-- name: read_assisted(workspace_id)^
+-- Outputs of the assistant that are as their schema says, and what its runs cost: by themselves, by their steps, as counted.
+SELECT (SELECT count(*) FROM datalane.agent_runs WHERE workspace_id = :workspace_id AND conforms) AS conforming,
+       (SELECT coalesce(sum(cost), 0) FROM datalane.agent_runs WHERE workspace_id = :workspace_id) AS cost_of_runs,
+       (SELECT coalesce(sum(cost), 0) FROM datalane.agent_steps WHERE workspace_id = :workspace_id) AS cost_of_steps,
+       (SELECT coalesce(sum(used), 0) FROM datalane.agent_usage
+        WHERE workspace_id = :workspace_id AND meter = 'agent.cost') AS cost_counted;

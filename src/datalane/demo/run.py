@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from datalane.demo.assisting import Assisted, ask_the_assistant
 from datalane.demo.corpus import Corpus, other_corpus
 from datalane.demo.evidence import Checked, cite_and_check
 from datalane.demo.ingest import Ingested, Progress, ingest, working
@@ -34,11 +35,12 @@ class Report:
     quality: dict[Method, Quality]
     checked: Checked
     isolation: Isolation
+    assisted: Assisted
 
     @property
     def holds(self) -> bool:
         """Whether nothing that must not happen has happened; speed and quality are for the reader to judge."""
-        return self.checked.failed == 0 and self.isolation.holds
+        return self.checked.failed == 0 and self.isolation.holds and self.assisted.holds
 
     def as_dict(self) -> dict[str, Any]:
         seconds = [second for run in self.runs.values() for second in run.seconds]
@@ -59,6 +61,13 @@ class Report:
             "responses": self.checked.responses,
             "citations_checked": self.checked.citations,
             "citations_failed": self.checked.failed,
+            "assistant_questions": self.assisted.questions,
+            "assistant_answered": self.assisted.answered,
+            "assistant_sentences": self.assisted.sentences,
+            "assistant_citation_presence": round(self.assisted.presence, 4),
+            "assistant_conformance": round(self.assisted.conformance, 4),
+            "assistant_cost_usd": f"{self.assisted.cost_of_runs.normalize():f}",
+            "assistant_costs_reconcile": self.assisted.reconciles,
             "foreign_rows_attempts": self.isolation.attempts,
             "foreign_rows": self.isolation.foreign_rows,
             "foreign_writes": self.isolation.foreign_writes,
@@ -94,7 +103,9 @@ async def run_demo(place: Place, corpus: Corpus, step: Step) -> Report:
         quality = {method: judge(run, corpus.judgements) for method, run in runs.items()}
         with step("citing and checking"):
             checked = await cite_and_check(lane, first, corpus, runs[Method.HYBRID])
+        with step("asking the built-in agent"):
+            assisted = await ask_the_assistant(lane, runtime.agents.assistant, first, corpus)
         with step("trying to look over the wall"):
             questions = [query.text for query in corpus.queries]
             isolation = await try_the_wall(lane, runtime, first, second, questions)
-    return Report(corpus.name, ingested, other, len(corpus.queries), runs, quality, checked, isolation)
+    return Report(corpus.name, ingested, other, len(corpus.queries), runs, quality, checked, isolation, assisted)

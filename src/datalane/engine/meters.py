@@ -60,6 +60,11 @@ class Meters:
             raise ConfigurationError(f"there is no meter {unknown[0]}")
         self._bounds.append((frozenset(names), bound))
 
+    def take_over(self, other: Meters) -> None:
+        """Name and bound what the other one does as well; what both have stays once."""
+        self._names |= other._names
+        self._bounds += [each for each in other._bounds if each not in self._bounds]
+
     async def ask(self, tx: Transaction, adding: Mapping[str, Adding], now: datetime) -> Refusal | None:
         """The first refusal, in the order in which the bounds were put; None when all of it may be used.
 

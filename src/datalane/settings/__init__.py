@@ -21,6 +21,7 @@ from datalane.environment import PREFIX, Fault, find_unknown, variables_of
 from datalane.errors import ConfigurationError
 from datalane.settings.groups import (
     ApiSettings,
+    AssistantSettings,
     AttemptSettings,
     AutomationSettings,
     EmailSettings,
@@ -46,6 +47,7 @@ from datalane.settings.values import Duration, Pauses, Rate, split
 
 __all__ = [
     "ApiSettings",
+    "AssistantSettings",
     "AttemptSettings",
     "AutomationSettings",
     "EmailSettings",
@@ -107,6 +109,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    assistant: AssistantSettings = AssistantSettings()
     outbound: OutboundSettings = OutboundSettings()
     email: EmailSettings = EmailSettings()
     webhooks: WebhookSettings = WebhookSettings()

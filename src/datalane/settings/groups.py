@@ -194,6 +194,41 @@ class EmbeddingSettings(BaseModel):
         return value
 
 
+class AssistantSettings(BaseModel):
+    """A model that leads the assistant, behind an endpoint that speaks OpenAI's protocol; without `base_url`, which is
+    what stands before `/chat/completions`, the assistant needs none. `timeout` is of one answer, which has at most
+    `answer_tokens`. `provider`, `model` and `revision` name the version that its prices are of."""
+
+    base_url: str | None = None
+    api_key: SecretStr | None = None
+    model: Annotated[str, Field(min_length=1, max_length=100)] | None = None
+    provider: Annotated[str, Field(min_length=1, max_length=100)] = "openai"
+    revision: Annotated[str, Field(max_length=100)] = ""
+    answer_tokens: Annotated[int, Field(ge=16, le=100_000)] = 1_000
+    timeout: Annotated[Duration, Field(le=timedelta(minutes=2))] = timedelta(seconds=60)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.base_url is None:
+            if self.api_key is not None or self.model is not None:
+                raise ValueError("DATALANE_ASSISTANT__BASE_URL is missing beside the model or its key")
+            return self
+        if self.model is None:
+            raise ValueError("DATALANE_ASSISTANT__BASE_URL needs DATALANE_ASSISTANT__MODEL beside it")
+        scheme = urlsplit(self.base_url).scheme
+        if scheme not in {"https", "http"}:
+            raise ValueError("DATALANE_ASSISTANT__BASE_URL must begin with https:// or http://")
+        if self.api_key is not None and scheme == "http" and not is_loopback(self.base_url):
+            raise ValueError(
+                "DATALANE_ASSISTANT__BASE_URL must begin with https:// where a key is sent, or be on this machine"
+            )
+        return self
+
+    @property
+    def is_on(self) -> bool:
+        return self.base_url is not None
+
+
 class ApiSettings(BaseModel):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65_535)] = 8080

@@ -10,9 +10,10 @@ from uuid import UUID
 from datalane.agents.recorder.faults import RETRYABLE, class_of, message_of
 from datalane.agents.runs.calls import CallTerms, fail_call, start_call, succeed_call
 from datalane.agents.runs.schemas import HeldRun
+from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 
-OpenTransaction = Callable[[], AbstractAsyncContextManager[Transaction]]
+Door = Callable[[Context], AbstractAsyncContextManager[Transaction]]
 
 
 class RecordedCall:
@@ -25,12 +26,15 @@ class RecordedCall:
     def __init__(
         self,
         run: HeldRun,
-        opened: OpenTransaction,
+        opened: Door,
+        context: Context,
         tool_call_id: UUID,
         terms: CallTerms,
         arguments: Mapping[str, Any],
         idempotency_key: str | None,
     ) -> None:
+        self.run_id = run.run_id
+        self.context = context
         self.tool_call_id = tool_call_id
         self.tool_name = terms.tool_name
         self.arguments = dict(arguments)
@@ -40,7 +44,7 @@ class RecordedCall:
         self.is_replay = False
         self.terms = terms
         self._run = run
-        self._open = opened
+        self._door = opened
         self._is_told = False
 
     @asynccontextmanager
@@ -53,6 +57,10 @@ class RecordedCall:
             yield tx
             await self._succeed(tx)
         self._is_told = True
+
+    def open_as(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction beside the record of the call."""
+        return self._door(context)
 
     async def tell_success(self) -> None:
         """Record the result, unless that was done with the effect. Raises as `succeed_call`."""
@@ -78,6 +86,9 @@ class RecordedCall:
         """The next attempt of a call that is to be tried again."""
         async with self._open() as tx:
             self.attempt = await start_call(tx, self._run, self.tool_call_id)
+
+    def _open(self) -> AbstractAsyncContextManager[Transaction]:
+        return self._door(self.context)
 
     async def _succeed(self, tx: Transaction) -> None:
         await succeed_call(tx, self._run, self.tool_call_id, self.result)

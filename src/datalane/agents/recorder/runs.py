@@ -31,6 +31,7 @@ from datalane.agents.runs.schemas import HeldRun, NewRun, RunEnd, StepKind
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.engine.meters import Meters
+from datalane.engine.tools import Tools
 from datalane.errors import Conflict, DatalaneError
 from datalane.kit.logs import get_logger
 
@@ -101,6 +102,11 @@ class Agents:
             await asyncio.shield(run.tell_end(error))
             raise
         await run.tell_end(None)
+
+    def equip(self, tools: Tools, meters: Meters) -> None:
+        """Give it the tools and the meters of the lane, which bound from now on what the application has bounded."""
+        meters.take_over(self.meters)
+        self.tools.built_in, self.meters = tools, meters
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         return self._door(context)
@@ -183,7 +189,15 @@ class RecordedRun:
             self._is_over = True
             raise ApprovalNeeded(f"{tool_name} waits for a person: {ruled.reason}", ruled.tool_call_id)
         assert ruled.terms is not None
-        call = RecordedCall(self._held, self.transaction, ruled.tool_call_id, ruled.terms, arguments, idempotency_key)
+        call = RecordedCall(
+            self._held,
+            self._agents.transaction,
+            self.context,
+            ruled.tool_call_id,
+            ruled.terms,
+            arguments,
+            idempotency_key,
+        )
         call.is_replay, call.result = ruled.is_replay, ruled.result
         return call
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from datalane.agents.recorder.calls import ToolFunction
+from datalane.engine.tools import Tools
 from datalane.errors import ConfigurationError
 
 
 class Toolbox:
-    """The functions of the tools of one application. Who may call them is the policy's, in the database."""
+    """The functions of the tools of one application, and behind them those of the lane's domains. Who may call them is
+    the policy's, in the database."""
 
-    def __init__(self) -> None:
+    def __init__(self, built_in: Tools | None = None) -> None:
         self._by_name: dict[str, ToolFunction] = {}
+        self.built_in = built_in
 
     def implement(self, tool_name: str) -> Callable[[ToolFunction], ToolFunction]:
         """Register `async def tool(call) -> result`. Raises `ConfigurationError` for a name that is taken."""
@@ -26,4 +29,5 @@ class Toolbox:
         return register
 
     def get(self, tool_name: str) -> ToolFunction | None:
-        return self._by_name.get(tool_name)
+        own = self._by_name.get(tool_name)
+        return own if own is not None or self.built_in is None else self.built_in.get(tool_name)

@@ -11,8 +11,9 @@ from uuid import UUID
 from datalane.agents.conformance import find_faults
 from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
+from datalane.agents.runs.queueing import leave_job
 from datalane.agents.runs.recording import kept, said
-from datalane.agents.runs.rulings import Ruling, rule_on
+from datalane.agents.runs.rulings import Ruling, agent_of, rule_on
 from datalane.agents.runs.schemas import ErrorClass, HeldRun
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -179,6 +180,8 @@ async def resolve_call(
     )
     tx.wake_workers()
     count_call(tx, "canceled" if approve else "blocked_policy")
+    if following is not None:
+        await leave_job(tx, following, await agent_of(tx, following))
     return following
 
 

@@ -16,6 +16,7 @@ import orjson
 from datalane.agents.conformance import conforms
 from datalane.agents.metrics import count_run
 from datalane.agents.permissions import RECORD_RUNS
+from datalane.agents.runs.queueing import leave_job
 from datalane.agents.runs.schemas import (
     BegunRun,
     EndedRun,
@@ -75,6 +76,8 @@ async def begin_run(tx: Transaction, new: NewRun, now: datetime | None = None) -
     tx.wake_workers()
     if row["created"]:
         count_run(tx, "running" if new.runtime else "queued")
+        if new.runtime is None:
+            await leave_job(tx, row["run_id"], new.agent)
     return BegunRun(
         run_id=row["run_id"], lease_token=row["lease_token"] if new.runtime else None, created=row["created"]
     )

@@ -8,8 +8,10 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query
 
 from datalane.agents.permissions import MANAGE_TOOL_RULES, MANAGE_TOOLS, READ_TOOLS
-from datalane.agents.tools import deciding, rules, service
+from datalane.agents.tools import built_in, deciding, rules, service
 from datalane.agents.tools.schemas import (
+    BuiltInTools,
+    BuiltInToPublish,
     NewToolRule,
     PublishedTool,
     Tool,
@@ -32,13 +34,15 @@ from datalane.contracts.context import Context
 from datalane.contracts.http import Door
 from datalane.contracts.storable import Text
 from datalane.db.transaction import Transaction
+from datalane.engine.tools import Tools
 
 Named = Annotated[Text, Path(max_length=64)]
 
 
-def router(door: Door) -> APIRouter:
+def router(door: Door, tools: Tools) -> APIRouter:
     routes = door.router(prefix="/agents", tags=["agents"])
     _add_tool_routes(routes, door)
+    _add_built_in(routes, door, tools)
     _add_rule_routes(routes, door)
     return routes
 
@@ -79,6 +83,13 @@ def _add_tool_routes(routes: APIRouter, door: Door) -> None:
     async def get_tool(tool_name: Named, tx: Transaction = door.reader(READ_TOOLS)) -> ToolWithVersions:
         """One tool with its versions."""
         return await service.get_tool(tx, tool_name)
+
+
+def _add_built_in(routes: APIRouter, door: Door, tools: Tools) -> None:
+    @routes.post("/tools/publish-built-in")
+    async def publish_built_in(body: BuiltInToPublish, tx: Transaction = door.writer(MANAGE_TOOLS)) -> BuiltInTools:
+        """Publish the tools that come with the lane, those that are not there yet or all of them anew."""
+        return await built_in.publish_built_in(tx, tools, body.renew)
 
 
 def _add_rule_routes(routes: APIRouter, door: Door) -> None:

@@ -111,6 +111,25 @@ class PublishedTool(BaseModel):
     created: bool
 
 
+class BuiltInToPublish(BaseModel):
+    """`renew` publishes again what the workspace has, as another version where it says something else."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    renew: bool = False
+
+
+class PublishedBuiltIn(BaseModel):
+    tool_name: str
+    created: bool
+
+
+class BuiltInTools(BaseModel):
+    """`created` is false of those that the workspace had already."""
+
+    data: list[PublishedBuiltIn]
+
+
 class ToolVersion(ToolTerms):
     version: int
     input_schema: dict[str, Any]

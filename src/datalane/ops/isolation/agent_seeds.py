@@ -30,6 +30,7 @@ def agent_seeds() -> Mapping[str, Sequence[Seed]]:
         **_budgets(),
         **_rollback(),
         **_spans(),
+        **_assistant(),
     }
 
 
@@ -205,6 +206,16 @@ def span_of(word: str, trace_id: str) -> dict[str, Any]:
         "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in said.items()],
     }
     return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
+def _assistant() -> Mapping[str, Sequence[Seed]]:
+    """It is asked for what both workspaces have something of. Whoever sees the tools of the other one publishes none of
+    those that are missing here."""
+    asked = {"question": "Where do herons stand, and where do lighthouses shine?"}
+    return {
+        "POST /agents/tools/publish-built-in": [Seed(lambda world, actor: Call(body={}))],
+        "POST /agents/assistant/ask": [Seed(lambda world, actor: Call(body=asked))],
+    }
 
 
 def _held(world: World, which: str, **said: Any) -> dict[str, Any]:

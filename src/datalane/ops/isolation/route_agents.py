@@ -30,9 +30,19 @@ class AgentsMaker(IntegrationsMaker):
         names = [f"{space.word}.first", space.tool, *([NEEDED] if space.word == OTHER else [])]
         for name in names:
             await self.make(space, "POST /agents/tools/publish", Call(body=tool_of(space.word, name)))
+        await self._publish_built_in(space)
         rule = await self.make(space, "POST /agents/tool-rules/create", Call(body=rule_about_tools(space.word)))
         if rule:
             space.things["tool_rule_id"] = rule["rule_id"]
+
+    async def _publish_built_in(self, space: Space) -> None:
+        """The other workspace has all of the lane's own tools, the first one those that an answer takes."""
+        if space.word == OTHER:
+            await self.make(space, "POST /agents/tools/publish-built-in", Call(body={}))
+            return
+        for name, effect in (("knowledge.search", "read"), ("knowledge.cite", "write")):
+            tool = {**tool_of(space.word, name), "side_effect": effect, "approval": "never"}
+            await self.make(space, "POST /agents/tools/publish", Call(body=tool))
 
     async def add_runs(self, space: Space) -> None:
         """Two threads, and runs: one that goes on, one with a call that may begin, one with a call that has begun, one
