@@ -13,7 +13,7 @@ from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
 from datalane.agents.runs.queueing import leave_job
 from datalane.agents.runs.recording import kept, said
-from datalane.agents.runs.rulings import Ruling, agent_of, rule_on
+from datalane.agents.runs.rulings import Ruling, rule_on
 from datalane.agents.runs.schemas import ErrorClass, HeldRun
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -170,7 +170,7 @@ async def resolve_call(
     Raises `NotFound`, and `Conflict` for a call that waits for nobody.
     """
     DECIDE_CALLS.check(tx.context)
-    following: UUID | None = await _queries.resolve_call(
+    row = await _queries.resolve_call(
         tx.connection,
         tool_call_id=tool_call_id,
         approve=approve,
@@ -180,8 +180,9 @@ async def resolve_call(
     )
     tx.wake_workers()
     count_call(tx, "canceled" if approve else "blocked_policy")
+    following: UUID | None = row["following_run_id"]
     if following is not None:
-        await leave_job(tx, following, await agent_of(tx, following))
+        await leave_job(tx, following, row["agent"])
     return following
 
 

@@ -60,12 +60,6 @@ async def rule_on(tx: Transaction, run_id: UUID, tool_name: str, arguments: Mapp
     )
 
 
-async def agent_of(tx: Transaction, run_id: UUID) -> str:
-    """Which agent a run, that is there, is of."""
-    agent: str = await _queries.get_agent(tx.connection, workspace_id=tx.workspace_id, run_id=run_id)
-    return agent
-
-
 def _as_asked(context: Context, asker: Any) -> Context:
     """The context with no more than whoever asked for the run may do."""
     lower = min(context.role.rank, asker["actor_rank"])

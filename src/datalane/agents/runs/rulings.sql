@@ -5,10 +5,6 @@
 SELECT agent, actor_rank, scopes, parent_run_id FROM datalane.agent_runs
 WHERE workspace_id = :workspace_id AND run_id = :run_id;
 
--- name: get_agent(workspace_id, run_id)$
--- Which agent a run is of.
-SELECT agent FROM datalane.agent_runs WHERE workspace_id = :workspace_id AND run_id = :run_id;
-
 -- name: find_approval(workspace_id, parent_run_id, tool_name, tool_version, arguments_digest)$
 -- A call that a person approved in the run before, and that was not made yet.
 SELECT c.tool_call_id FROM datalane.tool_calls c

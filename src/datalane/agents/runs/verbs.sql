@@ -57,6 +57,6 @@ SELECT datalane.fail_tool_call(:run_id, :lease_token, :tool_call_id, :error_clas
 -- A call that is not begun any more.
 SELECT datalane.cancel_tool_call(:run_id, :lease_token, :tool_call_id, :now);
 
--- name: resolve_call(tool_call_id, approve, reason, patience, now)$
+-- name: resolve_call(tool_call_id, approve, reason, patience, now)^
 -- What a person decided.
-SELECT datalane.resolve_tool_call(:tool_call_id, :approve, :reason, :patience, :now);
+SELECT following_run_id, agent FROM datalane.resolve_tool_call(:tool_call_id, :approve, :reason, :patience, :now);

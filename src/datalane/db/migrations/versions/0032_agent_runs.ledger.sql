@@ -709,10 +709,10 @@ BEGIN
 END $$;
 
 -- A person decides about a call that waits for it. When it is approved, a run that goes on from the one that ended is queued, in
--- which the same call is allowed once; the call itself is over. Answers the id of that run.
+-- which the same call is allowed once; the call itself is over. Answers that run and its agent.
 CREATE FUNCTION datalane.resolve_tool_call(
     call uuid, approve boolean, reason text, patience interval DEFAULT '24 hours', now timestamptz DEFAULT NULL)
-RETURNS uuid LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+RETURNS TABLE (following_run_id uuid, agent text) LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 DECLARE
     workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp());
@@ -747,7 +747,9 @@ BEGIN
                                CASE WHEN approve THEN 'tool_call.approved' ELSE 'tool_call.denied' END, 'tool_call', call::text, NULL,
                                jsonb_build_object('run_id', asked.run_id, 'tool', asked.tool_name, 'reason', left(reason, 500),
                                                   'following_run_id', following), at);
-    RETURN following;
+    following_run_id := following;
+    agent := CASE WHEN approve THEN ended.agent END;
+    RETURN NEXT;
 END $$;
 
 GRANT EXECUTE ON FUNCTION
