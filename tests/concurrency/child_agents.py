@@ -1,6 +1,6 @@
 """A runtime of agents, as a process of its own: `python child_agents.py URL WORKSPACE ACTOR LEASE_SECONDS`.
 
-It takes up what is queued or to be tried again, several runs at once, until no run of the workspace is left.
+It takes up what is queued or to be tried again, several runs at once, until it is killed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from datalane.errors import DatalaneError
 
 AT_ONCE = 8
 TAKEABLE = "SELECT run_id FROM datalane.agent_runs WHERE status IN ('queued', 'retrying') ORDER BY random() LIMIT 1"
-LEFT = "SELECT count(*) FROM datalane.agent_runs WHERE completed_at IS NULL"
 
 tools = Toolbox()
 
@@ -47,7 +46,7 @@ async def create(call: RecordedCall) -> str:
 async def work(run: RecordedRun) -> None:
     task = str(run.run_id)
     async with run.step("custom", "think"):
-        await asyncio.sleep(random.random() * 0.05)
+        await asyncio.sleep(random.random() * 0.2)
     await run.call(SEARCH, {"query": task})
     run.output = await run.call(CREATE, {"task": task}, idempotency_key=task)
 
@@ -56,9 +55,7 @@ async def keep_working(database: Database, context: Context, lease: timedelta) -
     agents = Agents(database.transaction, tools)
     while True:
         async with database.transaction(context) as tx:
-            run_id, left = await tx.fetchval(TAKEABLE), await tx.fetchval(LEFT)
-        if not left:
-            return
+            run_id = await tx.fetchval(TAKEABLE)
         if run_id is None:
             await asyncio.sleep(0.05)
             continue
@@ -74,7 +71,6 @@ async def main(url: str, workspace: str, actor: str, seconds: str) -> None:
     database = await Database.connect(url)
     working = [keep_working(database, context, timedelta(seconds=float(seconds))) for _ in range(AT_ONCE)]
     await asyncio.gather(*working)
-    await database.close()
 
 
 if __name__ == "__main__":

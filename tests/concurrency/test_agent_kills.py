@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
@@ -60,27 +61,33 @@ async def test_killed_runtimes_leave_no_run_stuck_and_no_effect_twice(
     await register(database, {}, [], list(EVENTS))
     desk = LedgerDesk(database, context)
     await desk.publish(*TOOLS)
-    for _ in range(runs):
-        await desk.begin(runtime=None, max_attempts=100)
     processes: list[Process] = []
     try:
         async with sweeping(urls):
             processes = [await start(urls.database_url, context) for _ in range(2)]
-            for death in range(deaths):
-                await eventually(partial(ended, desk, runs * death // deaths // 2), PATIENCE)
+            for _ in range(deaths):
+                await queue(desk, runs // deaths)
                 victim = await kill_one_at_work(desk, draw.sample(processes, len(processes)))
                 processes.remove(victim)
                 processes.append(await start(urls.database_url, context))
                 await eventually(partial(holds_nothing, desk, str(victim.pid)), LEASE + SWEEP + 15)
-            await eventually(partial(ended, desk, runs), PATIENCE)
+            await eventually(partial(nothing_left, desk), PATIENCE)
         assert {rule: (await desk.rows(sql))[0][0] for rule, sql in FAULTS.items()} == dict.fromkeys(FAULTS, 0)
-        [(lost,)] = await desk.rows("SELECT count(*) FROM datalane.agent_runs WHERE attempt_count > 1")
+        [(lost, all_runs)] = await desk.rows(
+            "SELECT count(*) FILTER (WHERE attempt_count > 1), count(*) FROM datalane.agent_runs"
+        )
+        assert all_runs >= runs
         assert lost >= deaths, "each kill met a run that was going on"
     finally:
         for process in processes:
             process.kill()
             await process.wait()
         await database.close()
+
+
+async def queue(desk: LedgerDesk, count: int) -> None:
+    for _ in range(count):
+        await desk.begin(runtime=None, max_attempts=100)
 
 
 async def start(url: str, context: Context) -> Process:
@@ -108,9 +115,9 @@ async def sweeping(urls: Prepared) -> AsyncIterator[None]:
         await connection.close()
 
 
-async def ended(desk: LedgerDesk, count: int) -> bool:
-    [(found,)] = await desk.rows("SELECT count(*) FROM datalane.agent_runs WHERE completed_at IS NOT NULL")
-    return bool(found >= count)
+async def nothing_left(desk: LedgerDesk) -> bool:
+    [(left,)] = await desk.rows("SELECT count(*) FROM datalane.agent_runs WHERE completed_at IS NULL")
+    return bool(left == 0)
 
 
 async def holds_nothing(desk: LedgerDesk, runtime: str) -> bool:
@@ -118,10 +125,16 @@ async def holds_nothing(desk: LedgerDesk, runtime: str) -> bool:
 
 
 async def kill_one_at_work(desk: LedgerDesk, order: list[Process]) -> Process:
+    """Kill one that holds a run. It is stopped for the look, so that it still does; there is always something to do."""
+
     async def caught() -> Process | None:
+        if await nothing_left(desk):
+            await queue(desk, 1)
         for process in order:
-            if process.returncode is None and not await holds_nothing(desk, str(process.pid)):
+            process.send_signal(signal.SIGSTOP)
+            if not await holds_nothing(desk, str(process.pid)):
                 return process
+            process.send_signal(signal.SIGCONT)
         return None
 
     victim = await eventually(caught, PATIENCE)

@@ -8,13 +8,19 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+import asyncpg
 import pytest
+from tests.integration.agents.desk import ERASE, PAY, TOOLS, LedgerDesk
+from tests.integration.agents.spans.telling import Receiver, agent, chat
 from tests.integration.engine.lab import LEASE, Lab, after, ranked
 
+from datalane.agents.runs.sweeping import sweep_once
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import BUILT_IN, EVENTS
 from datalane.db.database import Database
+from datalane.db.provision import Prepared
 from datalane.errors import SchemaViolation
+from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 
 VERBS = """
@@ -176,11 +182,46 @@ async def bury_jobs(story: Story, home: Context) -> None:
     await story.check("reclaim_jobs", home)
 
 
-async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context) -> None:
+async def run_agents(story: Story, home: Context, urls: Prepared) -> None:
+    """Every way in which a run or a call of a tool comes to something that is told."""
+    desk = LedgerDesk(story.lab.database, ranked(home, Role.MEMBER))
+    await desk.publish(*TOOLS)
+    run = await desk.hold()
+    await story.check("begin_agent_run", home)
+    await desk.succeed(run, (await desk.ask(run)).tool_call_id)
+    await story.check("succeed_tool_call", home)
+    await desk.fail(run, (await desk.ask(run)).tool_call_id)
+    await story.check("fail_tool_call", home)
+    await desk.cancel(run, (await desk.ask(run, execute=False)).tool_call_id)
+    await story.check("cancel_tool_call", home)
+    await desk.ask(run, ERASE)
+    asked = await desk.ask(run, PAY)
+    await story.check("request_tool_call", home)
+    following = await desk.resolve(asked.tool_call_id, approve=True)
+    await story.check("resolve_tool_call", home)
+    assert following is not None
+    taken = await desk.take(following)
+    await story.check("take_agent_run", home)
+    assert taken is not None
+    maintenance = await asyncpg.connect(urls.maintenance_url)
+    await sweep_once(maintenance, utc_now() + timedelta(seconds=61))
+    await maintenance.close()
+    await story.check("sweep_agent_runs", home)
+    again = await desk.take(following)
+    await story.check("take_agent_run", home)
+    assert again is not None
+    await desk.end(again)
+    await story.check("end_agent_run", home)
+    await Receiver(story.lab.database, desk.context).take(agent(1), chat(2))
+    await story.check("take_agent_spans", home)
+
+
+async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context, urls: Prepared) -> None:
     story = Story(lab)
     await enter(story)
     await reuse_a_refresh_token(story, await live_together(story))
     await bury_jobs(story, context)
+    await run_agents(story, context, urls)
     assert story.told == {
         "sign_up": {"workspace.created", "membership.added"},
         "create_workspace": {"workspace.created", "membership.added"},
@@ -195,6 +236,14 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
         "enter_by_identity": {"workspace.created", "membership.added"},
         "refresh_session": {"security.anomaly"},
         **{verb: {"job.dead_lettered"} for verb in BURYING},
+        **{verb: {"agent.tool.called"} for verb in ("succeed_tool_call", "fail_tool_call", "cancel_tool_call")},
+        "begin_agent_run": {"agent.run.started"},
+        "request_tool_call": {"agent.tool.called", "agent.run.escalated"},
+        "resolve_tool_call": {"agent.run.queued"},
+        "take_agent_run": {"agent.run.started"},
+        "sweep_agent_runs": {"agent.run.retrying"},
+        "end_agent_run": {"agent.run.completed"},
+        "take_agent_spans": {"agent.run.started", "agent.run.completed"},
     }
     assert set(story.told) == await verbs_that_publish(lab.database), "exercise the verb that publishes too"
 

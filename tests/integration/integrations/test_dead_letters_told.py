@@ -57,6 +57,7 @@ async def test_owners_and_admins_are_told_once_an_hour_for_a_kind(
     await join(ada, eve, "member")
     async with Lab.opened(database) as lab, delivering(database):
         first = await bury(lab, ada, "reports", START)
+        await followed(database, ada, 1)
         await bury(lab, ada, "reports", START + timedelta(minutes=59))
         await bury(lab, ada, "invoices", START)
         await bury(lab, ada, "reports", START + timedelta(minutes=61))
