@@ -26,6 +26,7 @@ from datalane.agents.versions.schemas import NewAgentModel
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded
+from datalane.kit.clock import utc_now
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.redaction import redact
 from datalane.settings import Limits
@@ -33,6 +34,8 @@ from datalane.settings import Limits
 PATIENCE = timedelta(hours=24)
 """How long a run waits for its root after the last span that was new. It is long, because a run that was given up stays
 so, and an agent may work for hours before its own span ends."""
+AHEAD = timedelta(days=2)
+"""How far a clock may be ahead of ours: a run is kept from its end on, so that may not lie years away."""
 
 _queries = load_queries(__file__)
 
@@ -61,16 +64,22 @@ class Batch:
         return "; ".join(told + [f"{count} kept without {doubt}" for doubt, count in sorted(self.doubts.items())])
 
 
-def read_batch(body: bytes, encoding: Encoding, compressions: Sequence[str], limits: Limits) -> Batch:
+def read_batch(
+    body: bytes, encoding: Encoding, compressions: Sequence[str], limits: Limits, now: datetime | None = None
+) -> Batch:
     """What the body says. It takes the processor: call it in a thread.
 
     Raises `InvalidInput` for what is no request of the protocol, `LimitExceeded` for one that is too large.
     """
     batch = Batch({}, Counter(), Counter(), 0)
     traces, passed_over = dict[str, TraceOfRun](), 0
+    latest = (now or utc_now()) + AHEAD
     for span in read(decompress(body, compressions, limits.spans), encoding):
         if isinstance(span, Refused):
             batch.rejected[span.reason] += 1
+            continue
+        if span.ended_at > latest:
+            batch.rejected["an end in a time to come, by a clock that is wrong"] += 1
             continue
         told = tell(span)
         if told is None:

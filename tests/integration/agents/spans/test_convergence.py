@@ -75,7 +75,7 @@ def ground(urls: Prepared) -> Iterator[Ground]:
         runner.run(database.close())
 
 
-tokens = st.sampled_from([None, 0, 7, 1_000, -1, "12", 2.5, True])
+tokens = st.sampled_from([0, 7, 7, 7, 1_000, 1_000, 1_000, None, -1, "12", 2.5, True])
 seconds = st.integers(0, 8)
 conversations = st.sampled_from([None, None, "talk-1", "talk-2", 7])
 

@@ -157,18 +157,19 @@ async def test_a_cost_is_by_the_price_that_held_when_its_span_began(receiver: Re
 async def test_a_run_of_two_currencies_says_the_same_one_in_any_order(receiver: Receiver) -> None:
     await set_price(receiver, "small", 0, 1, "USD")
     await set_price(receiver, "large", 0, 1, "EUR")
-    pieces = [chat(2), chat(3, model="large")]
+    pieces = [chat(2, tokens=(1_000_000, 0)), chat(3, tokens=(3_000_000, 0), model="large")]
     for trace, order in (("a" * 32, pieces), ("b" * 32, pieces[::-1])):
         for piece in order:
             await receiver.take(replace(piece, trace=trace))
-        assert (await receiver.run(trace)).currency == "EUR"
+        run = await receiver.run(trace)
+        assert (run.currency, run.cost, run.known_cost, run.unpriced_steps) == ("EUR", None, Decimal(3), 1)
 
 
 async def test_a_price_of_the_time_to_come_is_not_used_before_its_time(receiver: Receiver) -> None:
-    tomorrow = utc_now() + timedelta(days=1)
+    tomorrow = utc_now() + timedelta(hours=12)
     await set_price(receiver, "small", 0, 1)
     await set_price(receiver, "small", int((tomorrow - BEGAN).total_seconds()), 50)
-    ahead = (tomorrow - BEGAN).total_seconds() + DAY
+    ahead = (tomorrow - BEGAN).total_seconds() + 3_600
     await receiver.take(replace(chat(2, tokens=(1_000_000, 0)), start=ahead, end=ahead + 1), agent())
     run = await receiver.run()
     assert (run.cost, run.status) == (Decimal(1), "completed")
@@ -186,6 +187,13 @@ async def test_a_clock_that_is_a_day_off_ends_no_run_before_its_time(
     for trace in ("a" * 32, "b" * 32):
         await receiver.take(replace(agent(), trace=trace), now=now)
         assert (await receiver.run(trace)).status == "completed"
+
+
+async def test_a_span_that_ends_years_ahead_is_rejected(receiver: Receiver) -> None:
+    ahead = (utc_now() + timedelta(days=3) - BEGAN).total_seconds()
+    batch = await receiver.take(replace(chat(2), start=ahead, end=ahead + 1), chat(3), agent())
+    assert batch.message == "1 rejected: an end in a time to come, by a clock that is wrong"
+    assert len((await receiver.run()).steps) == 1
 
 
 async def test_a_model_has_the_version_that_answered(receiver: Receiver) -> None:

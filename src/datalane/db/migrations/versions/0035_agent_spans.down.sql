@@ -60,6 +60,7 @@ DROP FUNCTION datalane.take_agent_spans;
 DROP FUNCTION datalane.tell_agent_run_by_spans;
 DROP FUNCTION datalane.write_span_calls;
 DROP FUNCTION datalane.write_span_steps;
+DROP FUNCTION datalane.sum_span_costs;
 DROP FUNCTION datalane.keep_agent_spans;
 DROP FUNCTION datalane.open_agent_trace;
 DROP FUNCTION datalane.end_agent_run_by_span;

@@ -134,7 +134,7 @@ $$;
 CREATE FUNCTION datalane.write_span_steps(workspace uuid, run uuid, fresh jsonb, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    part record;
+    part record; is_mixed boolean := false;
 BEGIN
     FOR part IN
         WITH said AS (
@@ -153,11 +153,35 @@ BEGIN
         ORDER BY min(priced.started_at), priced.model_version_id
     LOOP
         PERFORM datalane.write_agent_steps(workspace, run, part.priced_at, part.steps, at);
-        UPDATE datalane.agent_runs r SET currency = p.currency FROM datalane.agent_prices p
-        WHERE r.workspace_id = workspace AND r.run_id = run AND p.workspace_id = workspace
-          AND p.price_version_id = part.price_version_id AND p.currency < r.currency;
+        is_mixed := is_mixed OR EXISTS (
+            SELECT FROM datalane.agent_runs r JOIN datalane.agent_prices p
+                ON p.workspace_id = workspace AND p.price_version_id = part.price_version_id
+            WHERE r.workspace_id = workspace AND r.run_id = run AND p.currency <> r.currency);
     END LOOP;
+    IF is_mixed THEN
+        PERFORM datalane.sum_span_costs(workspace, run);
+    END IF;
 END $$;
+
+-- Of costs in several currencies the sum is in the first one by its name, not in that of the step that came first; a step of another
+-- one is not in it, and counts as one whose price is not known.
+CREATE FUNCTION datalane.sum_span_costs(workspace uuid, run uuid)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    WITH priced AS (
+        SELECT s.kind, s.cost, p.currency FROM datalane.agent_steps s
+        LEFT JOIN datalane.agent_prices p ON p.workspace_id = workspace AND p.price_version_id = s.price_version_id
+        WHERE s.workspace_id = workspace AND s.run_id = run
+    ), summing AS (
+        SELECT min(priced.currency) AS currency FROM priced
+    )
+    UPDATE datalane.agent_runs r SET currency = t.currency, cost = t.cost, unpriced_steps = t.unpriced_steps
+    FROM (
+        SELECT summing.currency, sum(priced.cost) FILTER (WHERE priced.currency = summing.currency) AS cost,
+               count(*) FILTER (WHERE priced.kind = 'model' AND (priced.cost IS NULL OR priced.currency <> summing.currency))
+                   AS unpriced_steps
+        FROM priced CROSS JOIN summing GROUP BY summing.currency) AS t
+    WHERE r.workspace_id = workspace AND r.run_id = run
+$$;
 
 -- Record the calls of tools among new spans, as they happened: nobody was asked. Each takes its edges all the same.
 CREATE FUNCTION datalane.write_span_calls(workspace uuid, run uuid, fresh jsonb, at timestamptz)
