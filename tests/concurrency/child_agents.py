@@ -12,8 +12,6 @@ import sys
 from datetime import timedelta
 from uuid import UUID
 
-from tests.integration.agents.desk import CREATE, SEARCH
-
 from datalane.agents.recorder import Agents, RecordedCall, RecordedRun
 from datalane.agents.recorder.toolbox import Toolbox
 from datalane.contracts.context import Context, Role
@@ -21,6 +19,7 @@ from datalane.db.database import Database
 from datalane.engine.events import publish
 from datalane.errors import DatalaneError
 
+SEARCH, CREATE = "search", "create_item"
 AT_ONCE = 8
 TAKEABLE = "SELECT run_id FROM datalane.agent_runs WHERE status IN ('queued', 'retrying') ORDER BY random() LIMIT 1"
 
