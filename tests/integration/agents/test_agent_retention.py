@@ -265,6 +265,6 @@ async def test_the_maintenance_process_forgets(desk: LedgerDesk, urls: Prepared)
     async def forgotten() -> bool:
         return await left(desk) == set() and (await other.show(young)).artifacts_forgotten
 
-    await eventually(forgotten)
+    assert await eventually(forgotten)
     stop.set()
     await process

@@ -127,7 +127,7 @@ async def test_nobody_is_answered_from_the_documents_of_another_workspace(
 
 async def test_a_viewer_asks_nothing(desk: Desk, ada: Person, sign_up: SignUp, join: Join) -> None:
     viewer = Desk(desk.client, await join(ada, await sign_up("vera"), "viewer"))
-    await viewer.ask("Who stands in the reeds?", 403)
+    assert (await viewer.ask("Who stands in the reeds?", 403))["code"] == "forbidden"
 
 
 async def test_an_api_key_does_no_more_than_its_scopes(desk: Desk) -> None:
@@ -165,8 +165,8 @@ async def test_what_a_run_costs_is_the_sum_of_its_steps(desk: Desk) -> None:
 
 async def test_what_is_no_question_is_refused(desk: Desk) -> None:
     for question in ("", "   ", "x" * 8_001, "a\0b"):
-        await desk.ask(question, 422)
-    await desk.ask("Who?", 404, thread_id=str(uuid7()))
+        assert (await desk.ask(question, 422))["errors"][0]["field"] == "body.question"
+    assert (await desk.ask("Who?", 404, thread_id=str(uuid7())))["code"] == "not_found"
 
 
 async def test_a_queued_run_is_taken_up_by_a_job_as_whoever_asked(
