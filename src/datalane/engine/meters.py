@@ -60,6 +60,10 @@ class Meters:
             raise ConfigurationError(f"there is no meter {unknown[0]}")
         self._bounds.append((frozenset(names), bound))
 
+    def bounds(self, *names: str) -> list[Bound]:
+        """Who is asked before one of them is moved, in the order of being asked."""
+        return [bound for bounded, bound in self._bounds if not bounded.isdisjoint(names)]
+
     def take_over(self, other: Meters) -> None:
         """Name and bound what the other one does as well; what both have stays once."""
         self._names |= other._names

@@ -26,7 +26,7 @@ def encode_within(value: Any, name: str, max_bytes: int, max_depth: int) -> str:
         raise InvalidInput(f"{name} cannot be written as JSON: {error}") from error
     if len(encoded) > max_bytes:
         raise LimitExceeded(f"{name} is {len(encoded):,} bytes, over the limit of {max_bytes:,}")
-    if _NUL.search(encoded):
+    if b"\\u0000" in encoded and _NUL.search(encoded):
         raise InvalidInput(f"{name} holds a NUL character, which the database cannot store")
     if b"null" in encoded and _holds_no_number(value):
         raise InvalidInput(f"{name} holds NaN or Infinity, which is not JSON")

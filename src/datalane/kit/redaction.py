@@ -32,15 +32,20 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), MASK),
 )
 
-_HINT = re.compile(r"dl[irw]?_|bearer|basic|://|passw|secret|token|key|argon2|eyJ", re.I)
-"""No shape matches a text without one of these, and most texts have none."""
+_HINTS = (
+    *("dl_", "dli_", "dlr_", "dlw_", "bearer", "basic", "://"),
+    *("passw", "secret", "token", "key", "argon2", "eyj"),
+)
+"""No shape matches a text without one of these, and most texts have none. To look for them so takes a tenth of one
+expression for all."""
 
 _DEEPEST = 12
 
 
 def redact_text(text: str) -> str:
     """`text` with everything that looks like a credential cut out."""
-    if not _HINT.search(text):
+    folded = text.casefold()
+    if not any(hint in folded for hint in _HINTS):
         return text
     for shape, replacement in _SHAPES:
         text = shape.sub(replacement, text)

@@ -74,8 +74,10 @@ async def check_call(
     return await meters.ask(tx, {TOKENS: Adding(Decimal(expects_tokens)), COST: cost}, now or utc_now())
 
 
-async def has_budgets(tx: Transaction) -> bool:
-    """Whether the workspace has any budget."""
+async def is_bounded(tx: Transaction, meters: Meters) -> bool:
+    """Whether anything bounds the agents of the workspace: a budget of its own, or somebody else who is to be asked."""
+    if meters.bounds(TOKENS, COST) != [_within_budgets]:
+        return True
     found: bool = await _queries.has_budgets(tx.connection, workspace_id=tx.workspace_id)
     return found
 

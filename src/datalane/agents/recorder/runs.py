@@ -7,7 +7,7 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -15,10 +15,11 @@ from uuid import UUID
 from datalane.agents.budgets.admitting import (
     begin_admitted,
     check_call,
-    has_budgets,
+    is_bounded,
     register_meters,
     take_admitted,
 )
+from datalane.agents.recorder.backlog import Backlog
 from datalane.agents.recorder.calling import call_tool
 from datalane.agents.recorder.calls import RecordedCall
 from datalane.agents.recorder.faults import ApprovalNeeded, BudgetExceeded, ToolBlocked, class_of, message_of
@@ -32,8 +33,9 @@ from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.engine.meters import Meters
 from datalane.engine.tools import Tools
-from datalane.errors import Conflict, DatalaneError
+from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError, LeaseLost
 from datalane.kit.logs import get_logger
+from datalane.settings import Limits
 
 Door = Callable[[Context], AbstractAsyncContextManager[Transaction]]
 RUNTIME = f"{socket.gethostname()[:150]}:{os.getpid()}"
@@ -41,6 +43,15 @@ UNBOUNDED_SECONDS = 5.0
 """For how long a run believes that its workspace has no budget; one that has is asked before every call of a model."""
 
 log = get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was learned where the run began."""
+
+    limits: Limits
+    is_bounded: bool
+    has_schema: bool = True
 
 
 class Agents:
@@ -66,12 +77,14 @@ class Agents:
         new = NewRun(agent=agent, runtime=runtime, lease_seconds=lease.total_seconds(), **said)
         async with self._door(context) as tx:
             begun = await begin_admitted(tx, self.meters, new)
+            has_schema = new.output_schema_version_id is not None
+            known = _Known(tx.limits, await is_bounded(tx, self.meters), has_schema)
         if begun.refused is not None:
             raise BudgetExceeded(begun.refused, begun.run_id)
         if begun.lease_token is None:
             raise Conflict("a run with this source_run_id is there already")
         held = HeldRun(run_id=begun.run_id, lease_token=begun.lease_token)
-        async with self._holding(context, agent, held, lease) as run:
+        async with self._holding(context, agent, held, lease, known) as run:
             yield run
 
     @asynccontextmanager
@@ -83,18 +96,19 @@ class Agents:
         async with self._door(context) as tx:
             held = await recording.take_run(tx, run_id, runtime, lease)
             taken = await take_admitted(tx, self.meters, held, run_id)
+            known = _Known(tx.limits, await is_bounded(tx, self.meters))
         if taken.refused is not None:
             raise BudgetExceeded(taken.refused, run_id)
         if held is None:
             raise Conflict("the run was lost once too often, and has failed")
-        async with self._holding(context, agent, held, lease) as run:
+        async with self._holding(context, agent, held, lease, known) as run:
             yield run
 
     @asynccontextmanager
     async def _holding(
-        self, context: Context, agent: str, held: HeldRun, lease: timedelta
+        self, context: Context, agent: str, held: HeldRun, lease: timedelta, known: _Known
     ) -> AsyncIterator[RecordedRun]:
-        run = RecordedRun(self, context, agent, held)
+        run = RecordedRun(self, context, agent, held, known)
         try:
             async with beating(run.transaction, held, lease):
                 yield run
@@ -115,15 +129,19 @@ class Agents:
 class RecordedRun:
     """A run that goes on. Set `output` before the block ends."""
 
-    def __init__(self, agents: Agents, context: Context, agent: str, held: HeldRun) -> None:
+    def __init__(self, agents: Agents, context: Context, agent: str, held: HeldRun, known: _Known) -> None:
         self.run_id = held.run_id
         self.agent = agent
         self.context = replace(context)
         self.output: Any = None
         self._agents = agents
         self._held = held
+        self._backlog = Backlog(self.transaction, held, known.limits)
+        self._has_schema = known.has_schema
         self._is_over = False
         self._unbounded_until = -1.0
+        if not known.is_bounded:
+            self.believe_unbounded()
 
     def transaction(self) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door, as whoever asked for the run."""
@@ -135,18 +153,30 @@ class RecordedRun:
     ) -> AsyncIterator[RecordedStep]:
         """A step for the time of the block; also one that fails is recorded, with what it had used.
 
+        It is written behind the block, before the next call of a tool and before the run ends; `settle` waits for it.
         Before a model is called, the budgets are asked whether they hold, with `expects_tokens` more. Raises
-        `BudgetExceeded` before the block.
+        `BudgetExceeded` before the block, `LimitExceeded` after it for what is too large, and what `settle` raises.
         """
+        self._backlog.check()
         if kind == "model":
             await self._admit(expects_tokens, said.get("model_version_id"))
         step = RecordedStep(kind, name, **said)
         try:
             yield step
         except BaseException as error:
-            await asyncio.shield(self._record(step, error))
+            self._backlog.add(step.told(error))
             raise
-        await self._record(step, None)
+        self._backlog.add(step.told(None))
+        if self._backlog.is_full:
+            await self.settle()
+
+    async def settle(self) -> None:
+        """Every step that has ended is in the ledger when this returns.
+
+        Raises what stood in the way of one: `LeaseLost`, `DatabaseUnavailable`, or `NotFound` for a version that is not
+        there, in which case that step is left and the others are written.
+        """
+        await self._backlog.settle()
 
     @asynccontextmanager
     async def tool(
@@ -175,6 +205,7 @@ class RecordedRun:
 
     async def request(self, tool_name: str, arguments: Mapping[str, Any], idempotency_key: str | None) -> RecordedCall:
         """Ask the policy for a call, and begin it. Raises as `tool`."""
+        await self.settle()
         async with self.transaction() as tx:
             ruled = await request_call(tx, self._held, tool_name, arguments, idempotency_key=idempotency_key)
         if ruled.status == "blocked_policy":
@@ -207,12 +238,28 @@ class RecordedRun:
             return
         self._is_over = True
         try:
-            async with self.transaction() as tx:
-                await recording.end_run(tx, self._end(error))
+            await self._tell_end(error)
         except DatalaneError as untold:
             if error is None:
                 raise
             log.warning("agent_run_end_untold", run_id=str(self.run_id), error=str(untold))
+
+    async def _tell_end(self, error: BaseException | None) -> None:
+        try:
+            await self._backlog.close_with(lambda tx: self._end_in(tx, error))
+            return
+        except (LeaseLost, DatabaseUnavailable):
+            raise
+        except Exception as refused:  # of a step, or of the output
+            fault = refused
+        await self._backlog.settle_rest()
+        self.output = None
+        async with self.transaction() as tx:
+            await self._end_in(tx, error or fault)
+        raise fault
+
+    async def _end_in(self, tx: Transaction, error: BaseException | None) -> None:
+        await recording.end_run(tx, self._end(error), has_schema=self._has_schema)
 
     def _end(self, error: BaseException | None) -> RunEnd:
         held = self._held.model_dump()
@@ -226,20 +273,20 @@ class RecordedRun:
             error_message=message_of(error),
         )
 
+    def believe_unbounded(self) -> None:
+        """No meter needs to be asked for a while."""
+        self._unbounded_until = asyncio.get_running_loop().time() + UNBOUNDED_SECONDS
+
     async def _admit(self, expects_tokens: int, model_version_id: UUID | None) -> None:
-        loop = asyncio.get_running_loop()
-        if loop.time() < self._unbounded_until:
+        if asyncio.get_running_loop().time() < self._unbounded_until:
             return
+        await self.settle()
         async with self.transaction() as tx:
             refusal = await check_call(tx, self._agents.meters, self._held, expects_tokens, model_version_id)
-            if refusal is None and not await has_budgets(tx):
-                self._unbounded_until = loop.time() + UNBOUNDED_SECONDS
+            if refusal is None and not await is_bounded(tx, self._agents.meters):
+                self.believe_unbounded()
         if refusal is not None:
             raise BudgetExceeded(refusal.reason, self.run_id)
-
-    async def _record(self, step: RecordedStep, error: BaseException | None) -> None:
-        async with self.transaction() as tx:
-            await recording.record_steps(tx, self._held, [step.told(error)])
 
 
 def _own_meters() -> Meters:

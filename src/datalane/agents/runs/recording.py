@@ -35,6 +35,7 @@ from datalane.errors import LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
 from datalane.kit.redaction import redact, redact_text
+from datalane.settings import Limits
 
 LEASE = timedelta(seconds=60)
 QUEUE_PATIENCE = timedelta(hours=24)
@@ -120,19 +121,25 @@ async def record_steps(
 
     Raises `LeaseLost`, `NotFound` for a run or a version that is not there, `LimitExceeded` for what is too large.
     """
+    return await record_encoded(tx, run, [encode_step(step, tx.limits) for step in steps], now)
+
+
+async def record_encoded(
+    tx: Transaction, run: HeldRun, steps: Sequence[str], now: datetime | None = None
+) -> list[RecordedStep]:
+    """As `record_steps`, of what `encode_step` has made. One whose `source_id` the run has already is left."""
     RECORD_RUNS.check(tx.context)
-    told = ",".join(_step(tx, step) for step in steps)
     rows = await _queries.record_steps(
-        tx.connection, run_id=run.run_id, lease_token=run.lease_token, steps=f"[{told}]", now=now
+        tx.connection, run_id=run.run_id, lease_token=run.lease_token, steps=f"[{','.join(steps)}]", now=now
     )
     return [RecordedStep(**row) for row in rows]
 
 
-async def end_run(tx: Transaction, end: RunEnd, now: datetime | None = None) -> EndedRun:
+async def end_run(tx: Transaction, end: RunEnd, now: datetime | None = None, *, has_schema: bool = True) -> EndedRun:
     """End a run; calls of tools that are open end with it. Of a run with an output schema it is kept whether the output
-    conforms. Raises `LeaseLost`, `NotFound`, `LimitExceeded`."""
+    conforms; `has_schema` false says that it is known to have none. Raises `LeaseLost`, `NotFound`, `LimitExceeded`."""
     RECORD_RUNS.check(tx.context)
-    fits = await _conforms(tx, end)
+    fits = await _conforms(tx, end) if has_schema else None
     await _queries.end_run(
         tx.connection,
         run_id=end.run_id,
@@ -165,7 +172,7 @@ async def _conforms(tx: Transaction, end: RunEnd) -> bool | None:
 
 def kept(tx: Transaction, name: str, value: Any) -> str | None:
     """`value` as JSON for the ledger, without what looks like a credential. Raises `LimitExceeded` naming `name`."""
-    return None if value is None else encode_within(redact(value), name, tx.limits.artifact, DEPTH)
+    return None if value is None else _encode(value, name, tx.limits)
 
 
 def said(message: str | None) -> str | None:
@@ -173,12 +180,16 @@ def said(message: str | None) -> str | None:
     return None if message is None else redact_text(message)[:2_000]
 
 
-def _step(tx: Transaction, step: NewStep) -> str:
+def encode_step(step: NewStep, limits: Limits, source_id: str | None = None) -> str:
+    """The step as the ledger takes it. Raises `LimitExceeded` naming what is too large."""
     plain = step.model_dump(mode="json", exclude={"input", "output", "error_message"}, exclude_none=True)
-    plain["error_message"] = said(step.error_message)
+    plain |= {"error_message": said(step.error_message), "source_id": source_id}
     parts = [orjson.dumps(plain).decode()[:-1]]
     for name, value in (("input", step.input), ("output", step.output)):
-        text = kept(tx, name, value)
-        if text is not None:
-            parts.append(f'"{name}":{text}')
+        if value is not None:
+            parts.append(f'"{name}":{_encode(value, name, limits)}')
     return ",".join(parts) + "}"
+
+
+def _encode(value: Any, name: str, limits: Limits) -> str:
+    return encode_within(redact(value), name, limits.artifact, DEPTH)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -27,9 +28,9 @@ from datalane.agents.versions.prices import create_price
 from datalane.agents.versions.schemas import NewAgentModel, NewModelPrice
 from datalane.contracts.context import Role
 from datalane.db.database import Database
-from datalane.engine.meters import Meters, Refusal
+from datalane.db.transaction import Transaction
+from datalane.engine.meters import Adding, Meters, Refusal
 from datalane.errors import Forbidden, LeaseLost, NotFound
-from datalane.kit.ids import uuid7
 
 
 @pytest.fixture
@@ -236,7 +237,9 @@ async def test_a_member_moves_no_budget_and_writes_no_usage(desk: LedgerDesk, ro
         with pytest.raises((Forbidden, asyncpg.InsufficientPrivilegeError)):
             await low.rows(statement)
     with pytest.raises((Forbidden, asyncpg.PostgresError)):
-        await low.rows("SELECT datalane.count_agent_usage($1, $2, 0, now())", low.context.workspace_id, uuid7())
+        await low.rows(
+            "SELECT datalane.count_agent_usage($1, 'agent.tokens', 'tokens', 1, now())", low.context.workspace_id
+        )
 
 
 @pytest.mark.parametrize(
@@ -307,3 +310,24 @@ async def test_one_who_counts_does_not_wait_for_another_who_has_counted(desk: Le
     assert len(await desk.rows("SELECT slot FROM datalane.agent_usage")) == 2
     await desk.record(second, a_step(10_000))
     assert len(await desk.rows("SELECT slot FROM datalane.agent_usage")) == 2, "a row that is free is used again"
+
+
+async def test_an_application_that_bounds_the_meters_is_asked_before_every_call(
+    desk: LedgerDesk, agents: Agents, meters: Meters
+) -> None:
+    asked: list[Decimal] = []
+
+    async def refuse_the_third(tx: Transaction, adding: Mapping[str, Adding], now: datetime) -> Refusal | None:
+        asked.append(adding[TOKENS].amount)
+        return Refusal(TOKENS, "it is enough") if len(asked) > 3 else None
+
+    async def work() -> None:
+        async with agents.run(desk.context, "helper") as run:
+            for tokens in (1, 2, 3):
+                async with run.step("model", "chat", expects_tokens=tokens):
+                    pass
+
+    meters.bound([TOKENS], refuse_the_third)
+    with pytest.raises(BudgetExceeded, match="it is enough"):
+        await work()
+    assert asked == [0, 1, 2, 3]

@@ -206,11 +206,9 @@ BEGIN
         RETURN;
     END IF;
     INSERT INTO datalane.agent_transitions (workspace_id, run_id, ordinal, from_status, to_status, attempt, lease_token, runtime, at)
-    VALUES (workspace, run_id, 1, NULL, 'queued', 0, 0, NULL, at);
-    IF runtime IS NOT NULL THEN
-        INSERT INTO datalane.agent_transitions (workspace_id, run_id, ordinal, from_status, to_status, attempt, lease_token, runtime, at)
-        VALUES (workspace, run_id, 2, 'queued', 'running', 1, 1, runtime, at);
-    END IF;
+    SELECT workspace, run_id, e.ordinal, e.source, e.target, e.attempt, e.attempt, e.runtime, at
+    FROM (VALUES (1, NULL, 'queued', 0, NULL), (2, 'queued', 'running', 1, runtime)) AS e (ordinal, source, target, attempt, runtime)
+    WHERE e.ordinal = 1 OR runtime IS NOT NULL;
     PERFORM datalane.tell_of_agent_run(workspace, run_id, CASE WHEN runtime IS NULL THEN 'queued' ELSE 'started' END, at);
     RETURN NEXT;
 END $$;
@@ -374,72 +372,99 @@ BEGIN
         FROM datalane.write_agent_steps(held.workspace_id, run, held.started_at, steps, coalesce(now, clock_timestamp())) AS w;
 END $$;
 
--- What recording steps does once the run is held. The sum of costs is in the currency of the first one; a step of another is not in it,
--- and counts as one whose price is not known.
+-- Count what was used. Who counts takes a row that nobody holds, or a new one.
+CREATE FUNCTION datalane.count_agent_usage(workspace uuid, meter text, unit text, amount numeric, at timestamptz)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_variable
+DECLARE
+    today constant date := (at AT TIME ZONE 'UTC')::date;
+BEGIN
+    UPDATE datalane.agent_usage u SET used = u.used + amount
+    WHERE u.workspace_id = workspace AND u.meter = meter AND u.unit = unit AND u.day = today AND u.slot = (
+        SELECT f.slot FROM datalane.agent_usage f
+        WHERE f.workspace_id = workspace AND f.meter = meter AND f.unit = unit AND f.day = today
+        ORDER BY f.slot LIMIT 1 FOR UPDATE SKIP LOCKED);
+    IF NOT FOUND THEN
+        INSERT INTO datalane.agent_usage (workspace_id, meter, unit, day, slot, used)
+        VALUES (workspace, meter, unit, today, app.uuid7(), amount);
+    END IF;
+END $$;
+
+-- What recording steps does once the run is held; what they used is counted. One whose source id the run has already is left. A cost is by
+-- the price that held at `priced_at`, or where that is null when the step began. The sum of costs is in one currency, that of the first
+-- price; a step of another is not in it, and counts as one whose price is not known.
 CREATE FUNCTION datalane.write_agent_steps(workspace uuid, run uuid, priced_at timestamptz, steps jsonb, at timestamptz)
 RETURNS TABLE (ordinal integer, cost numeric) LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
 DECLARE
-    before integer; told jsonb := steps;
+    told jsonb := steps; before integer; money text; sums record; spent record;
 BEGIN
     PERFORM datalane.check_agent_versions(workspace, v.prompt, v.model) FROM (
         SELECT DISTINCT (s->>'prompt_version_id')::uuid, (s->>'model_version_id')::uuid FROM jsonb_array_elements(told) AS s
     ) AS v (prompt, model);
-    SELECT r.entries INTO before FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = run;
-    RETURN QUERY WITH said AS (
-        SELECT s.place, x.kind, x.name, coalesce(x.attempt, 1) AS attempt, x.prompt_version_id, x.model_version_id,
-               x.input_tokens, x.cached_input_tokens, x.output_tokens, x.reasoning_tokens, x.input, x.output, x.error_class,
-               left(x.error_message, 2000) AS error_message, x.source_id,
-               coalesce(x.ended_at, at) AS ended_at,
-               coalesce(x.started_at, coalesce(x.ended_at, at) - make_interval(secs => coalesce(x.seconds, 0))) AS started_at
-        FROM jsonb_array_elements(told) WITH ORDINALITY AS s (step, place)
-        CROSS JOIN LATERAL jsonb_to_record(s.step) AS x (
-            kind text, name text, attempt integer, prompt_version_id uuid, model_version_id uuid, input_tokens bigint,
-            cached_input_tokens bigint, output_tokens bigint, reasoning_tokens bigint, input jsonb, output jsonb,
-            error_class text, error_message text, source_id text, seconds double precision, started_at timestamptz,
-            ended_at timestamptz)
-    ), priced AS (
-        SELECT said.*, p.price_version_id, p.currency,
-               datalane.agent_cost(said.input_tokens, said.cached_input_tokens, said.output_tokens, said.reasoning_tokens,
-                                   p.input_per_million, p.cached_input_per_million, p.output_per_million,
-                                   p.reasoning_per_million) AS cost
-        FROM said LEFT JOIN datalane.agent_prices p
-            ON p.workspace_id = workspace AND p.price_version_id = datalane.agent_price_at(said.model_version_id, priced_at)
-    ), stored AS (
+    SELECT r.entries, r.currency INTO before, money FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = run;
+    WITH stored AS (
         INSERT INTO datalane.agent_steps (
             workspace_id, run_id, ordinal, kind, name, attempt, prompt_version_id, model_version_id, input_tokens,
             cached_input_tokens, output_tokens, reasoning_tokens, price_version_id, cost, input, output, error_class,
             error_message, source_id, started_at, ended_at, recorded_at)
-        SELECT workspace, run, before + place, kind, name, attempt, prompt_version_id, model_version_id, input_tokens,
-               cached_input_tokens, output_tokens, reasoning_tokens, price_version_id, cost, input, output, error_class,
-               error_message, source_id, started_at, ended_at, at
-        FROM priced
-        RETURNING ordinal, cost
-    ), summing AS (
-        SELECT coalesce(r.currency, (SELECT min(p.currency) FROM priced p)) AS currency
-        FROM datalane.agent_runs r WHERE r.workspace_id = workspace AND r.run_id = run
-    ), summed AS (
-        UPDATE datalane.agent_runs r
-        SET entries = r.entries + t.steps, model_steps = r.model_steps + t.model_steps,
-            input_tokens = CASE WHEN t.input_tokens IS NULL THEN r.input_tokens ELSE coalesce(r.input_tokens, 0) + t.input_tokens END,
-            cached_input_tokens = CASE WHEN t.cached_input_tokens IS NULL THEN r.cached_input_tokens
-                                       ELSE coalesce(r.cached_input_tokens, 0) + t.cached_input_tokens END,
-            output_tokens = CASE WHEN t.output_tokens IS NULL THEN r.output_tokens ELSE coalesce(r.output_tokens, 0) + t.output_tokens END,
-            reasoning_tokens = CASE WHEN t.reasoning_tokens IS NULL THEN r.reasoning_tokens
-                                    ELSE coalesce(r.reasoning_tokens, 0) + t.reasoning_tokens END,
-            unmeasured_steps = r.unmeasured_steps + t.unmeasured_steps, unpriced_steps = r.unpriced_steps + t.unpriced_steps,
-            cost = CASE WHEN t.cost IS NULL THEN r.cost ELSE coalesce(r.cost, 0) + t.cost END,
-            currency = t.currency
-        FROM (
-            SELECT summing.currency, count(*) AS steps, count(*) FILTER (WHERE s.kind = 'model') AS model_steps, sum(s.input_tokens) AS input_tokens,
-                   sum(s.cached_input_tokens) AS cached_input_tokens, sum(s.output_tokens) AS output_tokens,
-                   sum(s.reasoning_tokens) AS reasoning_tokens, sum(s.cost) FILTER (WHERE s.currency = summing.currency) AS cost,
-                   count(*) FILTER (WHERE s.kind = 'model' AND (s.input_tokens IS NULL OR s.output_tokens IS NULL)) AS unmeasured_steps,
-                   count(*) FILTER (WHERE s.kind = 'model' AND (s.cost IS NULL OR s.currency <> summing.currency)) AS unpriced_steps
-            FROM summing LEFT JOIN priced s ON true GROUP BY summing.currency) AS t
-        WHERE r.workspace_id = workspace AND r.run_id = run
+        SELECT workspace, run, before + x.place, x.kind, x.name, coalesce(x.attempt, 1), x.prompt_version_id, x.model_version_id,
+               x.input_tokens, x.cached_input_tokens, x.output_tokens, x.reasoning_tokens, p.price_version_id,
+               datalane.agent_cost(x.input_tokens, x.cached_input_tokens, x.output_tokens, x.reasoning_tokens, p.input_per_million,
+                                   p.cached_input_per_million, p.output_per_million, p.reasoning_per_million),
+               x.input, x.output, x.error_class, left(x.error_message, 2000), x.source_id, t.started_at, t.ended_at, at
+        FROM ROWS FROM (jsonb_to_recordset(told) AS (
+            kind text, name text, attempt integer, prompt_version_id uuid, model_version_id uuid, input_tokens bigint,
+            cached_input_tokens bigint, output_tokens bigint, reasoning_tokens bigint, input jsonb, output jsonb,
+            error_class text, error_message text, source_id text, seconds double precision, started_at timestamptz,
+            ended_at timestamptz)) WITH ORDINALITY AS x (
+                kind, name, attempt, prompt_version_id, model_version_id, input_tokens, cached_input_tokens, output_tokens,
+                reasoning_tokens, input, output, error_class, error_message, source_id, seconds, started_at, ended_at, place)
+        CROSS JOIN LATERAL (VALUES (
+            coalesce(x.started_at, coalesce(x.ended_at, at) - make_interval(secs => coalesce(x.seconds, 0))),
+            coalesce(x.ended_at, at))) AS t (started_at, ended_at)
+        LEFT JOIN LATERAL (
+            SELECT p.* FROM datalane.agent_prices p
+            WHERE p.workspace_id = workspace AND p.model_version_id = x.model_version_id
+              AND p.effective_at <= coalesce(priced_at, least(t.started_at, at))
+            ORDER BY p.effective_at DESC LIMIT 1) p ON true
+        ORDER BY x.place
+        ON CONFLICT ON CONSTRAINT one_step_per_source_id DO NOTHING
+        RETURNING ordinal, kind, input_tokens, cached_input_tokens, output_tokens, reasoning_tokens, price_version_id, cost
+    ), priced AS (
+        SELECT stored.*, p.currency FROM stored LEFT JOIN datalane.agent_prices p
+            ON p.workspace_id = workspace AND p.price_version_id = stored.price_version_id
     )
-    SELECT stored.ordinal, stored.cost FROM stored ORDER BY stored.ordinal;
+    SELECT array_agg(s.ordinal ORDER BY s.ordinal) AS ordinals, array_agg(s.cost ORDER BY s.ordinal) AS costs,
+           array_agg(s.currency ORDER BY s.ordinal) AS currencies, max(s.ordinal) AS entries, min(s.currency) AS currency,
+           count(*) FILTER (WHERE s.kind = 'model') AS model_steps, sum(s.input_tokens) AS input_tokens,
+           sum(s.cached_input_tokens) AS cached_input_tokens, sum(s.output_tokens) AS output_tokens,
+           sum(s.reasoning_tokens) AS reasoning_tokens,
+           count(*) FILTER (WHERE s.kind = 'model' AND (s.input_tokens IS NULL OR s.output_tokens IS NULL)) AS unmeasured_steps,
+           sum(s.cost) FILTER (WHERE s.currency = coalesce(money, m.currency)) AS cost,
+           count(*) FILTER (WHERE s.kind = 'model' AND (s.cost IS NULL OR s.currency <> coalesce(money, m.currency))) AS unpriced_steps
+    INTO sums FROM priced s CROSS JOIN (SELECT min(priced.currency) AS currency FROM priced) AS m;
+    UPDATE datalane.agent_runs r
+    SET entries = coalesce(sums.entries, r.entries), currency = coalesce(r.currency, sums.currency),
+        model_steps = r.model_steps + sums.model_steps,
+        input_tokens = coalesce(r.input_tokens + sums.input_tokens, sums.input_tokens, r.input_tokens),
+        cached_input_tokens = coalesce(r.cached_input_tokens + sums.cached_input_tokens, sums.cached_input_tokens, r.cached_input_tokens),
+        output_tokens = coalesce(r.output_tokens + sums.output_tokens, sums.output_tokens, r.output_tokens),
+        reasoning_tokens = coalesce(r.reasoning_tokens + sums.reasoning_tokens, sums.reasoning_tokens, r.reasoning_tokens),
+        unmeasured_steps = r.unmeasured_steps + sums.unmeasured_steps, unpriced_steps = r.unpriced_steps + sums.unpriced_steps,
+        cost = coalesce(r.cost + sums.cost, sums.cost, r.cost)
+    WHERE r.workspace_id = workspace AND r.run_id = run;
+    IF coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0) > 0 THEN
+        PERFORM datalane.count_agent_usage(workspace, 'agent.tokens', 'tokens',
+                                           coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0), at);
+    END IF;
+    FOR spent IN
+        SELECT c.currency, sum(c.cost) AS cost FROM unnest(sums.currencies, sums.costs) AS c (currency, cost)
+        GROUP BY c.currency HAVING sum(c.cost) > 0 ORDER BY c.currency
+    LOOP
+        PERFORM datalane.count_agent_usage(workspace, 'agent.cost', spent.currency, spent.cost, at);
+    END LOOP;
+    RETURN QUERY SELECT s.ordinal, s.cost FROM unnest(sums.ordinals, sums.costs) AS s (ordinal, cost);
 END $$;
 
 -- Publish `agent.tool.called` of a call that is over.

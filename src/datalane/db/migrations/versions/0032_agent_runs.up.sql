@@ -72,9 +72,9 @@ CREATE TABLE datalane.agent_runs (
     FOREIGN KEY (workspace_id, model_version_id) REFERENCES datalane.agent_models (workspace_id, model_version_id),
     FOREIGN KEY (workspace_id, output_schema_version_id)
         REFERENCES datalane.agent_output_schemas (workspace_id, output_schema_version_id)
-);
-CREATE INDEX agent_runs_by_thread ON datalane.agent_runs (workspace_id, thread_id, run_id);
-CREATE INDEX agent_runs_by_parent ON datalane.agent_runs (workspace_id, parent_run_id);
+) WITH (fillfactor = 60);
+CREATE INDEX agent_runs_by_thread ON datalane.agent_runs (workspace_id, thread_id, run_id) WHERE thread_id IS NOT NULL;
+CREATE INDEX agent_runs_by_parent ON datalane.agent_runs (workspace_id, parent_run_id) WHERE parent_run_id IS NOT NULL;
 CREATE INDEX agent_runs_by_agent ON datalane.agent_runs (workspace_id, agent, run_id);
 CREATE INDEX agent_runs_by_status ON datalane.agent_runs (workspace_id, status, run_id);
 CREATE INDEX agent_runs_by_prompt ON datalane.agent_runs (workspace_id, prompt_version_id, run_id) WHERE prompt_version_id IS NOT NULL;
@@ -205,3 +205,16 @@ CREATE TABLE datalane.agent_effects (
     PRIMARY KEY (workspace_id, tool_name, idempotency_key)
 );
 SELECT app.protect('datalane.agent_effects', 'log', verbs => 'SELECT, INSERT, DELETE');
+
+-- What steps have used in a day of UTC, by its unit: tokens, and costs by their currencies. Who counts adds to a row that nobody holds, or
+-- to a new one, so that nobody waits for anybody and the sum of the rows is exact.
+CREATE TABLE datalane.agent_usage (
+    workspace_id uuid NOT NULL,
+    meter text NOT NULL CONSTRAINT meters_have_plain_names CHECK (meter ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    unit text NOT NULL CONSTRAINT units_are_short CHECK (length(unit) BETWEEN 1 AND 40),
+    day date NOT NULL,
+    slot uuid NOT NULL,
+    used numeric NOT NULL CONSTRAINT what_was_used_is_counted CHECK (used > 0),
+    PRIMARY KEY (workspace_id, meter, unit, day, slot)
+) WITH (fillfactor = 50);
+SELECT app.protect('datalane.agent_usage', 'log', verbs => 'SELECT, INSERT, UPDATE');

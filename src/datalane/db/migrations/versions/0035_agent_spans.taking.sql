@@ -134,37 +134,19 @@ $$;
 CREATE FUNCTION datalane.write_span_steps(workspace uuid, run uuid, fresh jsonb, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    part record; is_mixed boolean := false;
+    steps constant jsonb := (
+        SELECT jsonb_agg(f.span || jsonb_build_object('kind', f.span->'step', 'source_id', f.span->'span_id')
+                         ORDER BY (f.span->>'started_at')::timestamptz, f.span->>'span_id')
+        FROM jsonb_array_elements(fresh) AS f (span) WHERE f.span->>'step' IS NOT NULL);
 BEGIN
-    FOR part IN
-        WITH said AS (
-            SELECT f.span, x.model_version_id, least(x.started_at, at) AS priced_at, x.started_at, x.span_id
-            FROM jsonb_array_elements(fresh) AS f (span)
-            CROSS JOIN LATERAL jsonb_to_record(f.span) AS x (
-                span_id text, step text, model_version_id uuid, started_at timestamptz)
-            WHERE x.step IS NOT NULL
-        ), priced AS (
-            SELECT said.*, datalane.agent_price_at(said.model_version_id, said.priced_at) AS price_version_id FROM said
-        )
-        SELECT priced.price_version_id, min(priced.priced_at) AS priced_at,
-               jsonb_agg(priced.span || jsonb_build_object('kind', priced.span->'step', 'source_id', priced.span_id)
-                         ORDER BY priced.started_at, priced.span_id) AS steps
-        FROM priced GROUP BY priced.model_version_id, priced.price_version_id
-        ORDER BY min(priced.started_at), priced.model_version_id
-    LOOP
-        PERFORM datalane.write_agent_steps(workspace, run, part.priced_at, part.steps, at);
-        is_mixed := is_mixed OR EXISTS (
-            SELECT FROM datalane.agent_runs r JOIN datalane.agent_prices p
-                ON p.workspace_id = workspace AND p.price_version_id = part.price_version_id
-            WHERE r.workspace_id = workspace AND r.run_id = run AND p.currency <> r.currency);
-    END LOOP;
-    IF is_mixed THEN
+    IF steps IS NOT NULL THEN
+        PERFORM datalane.write_agent_steps(workspace, run, NULL, steps, at);
         PERFORM datalane.sum_span_costs(workspace, run);
     END IF;
 END $$;
 
 -- Of costs in several currencies the sum is in the first one by its name, not in that of the step that came first; a step of another
--- one is not in it, and counts as one whose price is not known.
+-- one is not in it, and counts as one whose price is not known. In one currency the sum stands already.
 CREATE FUNCTION datalane.sum_span_costs(workspace uuid, run uuid)
 RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
     WITH priced AS (
@@ -172,7 +154,7 @@ RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
         LEFT JOIN datalane.agent_prices p ON p.workspace_id = workspace AND p.price_version_id = s.price_version_id
         WHERE s.workspace_id = workspace AND s.run_id = run
     ), summing AS (
-        SELECT min(priced.currency) AS currency FROM priced
+        SELECT min(priced.currency) AS currency FROM priced HAVING min(priced.currency) <> max(priced.currency)
     )
     UPDATE datalane.agent_runs r SET currency = t.currency, cost = t.cost, unpriced_steps = t.unpriced_steps
     FROM (
