@@ -8,10 +8,11 @@ from rich.console import Console
 from rich.table import Table
 
 from datalane.cli.answer_thumbs import lines_of_answers
+from datalane.contracts.measured import Measured
 from datalane.demo.evaluating import Evaluated, Evaluation
+from datalane.kit.measuring import MEASURES
 from datalane.knowledge.confidence.schemas import Calibration
-from datalane.knowledge.evaluation.measuring import MEASURES
-from datalane.knowledge.evaluation.schemas import EvaluationRun, Measured
+from datalane.knowledge.evaluation.schemas import EvaluationRun
 
 
 def print_report(evaluation: Evaluation, faults: Sequence[str]) -> None:

@@ -33,11 +33,11 @@ from datalane.identity.queries import queries as identity
 from datalane.identity.schemas import NewAccount
 from datalane.identity.workspaces import list_workspaces
 from datalane.kit.ids import new_correlation_id
+from datalane.kit.measuring import measure_queries
 from datalane.knowledge.beir import CORPUS, QUERIES, BeirQuery, find_qrels, read_qrels, read_queries
 from datalane.knowledge.confidence.calibrating import FEWEST_QUERIES, Judged
 from datalane.knowledge.confidence.schemas import Calibration
 from datalane.knowledge.confidence.service import calibrate
-from datalane.knowledge.evaluation.measuring import measure_queries
 from datalane.knowledge.evaluation.schemas import Comparison, EvaluationRun, NewRun, QueryResult
 from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, record_run, versions_of
 from datalane.knowledge.feedback.schemas import AnswerThumbs

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from datalane.kit.measuring import MEASURES
 from datalane.knowledge.confidence.calibrating import Judged
-from datalane.knowledge.evaluation.measuring import MEASURES
 from datalane.knowledge.evaluation.schemas import NewRun, QueryResult
 from datalane.knowledge.methods import Method
 

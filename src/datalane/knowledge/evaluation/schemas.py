@@ -7,15 +7,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, Field
 
+from datalane.contracts.measured import Measured
 from datalane.knowledge.methods import Method
-
-
-class Measured(BaseModel):
-    """A mean over queries, and between what 95 % of the means of resampled queries lie."""
-
-    value: float
-    low: float
-    high: float
 
 
 class QueryResult(BaseModel):

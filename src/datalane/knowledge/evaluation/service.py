@@ -9,18 +9,18 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from datalane.contracts.measured import Measured
 from datalane.db.database import encode_json
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
-from datalane.knowledge.evaluation.measuring import FEWEST, MEASURES, Interval, difference_of, mean_of, ratio_of
+from datalane.kit.measuring import MEASURES, Interval, difference_of, mean_of, ratio_of, verdict_of
 from datalane.knowledge.evaluation.schemas import (
     Comparison,
     EvaluationRun,
     MeasureChange,
-    Measured,
     NewRun,
     QueryResult,
     RunDetails,
@@ -161,18 +161,13 @@ def _changes(
 
 def _change(ours: Sequence[float], theirs: Sequence[float]) -> MeasureChange:
     ratio, difference = ratio_of(ours, theirs), difference_of(ours, theirs)
-    verdict = "not told apart"
-    if len(ours) < FEWEST:
-        verdict = "too few queries"
-    elif difference.low > 0 or difference.high < 0:
-        verdict = "better" if difference.low > 0 else "worse"
     pairs = list(zip(ours, theirs, strict=True))
     return MeasureChange(
         baseline=sum(theirs) / len(theirs),
         value=sum(ours) / len(ours),
         difference=_measured(difference),
         ratio=None if ratio is None else _measured(ratio),
-        verdict=verdict,
+        verdict=verdict_of(difference, len(ours), "queries"),
         better=sum(1 for mine, other in pairs if mine > other),
         worse=sum(1 for mine, other in pairs if mine < other),
         equal=sum(1 for mine, other in pairs if mine == other),

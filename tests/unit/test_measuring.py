@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalane.knowledge.evaluation.measuring import MEASURES, difference_of, mean_of, measure_queries, ratio_of
+from datalane.kit.measuring import MEASURES, difference_of, mean_of, measure_queries, ratio_of
 
 scores = st.lists(st.floats(0, 1), min_size=1, max_size=40)
 

@@ -1,0 +1,13 @@
+"""A mean as callers see it, of queries or of cases."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class Measured(BaseModel):
+    """A mean over queries, and between what 95 % of the means of resampled queries lie."""
+
+    value: float
+    low: float
+    high: float
