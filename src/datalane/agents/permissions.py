@@ -82,3 +82,17 @@ MANAGE_BUDGETS = MATRIX.allow(
     "agent_budget.manage",
     needs=[f"datalane.agent_budgets:{command}" for command in ("insert", "update", "delete")],
 )
+
+# Evaluations
+_DATASETS = ("agent_datasets", "agent_dataset_cases")
+_EVALUATIONS = ("agent_evaluations", "agent_evaluation_results")
+
+READ_EVALUATIONS = MATRIX.allow(
+    Role.VIEWER,
+    "agent_evaluation.read",
+    needs=[f"datalane.{table}:select" for table in (*_DATASETS, *_EVALUATIONS)],
+)
+ADD_DATASETS = MATRIX.allow(Role.MEMBER, "agent_dataset.add", needs=[f"datalane.{table}:insert" for table in _DATASETS])
+RECORD_EVALUATIONS = MATRIX.allow(
+    Role.MEMBER, "agent_evaluation.record", needs=[f"datalane.{table}:insert" for table in _EVALUATIONS]
+)

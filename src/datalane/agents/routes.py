@@ -6,6 +6,7 @@ from fastapi import APIRouter
 
 from datalane.agents.assistant.routes import add_assistant_routes
 from datalane.agents.budgets.routes import add_budget_routes
+from datalane.agents.evaluations.routes import add_evaluation_routes
 from datalane.agents.rollback.routes import add_rollback_routes
 from datalane.agents.runs.routes import add_run_routes
 from datalane.agents.runtime import AgentsRuntime
@@ -21,6 +22,7 @@ def router(door: Door, agents: AgentsRuntime) -> APIRouter:
     add_run_routes(mine, door, agents.meters)
     add_budget_routes(mine, door, agents.meters)
     add_version_routes(mine, door)
+    add_evaluation_routes(mine, door)
     add_rollback_routes(mine, door)
     add_span_routes(mine, door)
     add_assistant_routes(mine, door, agents.assistant)

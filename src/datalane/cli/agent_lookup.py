@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from datalane.agents.rollback.schemas import RollbackRun, RollbackSummary, Suspect
+from datalane.agents.rollback.schemas import RollbackRun, RollbackSummary, Suspect, TouchedEvaluation
 from datalane.agents.rollback.service import report_rollback
 from datalane.agents.runs.looking import RunFilter, get_run, list_runs, told_costs
 from datalane.agents.runs.schemas import AgentRunTrace
@@ -44,6 +44,7 @@ class Report:
     """What came of a version, a price or a tool: `answers` are of the runs by their ids."""
 
     summary: RollbackSummary
+    evaluations: list[TouchedEvaluation] = field(default_factory=list)
     runs: list[RollbackRun] = field(default_factory=list)
     answers: dict[UUID, Rows] = field(default_factory=dict)
 
@@ -92,7 +93,7 @@ class AgentsOffice(Office):
         async with self.database() as database, database.transaction(context, plans=Plans.OWN) as tx:
             page = await report_rollback(tx, suspect, page_size=_PAGE)
             assert page.summary is not None
-            report = Report(page.summary)
+            report = Report(page.summary, page.evaluations or [])
             while True:
                 report.runs += page.data
                 if page.next_cursor is None:

@@ -13,7 +13,7 @@ from datalane.cli.job_tables import console
 from datalane.cli.output import printable
 
 if TYPE_CHECKING:
-    from datalane.agents.rollback.schemas import RollbackSummary
+    from datalane.agents.rollback.schemas import RollbackSummary, TouchedEvaluation
     from datalane.cli.agent_lookup import Report
 
 
@@ -76,6 +76,9 @@ def print_report(report: Report, limit: int) -> None:
     """The sums, and the newest `limit` runs."""
     out = console()
     out.print(_sums(report.summary, report.sums()))
+    if report.evaluations:
+        out.print()
+        out.print(_evaluations(report.evaluations))
     shown = report.runs[:limit]
     if shown:
         table = _table(
@@ -119,6 +122,20 @@ def _sums(summary: RollbackSummary, sums: Mapping[str, Any]) -> Table:
         table.add_row("cost", f"not known of {summary.unpriced_steps:,} steps")
     if summary.first_at is not None and summary.last_at is not None:
         table.add_row("asked for", f"{summary.first_at:%Y-%m-%d %H:%M:%S} to {summary.last_at:%Y-%m-%d %H:%M:%S}")
+    return table
+
+
+def _evaluations(evaluations: Sequence[TouchedEvaluation]) -> Table:
+    table = _table("evaluation", "agent", "dataset", "scores (change)", "beside", "made")
+    for each in evaluations:
+        told = ", ".join(
+            f"{name} {score.value:.4f}" + (f" ({each.change[name]:+.4f})" if name in each.change else "")
+            for name, score in (each.scores or {}).items()
+        )
+        cells = (each.agent, f"{each.dataset} {each.dataset_version}", told or "refused")
+        beside = "" if each.baseline_id is None else str(each.baseline_id)
+        made = f"{each.created_at:%Y-%m-%d %H:%M:%S}"
+        table.add_row(str(each.evaluation_id), *(Text(printable(cell)) for cell in cells), beside, made)
     return table
 
 

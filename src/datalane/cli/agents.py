@@ -1,4 +1,5 @@
-"""`datalane agents`: look at runs of agents, follow them, and find what came of a version that is taken back.
+"""`datalane agents`: look at runs of agents, follow them, evaluate the assistant, and find what came of a version that
+is taken back.
 
 `list` works without `--workspace` too, as the operator login, which sees operational columns only.
 """
@@ -6,7 +7,9 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
@@ -18,9 +21,15 @@ from datalane.settings import load_settings
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from datalane.cli.agent_evaluation import Asked, Evaluated
     from datalane.cli.agent_lookup import AgentsOffice
 
-agents = typer.Typer(help="List, show and follow runs of agents; report what a version touched.", no_args_is_help=True)
+_BELOW = 1
+_INTERRUPTED = 130
+
+agents = typer.Typer(
+    help="List, show and follow runs of agents; evaluate them; report what a version touched.", no_args_is_help=True
+)
 
 Workspace = Annotated[str, typer.Option("--workspace", "-w", help="The id of the workspace.")]
 AnyWorkspace = Annotated[
@@ -113,7 +122,8 @@ def rollback_report(
     ] = 25,
     as_json: AsJson = False,
 ) -> None:
-    """Tell every run, step, call and answer that a version, a price or a tool has touched, and what they cost."""
+    """Tell every run, step, call, answer and evaluation that a version, a price or a tool has touched, and what they
+    cost."""
     from datalane.agents.rollback.schemas import Suspect
     from datalane.cli.agent_tables import print_report
 
@@ -129,8 +139,82 @@ def rollback_report(
         print_report(report, limit)
         return
     print_json({"summary": report.sums()})
+    for evaluation in report.evaluations:
+        print_json({"evaluation": evaluation.model_dump(mode="json")})
     for line in report.lines():
         print_json({"run": line})
+
+
+@agents.command()
+def evaluate(
+    workspace: Workspace,
+    dataset: Annotated[Path, typer.Option(help="A file of cases, one JSON object a line.")],
+    grader: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="citations, exact, retrieval or schema. Repeatable. [default: citations, and those of exact and "
+            "retrieval for which every case says what is wanted]"
+        ),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(help="The evaluation to compare with. [default: the newest of the same dataset and agent]"),
+    ] = None,
+    at_least: Annotated[
+        list[str] | None, typer.Option(help="Fail below this mean, for instance citations=0.95. Repeatable.")
+    ] = None,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="Fail when a score is worse, by the interval of the difference.")
+    ] = False,
+    coverage: Annotated[
+        float, typer.Option(min=0.01, max=1, help="Tell no score where a smaller share of the cases is graded.")
+    ] = 0.9,
+    at_once: Annotated[int, typer.Option(min=1, max=100, help="So many cases at a time.")] = 4,
+    as_json: AsJson = False,
+) -> None:
+    """Have the lane's assistant answer the cases of a file, grade the answers, and keep and compare the evaluation.
+    Exit status 1: below a threshold, or too few cases graded. Needs a lane that runs."""
+    from datalane.cli import agent_evaluation
+    from datalane.cli.agent_evaluation_report import print_evaluation
+    from datalane.kit.logs import configure_logging
+
+    thresholds = dict(agent_evaluation.read_threshold(text) for text in at_least or ())
+    asked = agent_evaluation.Asked(
+        workspace_id=_id(workspace, "a workspace's"),
+        cases=agent_evaluation.read_cases(dataset),
+        name=agent_evaluation.dataset_name(dataset),
+        graders=None if grader is None else agent_evaluation.checked_graders(grader),
+        thresholds=thresholds,
+        coverage=coverage,
+        at_once=at_once,
+        against=None if against is None else _id(against, "an evaluation's"),
+    )
+    configure_logging("ERROR")
+    try:
+        told = _evaluate(asked)
+    except KeyboardInterrupt:
+        typer.echo("stopped: what was attempted is kept as an evaluation", err=True)
+        raise SystemExit(_INTERRUPTED) from None
+    faults = told.faults(thresholds, fail_if_worse)
+    if fail_if_worse and told.comparison is None:
+        typer.echo("--fail-if-worse: there is no evaluation before to compare with", err=True)
+    if as_json:
+        print_json({**told.as_dict(), "faults": faults})
+    else:
+        print_evaluation(told, faults)
+    if faults:
+        sys.exit(_BELOW)
+
+
+def _evaluate(asked: Asked) -> Evaluated:
+    from datalane.cli.agent_evaluation import evaluate_assistant
+    from datalane.cli.progress import steps
+    from datalane.db.home import connection_settings
+
+    settings = load_settings()
+    with steps() as step:
+        url = connection_settings(settings).database_url
+        return asyncio.run(evaluate_assistant(settings, url, asked, step))
 
 
 def _office() -> AgentsOffice:

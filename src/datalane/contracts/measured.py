@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Measured(BaseModel):
-    """A mean over queries, and between what 95 % of the means of resampled queries lie."""
+    """A mean over queries or cases, and between what 95 % of the means of resampled ones lie."""
 
     value: float
     low: float

@@ -121,7 +121,17 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
         "models": {"provider": "owls", "model": "owl-1"},
         "output-schemas": {"name": "count", "json_schema": {"type": "integer"}},
     }
+    cases = {"name": "herons", "cases": [{"case_id": "one", "input": "How many?"}]}
+    dataset_version_id = post("/agents/datasets/add", **cases)["dataset_version_id"]
+    measured: dict[str, Any] = {
+        "dataset_version_id": dataset_version_id,
+        "agent": "counter",
+        "graders": [{"name": "right", "scores": ["right"]}],
+        "results": [{"case_id": "one", "outcome": "graded", "scores": {"right": 1}}],
+    }
     return {
+        "dataset_version_id": dataset_version_id,
+        "evaluation_id": post("/agents/evaluations/record", **measured)["evaluation_id"],
         **{
             name: told
             for noun, said in versions.items()

@@ -48,13 +48,13 @@ class Assistant:
         Raises `Conflict` for a `source_run_id` that is known, `ToolBlocked` where a tool is not published or not
         allowed, `BudgetExceeded`, `AssistantUnavailable`.
         """
-        versions = await self._register(door, context)
+        versions = await self.register_versions(door, context)
         said: dict[str, Any] = {"input": {"question": asked.question}, "max_attempts": 1, **versions}
         said |= asked.model_dump(include={"thread_id", "source_run_id"})
         agents = self._agents(door)
         async with _escalating() as waiting, agents.run(context, ASSISTANT, **said) as run:
             waiting.run_id = run.run_id
-            return await self._answer(run, asked.question, versions["model_version_id"])
+            return await self.answer(run, asked.question, versions["model_version_id"])
         return waiting.told()
 
     async def take(self, door: Door, context: Context, run_id: UUID) -> None:
@@ -72,9 +72,9 @@ class Assistant:
             role=_ROLES[row["actor_rank"]],
             scopes=None if row["scopes"] is None else frozenset(row["scopes"]),
         )
-        versions = await self._register(door, acting)
+        versions = await self.register_versions(door, acting)
         async with _escalating(), self._agents(door).take(acting, run_id, ASSISTANT) as run:
-            await self._answer(run, _question_of(row["input"]), versions["model_version_id"])
+            await self.answer(run, question_of(row["input"]), versions["model_version_id"])
 
     async def register_model(self, tx: Transaction) -> UUID:
         """The version of the model that leads it, or of extraction: what a price can be set for."""
@@ -83,7 +83,8 @@ class Assistant:
     def _agents(self, door: Door) -> Agents:
         return Agents(door, Toolbox(self.tools), self.meters)
 
-    async def _answer(self, run: RecordedRun, question: str, model_version_id: UUID) -> AssistantAnswer:
+    async def answer(self, run: RecordedRun, question: str, model_version_id: UUID) -> AssistantAnswer:
+        """Answer in a run that goes on. Raises as `ask`, and `ApprovalNeeded`."""
         return await store(run, question, await self._draft(run, question, model_version_id))
 
     async def _draft(self, run: RecordedRun, question: str, model_version_id: UUID) -> Draft:
@@ -91,7 +92,7 @@ class Assistant:
             return await draft_by_extraction(run, question, model_version_id)
         return await draft_by_model(run, self.chat, self.tools, question, model_version_id)
 
-    async def _register(self, door: Door, context: Context) -> dict[str, UUID]:
+    async def register_versions(self, door: Door, context: Context) -> dict[str, UUID]:
         """The versions that a run names, made at the first one of the workspace."""
         async with door(context) as tx:
             RECORD_RUNS.check(tx.context)
@@ -137,8 +138,8 @@ async def _escalating() -> AsyncIterator[_Waiting]:
         waiting.call_id = asked.tool_call_id
 
 
-def _question_of(given: Any) -> str:
-    """What a queued run was given: a question, alone or as a member of this name."""
+def question_of(given: Any) -> str:
+    """What a run was given: a question, alone or as a member of this name. Raises `AgentFault` for anything else."""
     question = given.get("question") if isinstance(given, Mapping) else given
     if not isinstance(question, str) or not question.strip() or len(question) > 8_000:
         raise AgentFault("validation_error", "the input of the run holds no question")

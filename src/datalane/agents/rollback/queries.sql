@@ -117,3 +117,41 @@ SELECT count(*) AS runs,
        min(created_at) AS first_at,
        max(created_at) AS last_at
 FROM runs;
+
+-- name: list_touched_evaluations(workspace_id, model_version_id, prompt_version_id, price_version_id, tool_name, tool_version, most)
+-- Evaluations that name what is asked about, or of which a run is touched, the newest first. Beside each the newest earlier one of the same
+-- dataset and agent that has scores and is not touched.
+WITH touched AS MATERIALIZED (
+    SELECT r.run_id FROM datalane.agent_runs r
+    WHERE r.workspace_id = :workspace_id AND r.model_version_id = :model_version_id
+    UNION SELECT s.run_id FROM datalane.agent_steps s
+    WHERE s.workspace_id = :workspace_id AND s.model_version_id = :model_version_id
+    UNION SELECT r.run_id FROM datalane.agent_runs r
+    WHERE r.workspace_id = :workspace_id AND r.prompt_version_id = :prompt_version_id
+    UNION SELECT s.run_id FROM datalane.agent_steps s
+    WHERE s.workspace_id = :workspace_id AND s.prompt_version_id = :prompt_version_id
+    UNION SELECT s.run_id FROM datalane.agent_steps s
+    WHERE s.workspace_id = :workspace_id AND s.price_version_id = :price_version_id
+    UNION SELECT c.run_id FROM datalane.tool_calls c
+    WHERE c.workspace_id = :workspace_id AND c.tool_name = :tool_name
+      AND (:tool_version::integer IS NULL OR c.tool_version = :tool_version)
+), found AS MATERIALIZED (
+    SELECT e.evaluation_id FROM datalane.agent_evaluations e
+    WHERE e.workspace_id = :workspace_id AND e.model_version_id = :model_version_id
+    UNION SELECT e.evaluation_id FROM datalane.agent_evaluations e
+    WHERE e.workspace_id = :workspace_id AND e.prompt_version_id = :prompt_version_id
+    UNION SELECT r.evaluation_id FROM touched t
+    JOIN datalane.agent_evaluation_results r ON r.workspace_id = :workspace_id AND r.run_id = t.run_id
+)
+SELECT e.evaluation_id, d.dataset_version_id, d.name AS dataset, d.version AS dataset_version, e.agent, e.graders, e.scores, e.refusal,
+       e.passed, e.created_at, b.evaluation_id AS baseline_id, b.graders AS base_graders, b.scores AS base_scores
+FROM found f
+JOIN datalane.agent_evaluations e ON e.workspace_id = :workspace_id AND e.evaluation_id = f.evaluation_id
+JOIN datalane.agent_datasets d ON d.workspace_id = :workspace_id AND d.dataset_version_id = e.dataset_version_id
+LEFT JOIN LATERAL (
+    SELECT o.evaluation_id, o.graders, o.scores FROM datalane.agent_evaluations o
+    WHERE o.workspace_id = :workspace_id AND o.dataset_version_id = e.dataset_version_id AND o.agent = e.agent
+      AND o.evaluation_id < e.evaluation_id AND o.scores IS NOT NULL
+      AND NOT EXISTS (SELECT FROM found n WHERE n.evaluation_id = o.evaluation_id)
+    ORDER BY o.evaluation_id DESC LIMIT 1) b ON true
+ORDER BY e.evaluation_id DESC LIMIT :most;

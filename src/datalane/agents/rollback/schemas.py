@@ -10,6 +10,7 @@ from uuid import UUID
 from pydantic import BaseModel
 
 from datalane.agents.runs.schemas import ErrorClass, RunStatus
+from datalane.contracts.measured import Measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +81,30 @@ class RollbackRun(BaseModel):
     completed_at: datetime | None
 
 
+class TouchedEvaluation(BaseModel):
+    """An evaluation that names the suspect, or of which a run is touched by it. `change` is what the means have risen
+    since `baseline_id`, the newest earlier evaluation of the same dataset and agent that has scores and is not touched,
+    where the same graders told them; empty where there is none."""
+
+    evaluation_id: UUID
+    dataset_version_id: UUID
+    dataset: str
+    dataset_version: int
+    agent: str
+    scores: dict[str, Measured] | None
+    refusal: str | None
+    passed: bool | None
+    baseline_id: UUID | None
+    change: dict[str, float]
+    created_at: datetime
+
+
 class RollbackReport(BaseModel):
-    """`summary` is over all runs, and stands on the first page only."""
+    """`summary` is over all runs, and `evaluations` are the newest 100 that were touched; both stand on the first page
+    only. `evaluations` are null too for an API key whose scopes leave them out."""
 
     summary: RollbackSummary | None
+    evaluations: list[TouchedEvaluation] | None
     data: list[RollbackRun]
     page_size: int
     next_cursor: str | None

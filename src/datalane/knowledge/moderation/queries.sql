@@ -29,3 +29,10 @@ SELECT DISTINCT ON (citation_id)
 FROM datalane.citation_moderations
 WHERE workspace_id = :workspace_id AND citation_id = ANY (:citation_ids::uuid[])
 ORDER BY citation_id, ordinal DESC;
+
+-- name: find_standing(workspace_id, citation_ids)
+-- Those that are citations of the workspace and are not suppressed.
+SELECT c.citation_id FROM datalane.citations c
+WHERE c.workspace_id = :workspace_id AND c.citation_id = ANY (:citation_ids::uuid[]) AND coalesce((
+    SELECT m.outcome FROM datalane.citation_moderations m
+    WHERE m.workspace_id = :workspace_id AND m.citation_id = c.citation_id ORDER BY m.ordinal DESC LIMIT 1), 'restored') = 'restored';

@@ -58,6 +58,13 @@ async def moderations_of(tx: Transaction, citation_ids: Sequence[UUID]) -> Mappi
     return {row["citation_id"]: Moderation(**row) for row in rows}
 
 
+async def standing_citations(tx: Transaction, citation_ids: Sequence[UUID]) -> set[UUID]:
+    """Those that are citations of the workspace and are not suppressed."""
+    READ_CITATIONS.check(tx.context)
+    rows = await _queries.find_standing(tx.connection, workspace_id=tx.workspace_id, citation_ids=citation_ids)
+    return {row["citation_id"] for row in rows}
+
+
 async def _decide(
     tx: Transaction, outcome: Outcome, category: str | None, new: NewSuppression | NewRestoration, now: datetime | None
 ) -> Moderation:

@@ -28,6 +28,7 @@ def agent_seeds() -> Mapping[str, Sequence[Seed]]:
         **_runs(),
         **_tool_calls(),
         **_budgets(),
+        **_evaluations(),
         **_rollback(),
         **_spans(),
         **_assistant(),
@@ -162,6 +163,48 @@ def _budgets() -> Mapping[str, Sequence[Seed]]:
         "POST /agents/runs/check-budget": [
             Seed(lambda world, actor: Call(body=_held(world, "held", expects_tokens=1)))
         ],
+    }
+
+
+def _evaluations() -> Mapping[str, Sequence[Seed]]:
+    """Whoever sees the datasets of the other workspace is answered with its one."""
+
+    def record(world: World, actor: Actor) -> Call:
+        things = world.home.things
+        said = {"run_id": things["begun_run_id"], "model_version_id": things["model_version_id"]}
+        return Call(body=evaluation_of(HOME, things["dataset_version_id"], **said))
+
+    def narrowed(world: World, actor: Actor) -> Call:
+        return Call(query={"dataset_version_id": world.home.things["dataset_version_id"]})
+
+    def compare(world: World, actor: Actor) -> Call:
+        things = world.home.things
+        return Call(query={"evaluation_id": things["evaluation_id"], "baseline_id": things["earlier_evaluation_id"]})
+
+    return {
+        "POST /agents/datasets/add": [Seed(lambda world, actor: Call(body=dataset_of(NEEDED, NEEDED)))],
+        "POST /agents/evaluations/record": [Seed(record)],
+        "GET /agents/evaluations/list": [Seed(lambda world, actor: Call(), "of all"), Seed(narrowed, "of one dataset")],
+        "GET /agents/evaluations/compare": [Seed(compare)],
+    }
+
+
+def dataset_of(word: str, name: str) -> dict[str, Any]:
+    return {"name": name, "cases": [{"case_id": f"{each} of {word}", "input": word} for each in ("first", "second")]}
+
+
+def evaluation_of(word: str, dataset_version_id: str, run_id: str, **said: Any) -> dict[str, Any]:
+    """Of a dataset with the cases of `dataset_of`; the first case was answered by the run."""
+    graded = {"outcome": "graded", "scores": {"proof": 1.0}}
+    return {
+        "dataset_version_id": dataset_version_id,
+        "agent": f"helper of {word}",
+        "graders": [{"name": "proof", "scores": ["proof"]}],
+        "results": [
+            {"case_id": f"first of {word}", "run_id": run_id, **graded},
+            {"case_id": f"second of {word}", **graded},
+        ],
+        **said,
     }
 
 

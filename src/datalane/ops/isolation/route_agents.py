@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datalane.ops.isolation.agent_seeds import PRICE, TRACE, VERSIONS, span_of
+from datalane.ops.isolation.agent_seeds import PRICE, TRACE, VERSIONS, dataset_of, evaluation_of, span_of
 from datalane.ops.isolation.route_integrating import IntegrationsMaker
 from datalane.ops.isolation.route_maker import ids_in
 from datalane.ops.isolation.route_table import Call
@@ -78,6 +78,20 @@ class AgentsMaker(IntegrationsMaker):
             for period in ("day", "month"):
                 body = {"meter": meter, "period": period, "limit": "1000000000", **said}
                 await self.make(space, "POST /agents/budgets/set", Call(body=body))
+
+    async def add_evaluations(self, space: Space) -> None:
+        """Two datasets, and two evaluations of the last one; the other workspace has a dataset that is `NEEDED`."""
+        if "POST /agents/evaluations/record" not in self.routes:
+            return
+        datasets = [dataset_of(space.word, f"{which} of {space.word}") for which in ("First", "Second")]
+        for body in (*([dataset_of(NEEDED, NEEDED)] if space.word == OTHER else []), *datasets):
+            added = await self.make(space, "POST /agents/datasets/add", Call(body=body))
+            space.things["dataset_version_id"] = added["dataset_version_id"]
+        for name in ("earlier_evaluation_id", "evaluation_id"):
+            said = {name: space.things[name] for name in ("dataset_version_id", "model_version_id")}
+            body = evaluation_of(space.word, run_id=space.things["begun_run_id"], **said)
+            made = await self.make(space, "POST /agents/evaluations/record", Call(body=body))
+            space.things[name] = made["evaluation_id"]
 
     async def _begin(self, space: Space, **said: Any) -> str:
         body = {"agent": f"helper of {space.word}", "runtime": "proof", "lease_seconds": 86_400, **said}

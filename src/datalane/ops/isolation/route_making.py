@@ -149,6 +149,7 @@ class _Maker(AgentsMaker):
         await self.add_automation(space)
         await self.add_tools(space)
         await self.add_runs(space)
+        await self.add_evaluations(space)
         await self.add_budgets(space)
         await self._cite(space)
         await self._keys(space)

@@ -85,7 +85,7 @@ class Values:
         words = self._words(table, column.name) if column.type in _TEXT else []
         found: list[str | None] = [*words] if words else list(self._typed(column.type, label, place.side, number))
         if column.type in _WHOLE:
-            if any(key.unique and column.name in key.columns for key in table.keys):
+            if self._tells_rows_apart(table, column):
                 spoken_of = any(column.name in check.columns for check in table.checks)
                 found = [str(2 * number + SIDES.index(place.side) + 1), *(found if spoken_of else [])]
             found += self._lengths(table, column.name, place)
@@ -94,6 +94,12 @@ class Values:
         if column.type == "bytea":
             found += self._sized(table, column.name, label, place.side, number)
         return found if column.required else [*found, None]
+
+    def _tells_rows_apart(self, table: Table, column: Column) -> bool:
+        """Whether it stands in a key, its own table's or that of the one it points at."""
+        target, theirs = self._links.get((table.name, column.name), (table.name, column.name))
+        sides = ((table, column.name), (self._catalog.relations[target], theirs))
+        return any(key.unique and each in key.columns for side, each in sides for key in side.keys)
 
     def by_name(self, label: str, type_name: str, side: str, number: int) -> str:
         """A value for an argument of this name."""
