@@ -79,6 +79,7 @@ async def test_the_assistant_is_evaluated_compared_and_told_to_be_worse(
 
     below = await agents("evaluate", "--dataset", file, "--grader", "exact", "--coverage", "0.5")
     assert (below.status, "0 of 12 cases are graded" in below.out) == (1, True)
+    assert "12 × invalid: exact: the case does not say what is expected" in below.out
 
     for document in documents:
         gone = await desk.client.delete(f"/documents/{document['document_id']}", headers=desk.headers)
@@ -157,6 +158,7 @@ async def test_what_is_asked_wrongly_is_told_before_anything_is_read_or_stored(
         ("--dataset", good, "--at-least", "owl"),
         ("--dataset", good, "--against", "x"),
         ("--dataset", good, "--against", uuid7()),
+        ("--dataset", good, "--workspace", uuid7()),
     ):
         said = await agents("evaluate", *arguments, "--json")
         assert (said.status, said.json["error"]["code"]) in ((2, "invalid_input"), (2, "not_found")), arguments

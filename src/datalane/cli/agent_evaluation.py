@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -22,6 +23,7 @@ from datalane.agents.evaluations.schemas import (
     AddedDataset,
     AgentEvaluation,
     AgentEvaluationComparison,
+    CaseResult,
     DatasetCase,
     NewDataset,
 )
@@ -30,7 +32,9 @@ from datalane.agents.runs.queueing import ASSISTANT
 from datalane.agents.versions.output_schemas import get_output_schema
 from datalane.cli.lanes import open_lane
 from datalane.contracts.context import Context
+from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
+from datalane.identity.workspaces import get_workspace
 from datalane.kit.strict_json import parse_json
 from datalane.knowledge.moderation.service import standing_citations
 from datalane.lane import Lane
@@ -43,6 +47,8 @@ GRADERS = ("citations", "exact", "retrieval", "schema")
 _THRESHOLD = re.compile(r"(.{1,64})=(0(?:\.\d+)?|1(?:\.0+)?)")
 _ANSWER = "text"
 """The member of the assistant's output that is compared with what a case expects."""
+
+_SHOWN_REASONS = 5
 
 Step = Callable[[str], AbstractContextManager[Any]]
 
@@ -64,11 +70,13 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """`uncompared` says why there is no comparison where there is an evaluation to compare with."""
+    """`not_graded` are the commonest reasons with their cases. `uncompared` says why there is no comparison where there
+    is an evaluation to compare with."""
 
     dataset: AddedDataset
     evaluation: AgentEvaluation
-    comparison: AgentEvaluationComparison | None
+    not_graded: Sequence[tuple[str, int]]
+    comparison: AgentEvaluationComparison | None = None
     uncompared: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -76,6 +84,7 @@ class Evaluated:
         return {
             "dataset": self.dataset.model_dump(mode="json"),
             "evaluation": self.evaluation.model_dump(mode="json"),
+            "not_graded": [{"reason": reason, "cases": cases} for reason, cases in self.not_graded],
             "comparison": told,
             "uncompared": self.uncompared,
         }
@@ -151,20 +160,15 @@ def dataset_name(path: Path) -> str:
 
 
 async def evaluate_assistant(settings: Settings, database_url: str, asked: Asked, step: Step) -> Evaluated:
-    """Raises as `evaluate`, and `NotFound` or `InvalidInput` for a baseline that is not there or of another dataset."""
+    """Raises as `evaluate`, `NotFound` for a workspace or a baseline that is not there, and `InvalidInput` for one of
+    another dataset."""
     lane, context = Lane(), Context.system(asked.workspace_id)
     async with open_lane(lane, settings, database_url, asyncio.Event()) as runtime:
         assistant = runtime.agents.assistant
         async with lane.transaction(context) as tx:
+            await get_workspace(tx)
             dataset = await add_dataset(tx, NewDataset(name=asked.name, cases=list(asked.cases)))
-            before = asked.against or await last_evaluation(tx, dataset.dataset_version_id, ASSISTANT)
-            if asked.against is not None:
-                baseline = (await get_evaluation(tx, asked.against)).evaluation
-                if baseline.dataset_version_id != dataset.dataset_version_id:
-                    raise InvalidInput(
-                        f"evaluation {asked.against} is of another dataset, {baseline.dataset} version "
-                        f"{baseline.dataset_version}"
-                    )
+            before = await _find_baseline(tx, asked, dataset)
         versions = await assistant.register_versions(lane.transaction, context)
         async with lane.transaction(context) as tx:
             schema = Schema(await get_output_schema(tx, versions["output_schema_version_id"]))
@@ -185,17 +189,39 @@ async def evaluate_assistant(settings: Settings, database_url: str, asked: Asked
         return await _compare(lane, context, dataset, evaluation, before)
 
 
+async def _find_baseline(tx: Transaction, asked: Asked, dataset: AddedDataset) -> UUID | None:
+    """Before anything is run."""
+    if asked.against is None:
+        return await last_evaluation(tx, dataset.dataset_version_id, ASSISTANT)
+    baseline = (await get_evaluation(tx, asked.against)).evaluation
+    if baseline.dataset_version_id != dataset.dataset_version_id:
+        told = f"{baseline.dataset} version {baseline.dataset_version}"
+        raise InvalidInput(f"evaluation {asked.against} is of another dataset, {told}")
+    return asked.against
+
+
 async def _compare(
     lane: Lane, context: Context, dataset: AddedDataset, evaluation: AgentEvaluation, before: UUID | None
 ) -> Evaluated:
+    async with lane.transaction(context) as tx:
+        read = await get_evaluation(tx, evaluation.evaluation_id, page_size=MOST_CASES)
+    told = Evaluated(dataset, evaluation, _reasons(read.data))
     if before is None or evaluation.refusal is not None:
-        return Evaluated(dataset, evaluation, None)
+        return told
     try:
         async with lane.transaction(context) as tx:
-            comparison = await compare_evaluations(tx, evaluation.evaluation_id, before)
+            return replace(told, comparison=await compare_evaluations(tx, evaluation.evaluation_id, before))
     except InvalidInput as error:
-        return Evaluated(dataset, evaluation, None, str(error))
-    return Evaluated(dataset, evaluation, comparison)
+        return replace(told, uncompared=str(error))
+
+
+def _reasons(results: Sequence[CaseResult]) -> list[tuple[str, int]]:
+    said = (
+        f"{result.outcome}{f' ({result.error_class})' if result.error_class else ''}: {result.reason}"
+        for result in results
+        if result.outcome != "graded"
+    )
+    return Counter(said).most_common(_SHOWN_REASONS)
 
 
 def _graders(asked: Asked, schema: Schema) -> list[Grader]:

@@ -20,7 +20,8 @@ def print_evaluation(told: Evaluated, faults: Sequence[str]) -> None:
     out, evaluation = console(), told.evaluation
     if evaluation.scores is not None:
         out.print(_scores(evaluation))
-    for line in _counts(evaluation):
+    reasons = [f"{cases:,} × {reason}".replace("\n", " ") for reason, cases in told.not_graded]
+    for line in [*_counts(evaluation), *reasons]:
         out.print(f"  {printable(line)}", highlight=False, markup=False)
     if told.comparison is not None:
         out.print(_changes(told.comparison))

@@ -17,7 +17,7 @@ from datalane.agents.evaluations.schemas import (
     ScoreChange,
     UsageChange,
 )
-from datalane.agents.evaluations.service import read_compared
+from datalane.agents.evaluations.service import Pair, read_compared
 from datalane.contracts.measured import Measured
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput
@@ -26,7 +26,7 @@ from datalane.kit.measuring import Interval, difference_of, verdict_of
 MOST_CHANGED = 10
 _VERSIONS = ("agent", "prompt_version_id", "model_version_id", "output_schema_version_id")
 
-Pairs = Sequence[Mapping[str, Any]]
+Pairs = Sequence[Pair]
 
 
 async def compare_evaluations(tx: Transaction, evaluation_id: UUID, baseline_id: UUID) -> AgentEvaluationComparison:
@@ -66,7 +66,7 @@ def _compare(
 
 
 def _change(name: str, pairs: Pairs) -> ScoreChange:
-    ours, theirs = [pair["scores"][name] for pair in pairs], [pair["base_scores"][name] for pair in pairs]
+    ours, theirs = [mine["scores"][name] for mine, _ in pairs], [other["scores"][name] for _, other in pairs]
     difference = difference_of(ours, theirs)
     both = list(zip(ours, theirs, strict=True))
     return ScoreChange(
@@ -82,24 +82,24 @@ def _change(name: str, pairs: Pairs) -> ScoreChange:
 
 def _cost(pairs: Pairs) -> UsageChange | None:
     """Of the pairs in the currency of the first one that has any."""
-    known = [pair for pair in pairs if pair["cost"] is not None and pair["base_cost"] is not None]
-    currencies = (pair[name] for pair in known for name in ("currency", "base_currency"))
+    known = [pair for pair in pairs if all(each["cost"] is not None for each in pair)]
+    currencies = (each["currency"] for pair in known for each in pair)
     usual = next((currency for currency in currencies if currency is not None), None)
     same = [
-        (float(pair["cost"]), float(pair["base_cost"]))
-        for pair in known
-        if pair["currency"] in {None, usual} and pair["base_currency"] in {None, usual}
+        (float(mine["cost"]), float(other["cost"]))
+        for mine, other in known
+        if {mine["currency"], other["currency"]} <= {None, usual}
     ]
     return _usage(same, usual)
 
 
 def _tokens(pairs: Pairs) -> UsageChange | None:
-    known = [(_used(pair, ""), _used(pair, "base_")) for pair in pairs]
+    known = [(_used(mine), _used(other)) for mine, other in pairs]
     return _usage([(ours, theirs) for ours, theirs in known if ours is not None and theirs is not None], None)
 
 
-def _used(pair: Mapping[str, Any], prefix: str) -> float | None:
-    counts = [pair[f"{prefix}{name}"] for name in ("input_tokens", "output_tokens")]
+def _used(result: Mapping[str, Any]) -> float | None:
+    counts = [result[name] for name in ("input_tokens", "output_tokens")]
     return None if all(count is None for count in counts) else float(sum(count or 0 for count in counts))
 
 
@@ -136,17 +136,18 @@ def _parts(evaluation: AgentEvaluation) -> dict[str, str]:
 def _most_changed(names: Sequence[str], pairs: Pairs) -> list[CaseChange]:
     """By the score that changed most."""
 
-    def change(pair: Mapping[str, Any]) -> float:
-        return max(abs(float(pair["scores"][name] - pair["base_scores"][name])) for name in names)
+    def change(pair: Pair) -> float:
+        mine, other = pair
+        return max(abs(float(mine["scores"][name] - other["scores"][name])) for name in names)
 
-    most = [pair for pair in sorted(pairs, key=lambda pair: (-change(pair), pair["case_id"])) if change(pair)]
+    most = [pair for pair in sorted(pairs, key=lambda pair: (-change(pair), pair[0]["case_id"])) if change(pair)]
     return [
         CaseChange(
-            case_id=pair["case_id"],
-            baseline={name: pair["base_scores"][name] for name in names},
-            value={name: pair["scores"][name] for name in names},
+            case_id=mine["case_id"],
+            baseline={name: other["scores"][name] for name in names},
+            value={name: mine["scores"][name] for name in names},
         )
-        for pair in most[:MOST_CHANGED]
+        for mine, other in most[:MOST_CHANGED]
     ]
 
 

@@ -74,12 +74,7 @@ FROM datalane.agent_evaluation_results
 WHERE workspace_id = :workspace_id AND evaluation_id = :evaluation_id AND ordinal > :behind
 ORDER BY ordinal LIMIT :page_size;
 
--- name: list_pairs(workspace_id, evaluation_id, baseline_id)
--- The cases that both have graded, with the scores and the usage of both.
-SELECT o.case_id, o.scores, o.cost, o.currency, o.input_tokens, o.output_tokens, b.scores AS base_scores, b.cost AS base_cost,
-       b.currency AS base_currency, b.input_tokens AS base_input_tokens, b.output_tokens AS base_output_tokens
-FROM datalane.agent_evaluation_results o
-JOIN datalane.agent_evaluation_results b
-    ON b.workspace_id = :workspace_id AND b.evaluation_id = :baseline_id AND b.case_id = o.case_id AND b.outcome = 'graded'
-WHERE o.workspace_id = :workspace_id AND o.evaluation_id = :evaluation_id AND o.outcome = 'graded'
-ORDER BY o.ordinal;
+-- name: list_graded(workspace_id, evaluation_id)
+-- The cases that it has graded, with what they used.
+SELECT case_id, scores, cost, currency, input_tokens, output_tokens FROM datalane.agent_evaluation_results
+WHERE workspace_id = :workspace_id AND evaluation_id = :evaluation_id AND outcome = 'graded' ORDER BY ordinal;

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 from uuid import UUID
 
 import orjson
@@ -48,6 +48,8 @@ Answer = Callable[[RecordedRun, DatasetCase], Awaitable[Any]]
 """Runs the agent on a case. What it returns, or leaves in `run.output`, is the output."""
 Progress = Callable[[int, int], None]
 """Cases that are through, and all of them."""
+
+Kept = TypeVar("Kept")
 
 log = get_logger(__name__)
 
@@ -92,9 +94,9 @@ async def evaluate(
     try:
         await going.attempt_all(max(1, at_once))
     except BaseException as stopped:
-        await asyncio.shield(_keep_attempted(going, said, stopped))
+        await _through(_keep_attempted(going, said, stopped))
         raise
-    return await _keep(going, said)
+    return await _through(_keep(going, said))
 
 
 async def _prepare(tx: Transaction, plan: Plan, said: Sequence[GraderSaid]) -> tuple[int, int]:
@@ -218,6 +220,18 @@ async def _keep_attempted(going: _Evaluating, said: Sequence[GraderSaid], stoppe
         cases=kept.cases,
         error=message_of(stopped),
     )
+
+
+async def _through(keeping: Coroutine[Any, Any, Kept]) -> Kept:
+    """Whoever cancels it meanwhile waits: all that was run for would be lost."""
+    task = asyncio.create_task(keeping)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.warning("agent_evaluation_not_kept", error=message_of(error))
+        raise
 
 
 async def _keep(going: _Evaluating, said: Sequence[GraderSaid]) -> AgentEvaluation:

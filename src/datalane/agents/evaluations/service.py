@@ -29,6 +29,8 @@ from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.kit.redaction import redact_text
 
+Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
+"""What a case was worth and has used, in the evaluation and in the baseline."""
 _NOT_STORED = frozenset({"dataset", "dataset_version", "coverage", "cost", "created_at", "graders", "scores"})
 """What is derived, or is stored in another form."""
 
@@ -136,7 +138,7 @@ async def last_evaluation(tx: Transaction, dataset_version_id: UUID, agent: str)
 
 async def read_compared(
     tx: Transaction, evaluation_id: UUID, baseline_id: UUID
-) -> tuple[AgentEvaluation, AgentEvaluation, Sequence[Mapping[str, Any]]]:
+) -> tuple[AgentEvaluation, AgentEvaluation, list[Pair]]:
     """Two evaluations and the cases that both graded. Raises `NotFound`, and `InvalidInput` where they are of two
     datasets or one of them has no scores."""
     READ_EVALUATIONS.check(tx.context)
@@ -146,10 +148,14 @@ async def read_compared(
     for each in (evaluation, baseline):
         if each.refusal is not None:
             raise InvalidInput(f"evaluation {each.evaluation_id} has no scores to compare: {each.refusal}")
-    pairs = await _queries.list_pairs(
-        tx.connection, workspace_id=tx.workspace_id, evaluation_id=evaluation_id, baseline_id=baseline_id
-    )
-    return evaluation, baseline, pairs
+    ours, theirs = [await _read_graded(tx, each) for each in (evaluation_id, baseline_id)]
+    return evaluation, baseline, [(row, theirs[case_id]) for case_id, row in ours.items() if case_id in theirs]
+
+
+async def _read_graded(tx: Transaction, evaluation_id: UUID) -> dict[str, Mapping[str, Any]]:
+    """By the ids of the cases, in their order."""
+    rows = await _queries.list_graded(tx.connection, workspace_id=tx.workspace_id, evaluation_id=evaluation_id)
+    return {row["case_id"]: row for row in rows}
 
 
 async def _with_usage(tx: Transaction, results: Sequence[NewCaseResult]) -> list[NewCaseResult]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import math
+from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import asyncpg
 import pytest
 from tests.integration.agents.desk import PAY, SEARCH
 from tests.integration.agents.evaluations.conftest import EvaluationDesk
+from tests.integration.engine.lab import eventually
 
+from datalane.agents.budgets.schemas import TOKENS, NewBudget
+from datalane.agents.budgets.service import set_budget
 from datalane.agents.evaluations import Attempt, Citations, Custom, Exact, Retrieval, Schema, Ungradable
 from datalane.agents.evaluations.schemas import AgentEvaluation, DatasetCase
 from datalane.agents.recorder import RecordedRun
@@ -171,6 +176,40 @@ async def test_cancelled_it_keeps_what_was_attempted(bench: EvaluationDesk) -> N
         "SELECT status, error_message FROM datalane.agent_runs WHERE input = '{\"number\": 2}'"
     )
     assert (status, error) == ("failed", "it was cancelled")
+
+
+async def test_cancelled_while_it_is_kept_it_is_kept(bench: EvaluationDesk, maintenance: asyncpg.Connection) -> None:
+    dataset = (await bench.add(2)).dataset_version_id
+    [role] = [
+        name
+        for (name,) in await bench.desk.rows("SELECT tableowner FROM pg_tables WHERE tablename = 'agent_evaluations'")
+    ]
+    held = maintenance.transaction()
+    await held.start()
+    await maintenance.execute(f"SET LOCAL ROLE {role}; LOCK TABLE datalane.agent_evaluations IN SHARE MODE")
+    task = asyncio.create_task(bench.evaluate(dataset, echo, Custom("any", lambda attempt: 1.0)))
+
+    async def is_waiting() -> bool:
+        sql = "SELECT 1 FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        return bool(await maintenance.fetch(sql))
+
+    await eventually(is_waiting)
+    task.cancel()
+    await held.rollback()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [evaluation] = await bench.listed()
+    assert counts(evaluation) == (2, 0, 0, 2)
+
+
+async def test_a_case_that_a_budget_does_not_let_begin_has_failed(bench: EvaluationDesk) -> None:
+    async with bench.desk.database.transaction(replace(bench.desk.context, role=Role.ADMIN)) as tx:
+        await set_budget(tx, NewBudget(meter=TOKENS, period="day", limit=Decimal(0)))
+    evaluation = await bench.evaluate((await bench.add(2)).dataset_version_id, echo, Custom("any", lambda attempt: 1.0))
+    for result in await bench.results(evaluation):
+        assert (result.outcome, result.error_class) == ("failed", "policy_denied")
+        assert result.run_id is not None
+        assert (await bench.desk.show(result.run_id)).status == "blocked_policy"
 
 
 @pytest.mark.parametrize("by", ["agent", "grader"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -36,6 +37,14 @@ async def test_the_same_cases_in_another_order_are_the_same_version(bench: Evalu
     other = await bench.add(cases("a", "b", expected="x"))
     assert (first.version, other.version, other.created) == (1, 2, True)
     assert (await bench.add(cases("a", "b"), name="other")).version == 1
+
+
+async def test_of_two_at_once_with_the_same_cases_one_makes_the_version(bench: EvaluationDesk) -> None:
+    added = await asyncio.gather(*(bench.add(50) for _ in range(4)))
+    assert sorted(each.created for each in added) == [False, False, False, True]
+    assert len({each.dataset_version_id for each in added}) == 1
+    others = await asyncio.gather(*(bench.add(2, expected=number) for number in range(3)))
+    assert sorted(each.version for each in others) == [2, 3, 4]
 
 
 async def test_cases_are_read_as_they_were_said_page_by_page(bench: EvaluationDesk) -> None:
