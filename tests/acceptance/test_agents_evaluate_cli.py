@@ -101,6 +101,8 @@ async def test_the_assistant_is_evaluated_compared_and_told_to_be_worse(
 
     listed = (await desk.get("/agents/evaluations/list"))["data"]
     assert [each["graded"] for each in listed] == [12, 0, 12]
+    refused = await agents("evaluate", "--dataset", file, "--against", listed[1]["evaluation_id"])
+    assert (refused.status, "has no scores to compare with" in refused.err) == (2, True)
     report = await agents("rollback-report", "--model-version", evaluation["model_version_id"], "--json")
     told = [line["evaluation"] for line in map(orjson.loads, report.out.splitlines()) if "evaluation" in line]
     assert [each["evaluation_id"] for each in told] == [each["evaluation_id"] for each in listed]

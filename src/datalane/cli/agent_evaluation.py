@@ -90,7 +90,8 @@ class Evaluated:
         }
 
     def faults(self, thresholds: Mapping[str, float], fail_if_worse: bool) -> list[str]:
-        """Why the command fails: a score that is refused, below its threshold, or worse than before."""
+        """Why the command fails: a score that is refused, below its threshold, worse than before, or cannot be compared
+        with what there is."""
         scores, faults = self.evaluation.scores or {}, []
         if self.evaluation.refusal is not None:
             faults.append(self.evaluation.refusal)
@@ -99,6 +100,8 @@ class Evaluated:
             for name, least in thresholds.items()
             if name in scores and scores[name].value < least
         ]
+        if fail_if_worse and self.uncompared is not None:
+            faults.append(f"not compared: {self.uncompared}")
         if fail_if_worse and self.comparison is not None:
             faults += [
                 f"{name} is worse than in evaluation {self.comparison.baseline_id}"
@@ -197,6 +200,8 @@ async def _find_baseline(tx: Transaction, asked: Asked, dataset: AddedDataset) -
     if baseline.dataset_version_id != dataset.dataset_version_id:
         told = f"{baseline.dataset} version {baseline.dataset_version}"
         raise InvalidInput(f"evaluation {asked.against} is of another dataset, {told}")
+    if baseline.refusal is not None:
+        raise InvalidInput(f"evaluation {asked.against} has no scores to compare with: {baseline.refusal}")
     return asked.against
 
 

@@ -196,7 +196,7 @@ def evaluate(
         typer.echo("stopped: what was attempted is kept as an evaluation", err=True)
         raise SystemExit(_INTERRUPTED) from None
     faults = told.faults(thresholds, fail_if_worse)
-    if fail_if_worse and told.comparison is None:
+    if fail_if_worse and told.comparison is None and told.uncompared is None:
         typer.echo("--fail-if-worse: there is no evaluation before to compare with", err=True)
     if as_json:
         print_json({**told.as_dict(), "faults": faults})

@@ -296,7 +296,7 @@ async def test_retrieval_is_that_of_the_searches_of_the_run(bench: EvaluationDes
         for found in (["x"], ["a", "x"]) if number == 0 else ([[]] if number == 1 else []):
             async with run.tool(SEARCH, {}) as call:
                 call.result = {"chunks": [chunk(each) for each in found]}
-        return ["b.md", "a.md"]
+        return {"found": ["b.md", "a.md"] if number else "b.md"}
 
     dataset = (await bench.add(3, relevant={"a.md": 1})).dataset_version_id
     by_calls = await bench.evaluate(dataset, answer, Retrieval(tool_name=SEARCH))
@@ -304,7 +304,10 @@ async def test_retrieval_is_that_of_the_searches_of_the_run(bench: EvaluationDes
     assert [(result.scores or {}).get("RR@10") for result in results] == [0.5, 0.0, None]
     assert "made no call" in (results[2].reason or "")
     by_output = await bench.evaluate(dataset, answer, Retrieval(member="found"))
-    assert counts(by_output) == (3, 0, 3, 0)
+    results = await bench.results(by_output)
+    assert [(result.scores or {}).get("RR@10") for result in results] == [None, 0.5, 0.5]
+    unsaid = (await bench.add(2)).dataset_version_id
+    assert counts(await bench.evaluate(unsaid, answer, Retrieval(member="found"))) == (2, 0, 2, 0)
 
 
 async def test_sentences_count_where_one_of_their_citations_stands(bench: EvaluationDesk) -> None:
