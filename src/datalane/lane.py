@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from datalane.agents.recorder import Agents
 from datalane.agents.recorder.toolbox import Toolbox
+from datalane.agents.safety.judging import Safety
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
@@ -31,9 +32,11 @@ from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
+from datalane.kit.contents import Redaction
 from datalane.kit.cursors import Cursors
 from datalane.kit.envelope import KeySource, MasterKeys
 from datalane.kit.trace_mode import configure_tracing
+from datalane.knowledge.moderation.suppressing import CitationSuppressor
 from datalane.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,8 +49,9 @@ class Lane:
     def __init__(self) -> None:
         self.handlers = Handlers()
         self.actions = Actions()
-        self.agents = Agents(self.transaction, Toolbox())
-        """Records runs of agents; its `tools` are the functions that they may call."""
+        self.agents = Agents(self.transaction, Toolbox(), safety=Safety(citations=CitationSuppressor()))
+        """Records runs of agents; its `tools` are the functions that they may call, and `moderate_with` names who
+        judges what they are given and answer."""
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None
@@ -79,6 +83,7 @@ class Lane:
             jobs=settings.jobs,
             cursors=Cursors(_cursor_key(settings).encode()),
             master_keys=master_keys_of(settings),
+            redaction=redaction_of(settings),
         )
         self._settings, self._database = settings, database
         try:
@@ -130,6 +135,11 @@ def master_keys_of(settings: Settings) -> KeySource:
         return MasterKeys(Home(settings.home).secret("master_key"), before) if settings.embedded else None
 
     return read
+
+
+def redaction_of(settings: Settings) -> Redaction:
+    """What is cut out of contents of agents before they are stored."""
+    return Redaction(settings.agents.redaction.names, settings.agents.redaction.detect)
 
 
 def _cursor_key(settings: Settings) -> str:

@@ -1,7 +1,8 @@
 """Writing to the ledger: each function is one verb. A write names the token of the run's lease, and a runtime that has
 lost it writes nothing.
 
-What agents were given and have answered is kept with everything that looks like a credential cut out.
+What agents were given and have answered is kept redacted: without what looks like a credential, and what else the
+settings name.
 """
 
 from __future__ import annotations
@@ -34,7 +35,6 @@ from datalane.db.transaction import Transaction
 from datalane.errors import LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
-from datalane.kit.redaction import redact, redact_text
 
 LEASE = timedelta(seconds=60)
 QUEUE_PATIENCE = timedelta(hours=24)
@@ -44,6 +44,11 @@ DEPTH = 64
 
 _queries = load_queries(__file__, "verbs.sql")
 log = get_logger(__name__)
+
+
+def lease_of(seconds: float | None) -> timedelta:
+    """The lease that is asked for, else the usual one."""
+    return LEASE if seconds is None else timedelta(seconds=seconds)
 
 
 async def open_thread(tx: Transaction, new: NewThread) -> OpenedThread:
@@ -141,7 +146,7 @@ async def end_run(tx: Transaction, end: RunEnd, now: datetime | None = None) -> 
         output=kept(tx, "output", end.output),
         conforms=fits,
         error_class=end.error_class,
-        error_message=said(end.error_message),
+        error_message=said(tx, end.error_message),
         now=now,
     )
     tx.wake_workers()
@@ -164,18 +169,18 @@ async def _conforms(tx: Transaction, end: RunEnd) -> bool | None:
 
 
 def kept(tx: Transaction, name: str, value: Any) -> str | None:
-    """`value` as JSON for the ledger, without what looks like a credential. Raises `LimitExceeded` naming `name`."""
-    return None if value is None else encode_within(redact(value), name, tx.limits.artifact, DEPTH)
+    """`value` as JSON for the ledger, redacted. Raises `LimitExceeded` naming `name`."""
+    return None if value is None else encode_within(tx.redaction.value(value), name, tx.limits.artifact, DEPTH)
 
 
-def said(message: str | None) -> str | None:
+def said(tx: Transaction, message: str | None) -> str | None:
     """An error message as it is kept."""
-    return None if message is None else redact_text(message)[:2_000]
+    return None if message is None else tx.redaction.text(message)[:2_000]
 
 
 def _step(tx: Transaction, step: NewStep) -> str:
     plain = step.model_dump(mode="json", exclude={"input", "output", "error_message"}, exclude_none=True)
-    plain["error_message"] = said(step.error_message)
+    plain["error_message"] = said(tx, step.error_message)
     parts = [orjson.dumps(plain).decode()[:-1]]
     for name, value in (("input", step.input), ("output", step.output)):
         text = kept(tx, name, value)

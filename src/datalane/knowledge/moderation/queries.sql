@@ -29,3 +29,7 @@ SELECT DISTINCT ON (citation_id)
 FROM datalane.citation_moderations
 WHERE workspace_id = :workspace_id AND citation_id = ANY (:citation_ids::uuid[])
 ORDER BY citation_id, ordinal DESC;
+
+-- name: known_citations(workspace_id, citation_ids)
+-- Those of the citations that are there.
+SELECT citation_id FROM datalane.citations WHERE workspace_id = :workspace_id AND citation_id = ANY (:citation_ids::uuid[]);
