@@ -13,7 +13,7 @@ from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
 from datalane.agents.runs.queueing import leave_job
 from datalane.agents.runs.recording import kept, said
-from datalane.agents.runs.rulings import Ruling, rule_on
+from datalane.agents.runs.rulings import ARGUMENTS, Ruling, rule_on
 from datalane.agents.runs.schemas import ErrorClass, HeldRun
 from datalane.agents.safety.judging import Judged
 from datalane.agents.safety.recording import record_moderation
@@ -90,7 +90,7 @@ async def request_call(
         outcome=ruling.outcome,
         rule_id=ruling.rule_id,
         rule_version=ruling.rule_version,
-        reason=ruling.reason,
+        reason=tx.redaction.text(ruling.reason),
         error_class=ruling.error_class,
         execute=execute,
         approval_id=ruling.approval_id,
@@ -216,15 +216,15 @@ async def _check_result(tx: Transaction, run: HeldRun, tool_call_id: UUID, resul
 
 
 def _moderated(tx: Transaction, ruling: Ruling, judged: Judged | None) -> Ruling:
-    """What the policy blocks stays blocked by its rule."""
-    if judged is None or judged.passes or ruling.outcome == "blocked_policy":
+    """What the policy blocks stays blocked by its rule, unless that quotes the arguments."""
+    if judged is None or judged.passes or (ruling.outcome == "blocked_policy" and ruling.rule_id != ARGUMENTS):
         return ruling
     return replace(
         ruling,
         outcome="blocked_policy",
         rule_id=MODERATION,
         rule_version=1,
-        reason=tx.redaction.text(judged.message)[:500],
+        reason=judged.message[:500],
         error_class=judged.ending[1],
         approval_id=None,
     )

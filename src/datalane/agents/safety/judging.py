@@ -123,7 +123,7 @@ class Safety:
             return f"the moderator did not answer within {self.timeout.total_seconds():g} seconds"
         error = asked.exception()
         if error is not None:
-            return f"the moderator failed with {type(error).__name__}"
+            return f"the moderator failed with {type(error).__name__[:100]}"
         verdict = asked.result()
         if not isinstance(verdict, Verdict):
             return "the moderator said no verdict"

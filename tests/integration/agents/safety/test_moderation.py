@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
+from prometheus_client import REGISTRY
 from tests.integration.agents.desk import CALL_OUT, CREATE, ERASE, PAY, SEARCH, LedgerDesk
 from tests.integration.agents.safety.moderators import SECRET, Words
 
@@ -19,6 +20,7 @@ from datalane.agents.recorder import (
     ContentRefused,
     ModerationUnavailable,
     RecordedCall,
+    RecordedRun,
     ToolBlocked,
 )
 from datalane.agents.recorder.toolbox import Toolbox
@@ -60,8 +62,19 @@ async def everything(desk: LedgerDesk) -> str:
     return "\n".join(row[0] for each in rows for row in each)
 
 
+def strict() -> ToolToPublish:
+    """A tool that says what is wrong with its arguments by quoting them."""
+    schema = {"type": "object", "properties": {"query": {"type": "string"}}}
+    return ToolToPublish(tool_name="strict", side_effect="none", description="a", input_schema=schema)
+
+
 def decided(run: AgentRunTrace) -> list[tuple[str, str]]:
     return [(each.subject, each.outcome) for each in run.moderations]
+
+
+def counted(subject: str, outcome: str) -> float:
+    told = {"subject": subject, "outcome": outcome}
+    return REGISTRY.get_sample_value("datalane_agent_moderations_total", told) or 0.0
 
 
 async def test_an_input_that_is_refused_calls_no_model_and_stands_nowhere(desk: LedgerDesk, agents: Agents) -> None:
@@ -86,6 +99,11 @@ async def test_an_output_that_is_refused_stands_nowhere_not_even_where_a_step_sa
     desk: LedgerDesk, agents: Agents
 ) -> None:
     answered: list[Any] = []
+    await desk.publish(strict())
+
+    async def fail(run: RecordedRun) -> None:
+        async with run.step("custom", "read"), run.tool(SEARCH, {}):
+            raise ValueError(SECRET)
 
     async def work() -> None:
         async with agents.run(desk.context, "helper", input="Where?") as run:
@@ -94,6 +112,10 @@ async def test_an_output_that_is_refused_stands_nowhere_not_even_where_a_step_sa
                 step.count(input_tokens=3)
             async with run.tool(SEARCH, {"query": SECRET}) as call:
                 call.result = [SECRET]
+            with pytest.raises(ToolBlocked, match="oak"):
+                await run.call("strict", {"query": [SECRET]})
+            with pytest.raises(ValueError, match="oak"):
+                await fail(run)
             run.output = {"answer": f"refuse {SECRET}"}
         answered.append(run.output)
 
@@ -106,29 +128,30 @@ async def test_an_output_that_is_refused_stands_nowhere_not_even_where_a_step_sa
     assert SECRET not in await everything(desk)
 
 
-@pytest.mark.parametrize("how", MISBEHAVING)
 @pytest.mark.parametrize("subject", ["input", "output"])
 async def test_a_moderator_that_misbehaves_refuses_and_the_run_fails(
-    desk: LedgerDesk, agents: Agents, subject: str, how: str
+    desk: LedgerDesk, agents: Agents, subject: str
 ) -> None:
-    async def work() -> None:
-        async with agents.run(desk.context, "helper", input=f"{how} {SECRET}" if subject == "input" else None) as run:
+    async def work(said: str) -> None:
+        async with agents.run(desk.context, "helper", input=said if subject == "input" else None) as run:
             assert subject == "output"
-            run.output = f"{how} {SECRET}"
+            run.output = said
 
-    with pytest.raises(ModerationUnavailable, match=MISBEHAVING[how]):
-        await work()
-    told = await only_run(desk)
-    assert (told.status, told.error_class) == ("failed", "dependency_unavailable")
-    assert [(each.subject, each.outcome, each.reason) for each in told.moderations] == [
-        (subject, "failed", MISBEHAVING[how])
-    ]
+    for how, why in MISBEHAVING.items():
+        with pytest.raises(ModerationUnavailable, match=why) as failed:
+            await work(f"{how} {SECRET}")
+        assert failed.value.run_id is not None
+        told = await desk.show(failed.value.run_id)
+        assert (told.status, told.error_class) == ("failed", "dependency_unavailable")
+        judged = [(each.subject, each.outcome, each.reason) for each in told.moderations]
+        assert judged == [(subject, "failed", why)], how
     assert SECRET not in await everything(desk)
 
 
 async def test_what_is_allowed_or_flagged_goes_on_and_both_are_on_record(
     desk: LedgerDesk, agents: Agents, words: Words
 ) -> None:
+    before = counted("input", "flagged")
     async with agents.run(desk.context, "helper", input="flag this") as run:
         async with run.tool(SEARCH, {"query": "heron"}) as call:
             call.result = ["flag"]
@@ -141,6 +164,7 @@ async def test_what_is_allowed_or_flagged_goes_on_and_both_are_on_record(
         ("result", "flagged"),
         ("output", "allowed"),
     ]
+    assert counted("input", "flagged") == before + 1
     [call_id] = [each.tool_call_id for each in told.tool_calls]
     assert [each.tool_call_id for each in told.moderations] == [None, call_id, call_id, None]
     about = [(asked.run_id, asked.agent, asked.tool_name, asked.actor_id) for _, _, asked in words.asked]
@@ -157,6 +181,7 @@ async def test_arguments_that_are_refused_call_nothing_and_the_agent_may_go_on(
     desk: LedgerDesk, agents: Agents
 ) -> None:
     made: list[Any] = []
+    await desk.publish(strict())
     arguments = {"query": f"refuse {SECRET}"}
 
     @agents.tools.implement(SEARCH)
@@ -167,12 +192,15 @@ async def test_arguments_that_are_refused_call_nothing_and_the_agent_may_go_on(
     async with agents.run(desk.context, "helper") as run:
         with pytest.raises(ToolBlocked, match="rude"):
             await run.call(SEARCH, arguments)
+        with pytest.raises(ToolBlocked, match="rude"):
+            await run.call("strict", {"query": [f"refuse {SECRET}"]})
         with pytest.raises(ModerationUnavailable):
             await run.call(SEARCH, {"query": f"raise {SECRET}"})
         run.output = "Without it."
     told = await only_run(desk)
     calls = [(each.status, each.rule_id, each.error_class, each.arguments) for each in told.tool_calls]
     assert calls == [
+        ("blocked_policy", "moderation.arguments", "policy_denied", None),
         ("blocked_policy", "moderation.arguments", "policy_denied", None),
         ("blocked_policy", "moderation.arguments", "dependency_unavailable", None),
     ]
@@ -316,11 +344,21 @@ async def test_an_input_that_was_judged_is_not_judged_again_when_its_run_was_los
     assert [subject for subject, _, _ in words.asked] == ["output"]
 
 
-async def test_without_a_moderator_nothing_is_on_record(desk: LedgerDesk) -> None:
-    agents = Agents(desk.database.transaction, Toolbox())
+async def test_without_a_moderator_nothing_is_on_record_and_nothing_more_is_asked(desk: LedgerDesk) -> None:
+    agents, statements = Agents(desk.database.transaction, Toolbox()), list[str]()
+    async with desk.database.pool.acquire() as connection:
+        connection.add_query_logger(lambda asked: statements.append(asked.query))
     async with agents.run(desk.context, "helper", input="refuse") as run:
+        async with run.tool(SEARCH, {"query": "refuse"}) as call:
+            call.result = "refuse"
         run.output = "refuse"
     told = await only_run(desk)
+    asked = [each for each in statements if "moderation" in each]
+    assert (len(statements) > 4, [each for each in asked if "FROM datalane.agent_moderations" not in each]) == (
+        True,
+        [],
+    )
+    assert len(asked) == 1, "the trace that is shown"
     assert (told.status, told.output, told.moderations) == ("completed", "refuse", [])
 
 

@@ -15,7 +15,7 @@ from datalane.agents.safety.judging import Judged
 from datalane.agents.safety.looking import list_moderations
 from datalane.agents.safety.recording import record_moderation
 from datalane.contracts.context import Context, Role
-from datalane.errors import DatalaneError, Forbidden, InvalidInput, LeaseLost, NotFound
+from datalane.errors import Forbidden, InvalidInput, LeaseLost, NotFound
 from datalane.kit.clock import utc_now
 from datalane.settings import Retention
 
@@ -28,18 +28,15 @@ async def record(desk: LedgerDesk, run: HeldRun, judged: Judged = ALLOWED) -> UU
         return await record_moderation(tx, run, judged)
 
 
-@pytest.mark.parametrize(
-    "statement",
-    [
+async def test_nobody_writes_a_moderation_by_hand(desk: LedgerDesk) -> None:
+    await record(desk, await desk.hold())
+    for statement in (
         "INSERT INTO datalane.agent_moderations (workspace_id) VALUES (app.workspace_id())",
         "UPDATE datalane.agent_moderations SET outcome = 'allowed'",
         "DELETE FROM datalane.agent_moderations",
-    ],
-)
-async def test_nobody_writes_a_moderation_by_hand(desk: LedgerDesk, statement: str) -> None:
-    await record(desk, await desk.hold())
-    with pytest.raises(Forbidden, match="permission denied"):
-        await desk.acting(Role.OWNER).rows(statement)
+    ):
+        with pytest.raises(Forbidden, match="permission denied"):
+            await desk.acting(Role.OWNER).rows(statement)
 
 
 async def test_a_viewer_reads_moderations_and_records_none_also_by_sql(desk: LedgerDesk) -> None:
@@ -84,22 +81,18 @@ async def test_a_run_of_another_workspace_and_a_call_of_another_run_are_not_ther
                 await record_moderation(tx, run, ALLOWED, tool_call_id=tool_call_id)
 
 
-@pytest.mark.parametrize(
-    ("subject", "outcome", "judged_by", "category"),
-    [
+async def test_what_is_no_moderation_is_refused_in_raw_sql(desk: LedgerDesk) -> None:
+    run = await desk.hold()
+    for said in (
         ("thoughts", "allowed", "me", None),
         ("input", "perhaps", "me", None),
         ("input", "refused", "me", None),
         ("input", "allowed", "", None),
         ("input", "flagged", "me", "x" * 101),
-    ],
-)
-async def test_what_is_no_moderation_is_refused_in_raw_sql(
-    desk: LedgerDesk, subject: str, outcome: str, judged_by: str, category: str | None
-) -> None:
-    run = await desk.hold()
-    with pytest.raises((asyncpg.CheckViolationError, DatalaneError)):
-        await desk.rows(RECORD, run.run_id, run.lease_token, subject, outcome, judged_by, category)
+    ):
+        with pytest.raises(asyncpg.CheckViolationError):
+            await desk.rows(RECORD, run.run_id, run.lease_token, *said)
+    assert (await desk.show(run.run_id)).moderations == []
 
 
 async def test_lists_are_paged_and_narrowed(desk: LedgerDesk) -> None:

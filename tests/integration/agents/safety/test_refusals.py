@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 from tests.integration.agents.assistant.conftest import (
     Desk,
     ScriptedModel,
@@ -30,41 +29,28 @@ __all__ = ["ada", "app", "bob", "client", "desk", "join", "lane", "model", "runt
 USAGE = {"prompt_tokens": 12, "completion_tokens": 3}
 
 
-@pytest.mark.parametrize(
-    ("how", "category", "text"),
-    [
-        ({"refusal": "I cannot help with that."}, "refusal", "I cannot help with that."),
-        (
-            {"text": "First you", "finish_reason": "content_filter"},
-            "content_filter",
-            "The model refused to answer this.",
-        ),
-    ],
-)
+REFUSING: list[tuple[dict[str, Any], str, str]] = [
+    ({"refusal": "I cannot help with that."}, "refusal", "I cannot help with that."),
+    ({"text": "First you", "finish_reason": "content_filter"}, "content_filter", "The model refused to answer this."),
+]
+"""What the model does, the category of the refusal, and what is answered."""
+
+
 async def test_a_model_that_refuses_is_answered_with_what_it_said_and_cites_nothing(
-    desk: Desk,
-    runtime: Runtime,
-    lane: OpenLane,
-    ada: Person,
-    model: ScriptedModel,
-    how: dict[str, Any],
-    category: str,
-    text: str,
+    desk: Desk, runtime: Runtime, lane: OpenLane, ada: Person, model: ScriptedModel
 ) -> None:
-    model.script({**how, "calls": [["knowledge_search", "{}"]], "usage": USAGE})
     context = Context(ada.workspace_id, ada.user_id, Role.MEMBER)
     asked = Question(question="How do I break a lock?")
-    answer = await model.assistant(runtime).ask(lane.database.transaction, context, asked)
-    assert (answer.status, answer.text, answer.sentences, answer.response_id) == ("completed", text, [], None)
-    run = await desk.run(str(answer.run_id))
-    assert (run["status"], run["input_tokens"], run["tool_calls"], run["conforms"]) == ("completed", 12, [], True)
-    [refusal] = run["moderations"]
-    told = [refusal[name] for name in ("subject", "outcome", "category", "judged_by")]
-    assert told == ["output", "refused", category, "agent"]
-    assert "First you" not in str(run)
-    assert [each["moderation_id"] for each in (await desk.get("/agents/moderations/list"))["data"]] == [
-        refusal["moderation_id"]
-    ]
+    for how, category, text in REFUSING:
+        model.script({**how, "calls": [["knowledge_search", "{}"]], "usage": USAGE})
+        answer = await model.assistant(runtime).ask(lane.database.transaction, context, asked)
+        assert (answer.status, answer.text, answer.sentences, answer.response_id) == ("completed", text, [], None)
+        run = await desk.run(str(answer.run_id))
+        assert (run["status"], run["input_tokens"], run["tool_calls"], run["conforms"]) == ("completed", 12, [], True)
+        [refusal] = run["moderations"]
+        told = [refusal[name] for name in ("subject", "outcome", "category", "judged_by")]
+        assert told == ["output", "refused", category, "agent"]
+        assert "First you" not in str(run)
 
 
 async def test_a_span_that_tells_a_refusal_is_counted_once_however_often_and_late_it_comes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,10 +14,13 @@ from tests.integration.api.conftest import OpenLane, Person
 from datalane.agents.assistant.schemas import Question
 from datalane.agents.assistant.service import Assistant
 from datalane.agents.recorder import ContentRefused
+from datalane.agents.runs.recording import take_run
 from datalane.agents.safety.judging import Safety
 from datalane.agents.safety.moderator import About, Subject, Verdict
 from datalane.contracts.context import Context, Role
 from datalane.domains import Runtime
+from datalane.errors import LeaseLost
+from datalane.kit.clock import utc_now
 from datalane.knowledge.moderation.suppressing import CitationSuppressor
 
 __all__ = ["ada", "app", "bob", "client", "desk", "join", "lane", "runtime", "sign_up"]
@@ -31,14 +35,15 @@ class Citing:
     def __init__(self) -> None:
         self.outcome: Any = "flagged"
         self.others: list[UUID] = []
-        self.seen: list[Any] = []
+        self.meanwhile: Callable[[UUID], Awaitable[None]] | None = None
 
     async def judge(self, subject: Subject, content: Any, about: About) -> Verdict:
-        self.seen.append(content)
         cited = [each for one in content.get("sentences", []) for each in one["citation_ids"]]
         if subject != "output" or not cited:
             return Verdict(outcome="allowed")
         named = (*map(UUID, cited), *self.others)
+        if self.meanwhile is not None and about.run_id is not None:
+            await self.meanwhile(about.run_id)
         return Verdict(outcome=self.outcome, category="wrong", reason="it misleads", citation_ids=named)
 
 
@@ -63,8 +68,8 @@ async def ask(assistant: Assistant, lane: OpenLane, context: Context) -> Any:
     return await assistant.ask(lane.database.transaction, context, Question(question="Where do herons stand?"))
 
 
-async def test_the_lane_itself_suppresses_what_a_verdict_names_and_each_names_the_other(
-    desk: Desk, assistant: Assistant, lane: OpenLane, context: Context
+async def test_the_lane_itself_suppresses_what_a_verdict_names_once_and_each_names_the_other(
+    desk: Desk, assistant: Assistant, lane: OpenLane, context: Context, citing: Citing, bob: Person
 ) -> None:
     answer = await ask(assistant, lane, context)
     [cited] = [each.citation_id for sentence in answer.sentences for each in sentence.citations]
@@ -72,46 +77,48 @@ async def test_the_lane_itself_suppresses_what_a_verdict_names_and_each_names_th
     assert (run["status"], run["actor_id"]) == ("completed", str(context.actor_id))
     [flagged] = [each for each in run["moderations"] if each["outcome"] == "flagged"]
     assert flagged["citation_ids"] == [str(cited)]
-    [listed] = (await desk.get("/agents/moderations/list", outcome="flagged"))["data"]
-    assert listed == flagged
+    assert (await desk.get("/agents/moderations/list", outcome="flagged"))["data"] == [flagged]
     [decided] = (await desk.get("/retrieval/moderations/list"))["data"]
-    assert (decided["citation_id"], decided["outcome"], decided["reference"]) == (
-        str(cited),
-        "suppressed",
-        flagged["moderation_id"],
-    )
-    assert (decided["category"], decided["reason"]) == ("wrong", "it misleads")
+    told = [decided[name] for name in ("citation_id", "outcome", "category", "reason", "reference")]
+    assert told == [str(cited), "suppressed", "wrong", "it misleads", flagged["moderation_id"]]
     assert decided["actor_id"] != str(context.actor_id)
     [shown] = (await desk.get("/retrieval/citations", response_id=str(answer.response_id)))["data"]
     assert (shown["suppressed"], shown["quote"]) == (True, None)
 
-
-async def test_what_is_suppressed_already_or_no_citation_of_the_workspace_changes_nothing(
-    desk: Desk, assistant: Assistant, lane: OpenLane, context: Context, citing: Citing, bob: Person
-) -> None:
     theirs = Desk(desk.client, bob.headers)
     await theirs.post("/agents/tools/publish-built-in")
     await theirs.index("Herons stand in the gardens of Bob.")
     foreign = (await theirs.ask("Where do herons stand?"))["sentences"][0]["citations"][0]["citation_id"]
-    first = await ask(assistant, lane, context)
-    suppressed = first.sentences[0].citations[0].citation_id
-    citing.others = [UUID(foreign), UUID(int=7), suppressed]
+    citing.others = [UUID(foreign), UUID(int=7), cited]
     second = await ask(assistant, lane, context)
     run = await desk.run(str(second.run_id))
-    [flagged] = [each for each in run["moderations"] if each["outcome"] == "flagged"]
-    assert flagged["citation_ids"] == [str(second.sentences[0].citations[0].citation_id), str(suppressed)]
-    decided = (await desk.get("/retrieval/moderations/list"))["data"]
-    assert len(decided) == 2
-    assert {each["reference"] for each in decided if each["citation_id"] == str(suppressed)} != {
-        flagged["moderation_id"]
-    }
+    [named] = [each["citation_ids"] for each in run["moderations"] if each["outcome"] == "flagged"]
+    assert named == [str(second.sentences[0].citations[0].citation_id), str(cited)]
+    references = [
+        each["reference"]
+        for each in (await desk.get("/retrieval/moderations/list"))["data"]
+        if each["citation_id"] == str(cited)
+    ]
+    assert references == [flagged["moderation_id"]], "what is suppressed already stays as it was decided"
     assert (await theirs.get("/retrieval/moderations/list"))["data"] == []
 
 
-async def test_an_output_that_is_refused_loses_its_citations_in_the_same_transaction(
+async def test_citations_are_suppressed_with_the_end_of_their_run_or_not_at_all(
     desk: Desk, assistant: Assistant, lane: OpenLane, context: Context, citing: Citing
 ) -> None:
-    citing.outcome = "refused"
+    async def lose(run_id: UUID) -> None:
+        async with lane.database.transaction(context) as tx:
+            await take_run(tx, run_id, "another", now=utc_now() + timedelta(minutes=2))
+
+    citing.meanwhile = lose
+    with pytest.raises(LeaseLost):
+        await ask(assistant, lane, context)
+    run = await desk.last_run()
+    assert (run["status"], run["error_class"]) == ("failed", "timeout")
+    assert [(each["subject"], each["outcome"]) for each in run["moderations"]] == [("input", "allowed")]
+    assert (await desk.get("/retrieval/moderations/list"))["data"] == []
+
+    citing.meanwhile, citing.outcome = None, "refused"
     with pytest.raises(ContentRefused):
         await ask(assistant, lane, context)
     run = await desk.last_run()

@@ -24,10 +24,13 @@ CREATE INDEX agent_moderations_by_outcome ON datalane.agent_moderations (workspa
 SELECT app.protect('datalane.agent_moderations', 'log', verbs => 'SELECT, INSERT', operator_columns =>
     '{workspace_id,moderation_id,run_id,tool_call_id,subject,outcome,category,judged_by,at}');
 
+-- What failed is told in words that may quote what was refused.
+GRANT UPDATE (error_message) ON datalane.agent_transitions TO datalane_definer;
+
 SET LOCAL ROLE datalane_definer;
 
 -- What moderation decided about a run that is held. What is refused is to stand nowhere: with an input the run loses what it was given,
--- and with an output what its steps and calls hold besides, since they may hold the same. A refusal by the model itself takes nothing
+-- and with an output what its steps and calls hold besides, with their messages, since they may hold the same. A refusal by the model itself takes nothing
 -- away. Answers the id.
 CREATE FUNCTION datalane.record_agent_moderation(
     run uuid, token bigint, subject text, outcome text, judged_by text, category text DEFAULT NULL, reason text DEFAULT NULL,
@@ -53,10 +56,13 @@ BEGIN
     IF subject = 'input' THEN
         UPDATE datalane.agent_runs r SET input = NULL WHERE r.workspace_id = held.workspace_id AND r.run_id = run;
     ELSIF subject = 'output' THEN
-        UPDATE datalane.agent_steps s SET input = NULL, output = NULL
-        WHERE s.workspace_id = held.workspace_id AND s.run_id = run AND (s.input IS NOT NULL OR s.output IS NOT NULL);
-        UPDATE datalane.tool_calls c SET arguments = NULL, result = NULL
-        WHERE c.workspace_id = held.workspace_id AND c.run_id = run AND (c.arguments IS NOT NULL OR c.result IS NOT NULL);
+        UPDATE datalane.agent_steps s SET input = NULL, output = NULL, error_message = NULL
+        WHERE s.workspace_id = held.workspace_id AND s.run_id = run;
+        UPDATE datalane.tool_calls c
+        SET arguments = NULL, result = NULL, error_message = NULL, reason = CASE WHEN c.rule_id <> 'tool.arguments' THEN c.reason END
+        WHERE c.workspace_id = held.workspace_id AND c.run_id = run;
+        UPDATE datalane.agent_transitions t SET error_message = NULL
+        WHERE t.workspace_id = held.workspace_id AND t.run_id = run AND t.error_message IS NOT NULL;
     END IF;
     RETURN moderation;
 END $$;
