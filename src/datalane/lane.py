@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from datalane.agents.recorder import Agents
 from datalane.agents.recorder.toolbox import Toolbox
 from datalane.agents.safety.judging import Safety
+from datalane.agents.safety.loading import follow_settings
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
@@ -68,9 +69,11 @@ class Lane:
         Event types and event handlers become known to the database, so that publishing needs no worker to have run.
 
         Raises `ConfigurationError` without a database, or when there is no key for cursors and the home folder cannot
-        keep one; `DatabaseUnavailable` when the database does not answer.
+        keep one, or for a moderator of agents that cannot be loaded or is one too many; `DatabaseUnavailable` when the
+        database does not answer.
         """
         configure_tracing(settings.telemetry.traces)
+        follow_settings(self.agents.safety, settings.agents)
         url = database_url or (settings.database_url and settings.database_url.get_secret_value())
         if not url:
             raise ConfigurationError("no database: start one with `datalane up`, or set DATALANE_DATABASE_URL")

@@ -9,7 +9,7 @@ from datalane.agents.assistant.chat import Chat
 from datalane.agents.assistant.handlers import TakingUp
 from datalane.agents.assistant.service import Assistant
 from datalane.agents.safety.judging import Safety
-from datalane.agents.safety.loading import load_moderator
+from datalane.agents.safety.loading import follow_settings
 from datalane.agents.safety.moderator import Moderator
 from datalane.db.database import Database
 from datalane.engine.handlers import Handlers
@@ -37,7 +37,6 @@ def make_agents(
     """It starts nothing. `moderator` is the application's. Raises `ConfigurationError` for one of the settings that
     cannot be loaded, or is another one."""
     chat = Chat(settings.assistant) if settings.assistant.is_on else None
-    safety = Safety(moderator, settings.agents.moderation_timeout, citations)
-    if settings.agents.moderator is not None:
-        safety.moderate_with(load_moderator(settings.agents.moderator))
+    safety = Safety(moderator, citations=citations)
+    follow_settings(safety, settings.agents)
     return AgentsRuntime(tools, meters, Assistant(tools, meters, chat, safety), safety)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
@@ -11,7 +13,7 @@ from pydantic import ValidationError
 
 from datalane.agents.runtime import make_agents
 from datalane.agents.safety.judging import Safety
-from datalane.agents.safety.loading import load_moderator
+from datalane.agents.safety.loading import follow_settings, load_moderator
 from datalane.agents.safety.moderator import About, Subject, Verdict
 from datalane.engine.meters import Meters
 from datalane.engine.tools import Tools
@@ -46,11 +48,13 @@ class Nameless(Fair):
 
 
 @pytest.fixture
-def module(monkeypatch: pytest.MonkeyPatch) -> str:
+def module(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     made = ModuleType("moderators_of_a_test")
     vars(made).update(Fair=Fair, fair=Fair(), Waits=Waits, Strange=Strange, Nameless=Nameless, number=7)
     monkeypatch.setitem(sys.modules, made.__name__, made)
-    return made.__name__
+    load_moderator.cache_clear()
+    yield made.__name__
+    load_moderator.cache_clear()
 
 
 def test_settings_name_a_moderator_or_the_class_of_one(module: str) -> None:
@@ -91,6 +95,17 @@ def test_a_lane_has_one_moderator(module: str) -> None:
     made = make_agents(Settings(), Tools(), Meters(), CitationSuppressor(), own)
     lane.agents.equip(Tools(), Meters(), made.safety)
     assert lane.agents.safety is made.safety is made.assistant.safety
+
+
+def test_a_lane_that_is_opened_again_asks_the_moderator_of_its_settings_still(module: str) -> None:
+    lane = Lane()
+    settings = Settings(agents=AgentSettings(moderator=f"{module}:Fair", moderation_timeout=timedelta(seconds=2)))
+    for _ in range(2):
+        made = make_agents(settings, Tools(), Meters(), CitationSuppressor(), lane.agents.safety.moderator)
+        follow_settings(lane.agents.safety, settings.agents)
+        lane.agents.equip(Tools(), Meters(), made.safety)
+    assert isinstance(lane.agents.safety.moderator, Fair)
+    assert lane.agents.safety.timeout == timedelta(seconds=2)
 
 
 @pytest.mark.parametrize(

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import sys
+from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
-from datalane.agents.safety.judging import check_moderator
+from datalane.agents.safety.judging import Safety, check_moderator
 from datalane.agents.safety.moderator import Moderator
 from datalane.errors import ConfigurationError
+from datalane.settings import AgentSettings
 
 _VARIABLE = "DATALANE_AGENTS__MODERATOR"
 
 
+def follow_settings(safety: Safety, settings: AgentSettings) -> None:
+    """Ask the moderator that the settings name, within their time. Raises `ConfigurationError` for one that cannot be
+    loaded, and where another one is asked already."""
+    safety.timeout = settings.moderation_timeout
+    if settings.moderator is not None:
+        safety.moderate_with(load_moderator(settings.moderator))
+
+
+@cache
 def load_moderator(name: str) -> Moderator:
-    """The object `module:attribute`; a class is made one of, without arguments.
+    """The object `module:attribute`, looked for in the current folder too; a class is made one of, without arguments,
+    and every lane of the process has the same one.
 
     Raises `ConfigurationError` when it cannot be imported or made, or cannot judge.
     """
     module_name, _, attribute = name.partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:
+        sys.path.insert(0, here)
     try:
         module = import_module(module_name)
         found: Any = getattr(module, attribute)
