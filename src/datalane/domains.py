@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from datalane.agents import permissions as agent_permissions
 from datalane.agents.budgets import admitting as budgets
 from datalane.agents.runtime import AgentsRuntime, make_agents
+from datalane.agents.safety.moderator import Moderator
 from datalane.db.database import Database
 from datalane.engine import permissions as engine_permissions
 from datalane.engine.actions import Actions
@@ -26,6 +27,7 @@ from datalane.integrations.runtime import Integrations, make_integrations
 from datalane.knowledge import permissions as knowledge_permissions
 from datalane.knowledge import tools as knowledge_tools
 from datalane.knowledge.documents import actions as document_actions
+from datalane.knowledge.moderation.suppressing import CitationSuppressor
 from datalane.knowledge.runtime import Knowledge, make_knowledge
 from datalane.work import permissions as work_permissions
 from datalane.work.fields import handlers as field_handlers
@@ -67,10 +69,12 @@ class Runtime:
         await self.integrations.aclose()
 
 
-def make_runtime(settings: Settings, actions: Actions | None = None) -> Runtime:
-    """It starts nothing yet; use it with `open_runtime`. `actions` are the application's, beside those of the domains.
+def make_runtime(settings: Settings, actions: Actions | None = None, moderator: Moderator | None = None) -> Runtime:
+    """It starts nothing yet; use it with `open_runtime`. `actions` are the application's, beside those of the domains,
+    and `moderator` judges contents of agents.
 
-    Raises `ConfigurationError` for an unusable file store, and for an action that has the name of a domain's.
+    Raises `ConfigurationError` for an unusable file store, for an action that has the name of a domain's, and for a
+    moderator that cannot be loaded or is one too many.
     """
     known = Actions()
     for action in actions or ():
@@ -83,15 +87,22 @@ def make_runtime(settings: Settings, actions: Actions | None = None) -> Runtime:
     knowledge, tools = make_knowledge(settings), Tools()
     item_tools.register_tools(tools)
     knowledge_tools.register_tools(tools, knowledge, settings.limits)
-    return Runtime(knowledge, make_integrations(settings, known), make_agents(settings, tools, meters))
+    return Runtime(
+        knowledge,
+        make_integrations(settings, known),
+        make_agents(settings, tools, meters, CitationSuppressor(), moderator),
+    )
 
 
 @asynccontextmanager
 async def open_runtime(
-    settings: Settings, made: Runtime | None = None, actions: Actions | None = None
+    settings: Settings,
+    made: Runtime | None = None,
+    actions: Actions | None = None,
+    moderator: Moderator | None = None,
 ) -> AsyncIterator[Runtime]:
     """`made`, or one that is made as by `make_runtime`, whose children end with the block. Raises as that does."""
-    runtime = made or make_runtime(settings, actions)
+    runtime = made or make_runtime(settings, actions, moderator)
     try:
         yield runtime
     finally:

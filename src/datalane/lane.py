@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from datalane.agents.recorder import Agents
 from datalane.agents.recorder.toolbox import Toolbox
+from datalane.agents.safety.judging import Safety
+from datalane.agents.safety.loading import follow_settings
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
@@ -31,9 +33,11 @@ from datalane.engine.handlers import Handlers
 from datalane.engine.registration import register
 from datalane.engine.worker import Worker, WorkerSettings
 from datalane.errors import ConfigurationError
+from datalane.kit.contents import Redaction
 from datalane.kit.cursors import Cursors
 from datalane.kit.envelope import KeySource, MasterKeys
 from datalane.kit.trace_mode import configure_tracing
+from datalane.knowledge.moderation.suppressing import CitationSuppressor
 from datalane.settings import Settings
 
 if TYPE_CHECKING:
@@ -46,8 +50,9 @@ class Lane:
     def __init__(self) -> None:
         self.handlers = Handlers()
         self.actions = Actions()
-        self.agents = Agents(self.transaction, Toolbox())
-        """Records runs of agents; its `tools` are the functions that they may call."""
+        self.agents = Agents(self.transaction, Toolbox(), safety=Safety(citations=CitationSuppressor()))
+        """Records runs of agents; its `tools` are the functions that they may call, and `moderate_with` names who
+        judges what they are given and answer."""
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None
@@ -64,9 +69,11 @@ class Lane:
         Event types and event handlers become known to the database, so that publishing needs no worker to have run.
 
         Raises `ConfigurationError` without a database, or when there is no key for cursors and the home folder cannot
-        keep one; `DatabaseUnavailable` when the database does not answer.
+        keep one, or for a moderator of agents that cannot be loaded or is one too many; `DatabaseUnavailable` when the
+        database does not answer.
         """
         configure_tracing(settings.telemetry.traces)
+        follow_settings(self.agents.safety, settings.agents)
         url = database_url or (settings.database_url and settings.database_url.get_secret_value())
         if not url:
             raise ConfigurationError("no database: start one with `datalane up`, or set DATALANE_DATABASE_URL")
@@ -79,6 +86,7 @@ class Lane:
             jobs=settings.jobs,
             cursors=Cursors(_cursor_key(settings).encode()),
             master_keys=master_keys_of(settings),
+            redaction=redaction_of(settings),
         )
         self._settings, self._database = settings, database
         try:
@@ -130,6 +138,11 @@ def master_keys_of(settings: Settings) -> KeySource:
         return MasterKeys(Home(settings.home).secret("master_key"), before) if settings.embedded else None
 
     return read
+
+
+def redaction_of(settings: Settings) -> Redaction:
+    """What is cut out of contents of agents before they are stored."""
+    return Redaction(settings.agents.redaction.names, settings.agents.redaction.detect)
 
 
 def _cursor_key(settings: Settings) -> str:

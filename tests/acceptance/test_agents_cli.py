@@ -185,6 +185,23 @@ async def test_a_run_that_was_lost_shows_who_held_it_and_why_it_went_on(agents: 
         assert part in text
 
 
+async def test_what_moderation_decided_is_seen_with_the_citations_that_it_names(
+    agents: Agents, desk: LedgerDesk
+) -> None:
+    run, cited = await desk.hold(), uuid7()
+    recorded = (
+        "SELECT datalane.record_agent_moderation($1, $2, 'output', 'flagged', 'rules 3', $3, 'half', ARRAY[$4::uuid])"
+    )
+    await desk.rows(recorded, run.run_id, run.lease_token, HOSTILE, cited)
+    said = await agents("show", run.run_id, *inside(desk))
+    flat = " ".join(part.strip("│├└─ ") for part in said.out.split())
+    assert "output flagged by rules 3 ([red]mark[/red]" in flat
+    assert f"half; citations suppressed: {cited}" in flat
+    assert "\x1b[31m" not in said.out
+    told = (await agents("show", run.run_id, *inside(desk), "--json")).json["run"]["moderations"]
+    assert [(each["outcome"], each["citation_ids"]) for each in told] == [("flagged", [str(cited)])]
+
+
 async def test_what_waits_for_a_person_is_seen(agents: Agents, desk: LedgerDesk) -> None:
     run = await desk.hold()
     await desk.ask(run, PAY, {"amount": 3})

@@ -18,6 +18,7 @@ from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
 import datalane.agents.metrics
+import datalane.agents.safety.metrics
 import datalane.agents.spans.metrics
 import datalane.api.metrics
 import datalane.engine.metrics
@@ -236,6 +237,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
     known = {}
     modules = (
         datalane.agents.metrics,
+        datalane.agents.safety.metrics,
         datalane.agents.spans.metrics,
         datalane.api.metrics,
         datalane.engine.metrics,

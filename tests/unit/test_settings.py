@@ -46,6 +46,10 @@ def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, v
             '[{"issuer": "i", "audience": "a", "jwks_url": "https://i", "algorithm": ["RS256"]}]',
         ),
         ("DATALANE_API__TRUSTED_PROXIES", "*"),
+        ("DATALANE_AGENTS__MODERATOR", "house.rules"),
+        ("DATALANE_AGENTS__MODERATION_TIMEOUT", "61"),
+        ("DATALANE_AGENTS__REDACTION__NAMES", "name,.*"),
+        ("DATALANE_AGENTS__REDACTION__DETECT", "email,fax"),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_variables_name(
@@ -54,6 +58,13 @@ def test_a_wrong_value_is_refused_by_its_variables_name(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=variable):
         load_settings()
+
+
+def test_what_is_redacted_is_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATALANE_AGENTS__REDACTION__NAMES", "date_of_birth, Vorname")
+    monkeypatch.setenv("DATALANE_AGENTS__REDACTION__DETECT", "email,iban")
+    redaction = load_settings().agents.redaction
+    assert (redaction.names, redaction.detect) == (("date_of_birth", "Vorname"), ("email", "iban"))
 
 
 def test_secrets_are_masked_when_settings_are_printed(monkeypatch: pytest.MonkeyPatch) -> None:

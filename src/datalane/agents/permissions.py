@@ -6,7 +6,7 @@ from datalane.contracts.context import Role
 # Runs
 _RECORDING = (
     *("begin_agent_run", "take_agent_run", "extend_agent_runs", "record_agent_steps"),
-    *("agent_output_schema", "called_tool", "end_agent_run"),
+    *("agent_output_schema", "called_tool", "end_agent_run", "record_agent_moderation"),
 )
 _CALLING = ("request_tool_call", "start_tool_call", "succeed_tool_call", "fail_tool_call", "cancel_tool_call")
 _SPANS = ("agent_traces", "agent_spans")
@@ -14,7 +14,10 @@ _SPANS = ("agent_traces", "agent_spans")
 RECORD_RUNS = MATRIX.allow(
     Role.MEMBER,
     "agent_run.record",
-    needs=[f"datalane.{verb}" for verb in ("open_agent_thread", *_RECORDING, *_CALLING, "take_agent_spans")],
+    needs=[
+        f"datalane.{verb}"
+        for verb in ("open_agent_thread", *_RECORDING, *_CALLING, "take_agent_spans", "record_span_refusals")
+    ],
 )
 READ_RUNS = MATRIX.allow(
     Role.VIEWER,
@@ -28,6 +31,7 @@ READ_RUNS = MATRIX.allow(
             "tool_calls",
             "agent_transitions",
             "agent_effects",
+            "agent_moderations",
             *_SPANS,
         )
     ],

@@ -12,6 +12,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from datalane.agents.runs.schemas import AgentRunTrace, AgentStep, ToolCall, Transition
+from datalane.agents.safety.schemas import AgentModeration
 from datalane.cli.agent_tables import told_cost, told_tokens
 from datalane.cli.job_tables import console
 from datalane.cli.output import printable
@@ -35,6 +36,8 @@ def _branch(tree: RunTree, zero: datetime) -> Tree:
         branch.add(_text(line))
     _add_entries(branch, run, zero)
     _add_values(branch, run.artifacts_forgotten, input=run.input, output=run.output)
+    for moderation in run.moderations:
+        branch.add(_text(f"{_since(zero, moderation.at)} {_moderation(moderation)}"))
     for inner in tree.inner:
         branch.add(_branch(inner, zero))
     if tree.is_cut:
@@ -108,6 +111,15 @@ def _call(call: ToolCall) -> str:
         decided = {None: "waits for a person", True: "approved", False: "not approved"}[call.is_approved]
         told += f"; {decided}" + (f" by {call.decided_by_actor_id}" if call.decided_by_actor_id else "")
     return told + _error(call.error_class, call.error_message)
+
+
+def _moderation(moderation: AgentModeration) -> str:
+    told = f"{moderation.subject} {moderation.outcome} by {moderation.judged_by}"
+    told += f" ({moderation.category})" if moderation.category else ""
+    told += f": {moderation.reason}" if moderation.reason else ""
+    if moderation.citation_ids:
+        told += f"; citations suppressed: {', '.join(map(str, moderation.citation_ids))}"
+    return told
 
 
 def _attempts(changes: Sequence[Transition], zero: datetime) -> Iterator[str]:

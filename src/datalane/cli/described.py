@@ -25,7 +25,7 @@ class ClosedLane:
         raise ConfigurationError("this lane was made to describe its routes; it has no database")
 
 
-_AGENTS = SimpleNamespace(tools=None, meters=None, assistant=None)
+_AGENTS = SimpleNamespace(tools=None, meters=None, assistant=None, safety=SimpleNamespace(moderator=None))
 _NOT_RUNNING = cast("Runtime", SimpleNamespace(knowledge=None, integrations=None, agents=_AGENTS))
 
 

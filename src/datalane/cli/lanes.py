@@ -31,10 +31,13 @@ async def open_lane(
     A database that is just starting, or recovering, is waited for until `stop` is set. Raises `DatabaseUnavailable`
     when it takes longer than the settings' `start_patience`, or at once when it refuses the login.
     """
-    async with open_runtime(settings, runtime, lane.actions) as opened, AsyncExitStack() as connected:
+    async with (
+        open_runtime(settings, runtime, lane.actions, lane.agents.safety.moderator) as opened,
+        AsyncExitStack() as connected,
+    ):
         await _connect(connected, lane, settings, database_url, stop)
         register_handlers(lane.handlers, lane.database, opened)
-        lane.agents.equip(opened.agents.tools, opened.agents.meters)
+        lane.agents.equip(opened.agents.tools, opened.agents.meters, opened.agents.safety)
         yield opened
 
 

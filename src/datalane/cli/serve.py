@@ -41,7 +41,7 @@ def api(
     url = connection_settings(settings).database_url
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
     lane.configure(settings)
-    runtime = make_runtime(settings, lane.actions)
+    runtime = make_runtime(settings, lane.actions, lane.agents.safety.moderator)
     served = create_app(lane, [*domain_routers(runtime), *lane.routers])  # while the database is prepared
 
     async def work(stop: asyncio.Event) -> None:

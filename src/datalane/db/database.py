@@ -21,6 +21,7 @@ from datalane.db.turns import Turn, Turns
 from datalane.db.wakeup import Wakeup
 from datalane.errors import ConfigurationError
 from datalane.kit import tracing
+from datalane.kit.contents import CREDENTIALS, Redaction
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.encoding import to_json
 from datalane.kit.envelope import KeySource, no_keys
@@ -48,6 +49,7 @@ class Database:
         jobs: JobSettings = DEFAULT_JOBS,
         cursors: Cursors = PROCESS_CURSORS,
         master_keys: KeySource = no_keys,
+        redaction: Redaction = CREDENTIALS,
     ) -> None:
         self.url = url
         self.roles = roles
@@ -56,7 +58,7 @@ class Database:
         self.cursors = cursors
         self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
-        self._door = Door(pool, roles, self.wakeup, limits, cursors, master_keys, self._stated)
+        self._door = Door(pool, roles, self.wakeup, limits, cursors, master_keys, redaction, self._stated)
         self.listening = Listening(self.direct_connection, max(1, pool.get_max_size() // 4))
 
     @classmethod
@@ -71,11 +73,12 @@ class Database:
         jobs: JobSettings = DEFAULT_JOBS,
         cursors: Cursors = PROCESS_CURSORS,
         master_keys: KeySource = no_keys,
+        redaction: Redaction = CREDENTIALS,
     ) -> Database:
         """`size` bounds the connections, `limits` is what transactions hold their callers to, `jobs` what jobs get.
 
         `cursors` has the key of the lists' cursors, by default one that dies with the process. `master_keys` wrap the
-        keys that seal secrets; without them none is kept.
+        keys that seal secrets; without them none is kept. `redaction` is what contents of agents are kept without.
 
         Raises `DatabaseUnavailable`, or `ConfigurationError` when the database was never prepared or the login is more
         powerful than it may be.
@@ -91,7 +94,7 @@ class Database:
                 timeout=CONNECT_SECONDS,
                 server_settings={"application_name": "datalane"},
             )
-        database = cls(url, roles or Roles(), pool, limits, jobs, cursors, master_keys)
+        database = cls(url, roles or Roles(), pool, limits, jobs, cursors, master_keys, redaction)
         try:
             await database._refuse_powerful_login()
             with translated():

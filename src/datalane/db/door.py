@@ -25,6 +25,7 @@ from datalane.db.transaction import Transaction, local_settings, trace_setting
 from datalane.db.turns import Turn
 from datalane.db.wakeup import Wakeup
 from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
+from datalane.kit.contents import Redaction
 from datalane.kit.cursors import Cursors
 from datalane.kit.envelope import KeySource
 from datalane.kit.tracing import current_traceparent
@@ -66,6 +67,7 @@ class Door:
     limits: Limits
     cursors: Cursors
     master_keys: KeySource
+    redaction: Redaction
     stated: Sequence[str]
 
     def statements(self, context: Context, traceparent: str | None = None, plans: Plans = Plans.USUAL) -> str:
@@ -178,7 +180,15 @@ class Opening(_Bracket):
             opening = door.statements(context, traceparent, plans)
             connection = await door.acquire()
         transaction = Transaction(
-            connection, context, door.wakeup, door.limits, traceparent, door.cursors, plans, door.master_keys
+            connection,
+            context,
+            door.wakeup,
+            door.limits,
+            traceparent,
+            door.cursors,
+            plans,
+            door.master_keys,
+            door.redaction,
         )
         await self._open(transaction, opening)
         self._token = _open.set(transaction)

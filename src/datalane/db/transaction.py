@@ -17,6 +17,7 @@ from datalane.contracts.plans import Plans
 from datalane.db.faults import translated
 from datalane.db.wakeup import CHANGES, Wakeup
 from datalane.errors import Conflict, DatalaneError
+from datalane.kit.contents import CREDENTIALS, Redaction
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.envelope import KeySource, no_keys
 from datalane.kit.tracing import current_traceparent
@@ -54,6 +55,7 @@ class Transaction:
         "cursors",
         "limits",
         "master_keys",
+        "redaction",
     )
 
     def __init__(
@@ -66,11 +68,13 @@ class Transaction:
         cursors: Cursors = PROCESS_CURSORS,
         plans: Plans = Plans.USUAL,
         master_keys: KeySource = no_keys,
+        redaction: Redaction = CREDENTIALS,
     ) -> None:
         self.connection = connection
         self.limits = limits
         self.cursors = cursors
         self.master_keys = master_keys
+        self.redaction = redaction
         self._context = context
         self._make_context: Callable[[], Context] | None = None
         self._wakeup = wakeup
@@ -119,6 +123,7 @@ class Transaction:
         view.limits = self.limits
         view.cursors = self.cursors
         view.master_keys = self.master_keys
+        view.redaction = self.redaction
         view._task = self._task
         view._depth = 0
         view.closing = ""

@@ -20,6 +20,7 @@ from datalane.credentials import find_weak
 from datalane.environment import PREFIX, Fault, find_unknown, variables_of
 from datalane.errors import ConfigurationError
 from datalane.settings.groups import (
+    AgentSettings,
     ApiSettings,
     AssistantSettings,
     AttemptSettings,
@@ -36,6 +37,7 @@ from datalane.settings.groups import (
     OidcSettings,
     OutboundSettings,
     ParsingSettings,
+    RedactionSettings,
     Retention,
     SearchSettings,
     SessionSettings,
@@ -46,6 +48,7 @@ from datalane.settings.groups import (
 from datalane.settings.values import Duration, Pauses, Rate, split
 
 __all__ = [
+    "AgentSettings",
     "ApiSettings",
     "AssistantSettings",
     "AttemptSettings",
@@ -65,6 +68,7 @@ __all__ = [
     "ParsingSettings",
     "Pauses",
     "Rate",
+    "RedactionSettings",
     "Retention",
     "SearchSettings",
     "SessionSettings",
@@ -109,6 +113,7 @@ class Settings(BaseSettings):
     api: ApiSettings = ApiSettings()
     parsing: ParsingSettings = ParsingSettings()
     embeddings: EmbeddingSettings = EmbeddingSettings()
+    agents: AgentSettings = AgentSettings()
     assistant: AssistantSettings = AssistantSettings()
     outbound: OutboundSettings = OutboundSettings()
     email: EmailSettings = EmailSettings()

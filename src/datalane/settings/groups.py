@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from datalane.kit.detection import Detector
 from datalane.kit.net import is_loopback
 from datalane.kit.secrets import HOW_TO_MAKE
 from datalane.settings.values import (
@@ -227,6 +228,26 @@ class AssistantSettings(BaseModel):
     @property
     def is_on(self) -> bool:
         return self.base_url is not None
+
+
+MemberName = Annotated[str, Field(pattern=r"^[^\W\d_][\w. -]{0,99}$")]
+
+
+class RedactionSettings(BaseModel):
+    """What is masked in contents of agents before they are stored, beside credentials: values of members with these
+    `names`, and what is `detect`ed by its shape."""
+
+    names: Annotated[tuple[MemberName, ...], Field(max_length=100), BeforeValidator(split), NoDecode] = ()
+    detect: Annotated[tuple[Detector, ...], BeforeValidator(split), NoDecode] = ()
+
+
+class AgentSettings(BaseModel):
+    """`moderator` names the object, as `module:attribute`, that judges what agents are given and answer.
+    `moderation_timeout` is of one judgement."""
+
+    moderator: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=200)] | None = None
+    moderation_timeout: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=5)
+    redaction: RedactionSettings = RedactionSettings()
 
 
 class ApiSettings(BaseModel):

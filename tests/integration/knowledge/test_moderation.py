@@ -20,6 +20,7 @@ from datalane.knowledge.evidence.service import trace
 from datalane.knowledge.methods import Method
 from datalane.knowledge.moderation.schemas import Moderation, NewRestoration, NewSuppression, Outcome
 from datalane.knowledge.moderation.service import list_moderations, restore, suppress
+from datalane.knowledge.moderation.suppressing import CitationSuppressor
 from datalane.knowledge.responses.schemas import Citation, NewCitation, NewResponse, NewSegment, Response
 from datalane.knowledge.responses.service import create_response, list_citations
 
@@ -69,6 +70,22 @@ async def test_a_suppressed_citation_shows_no_quote_and_says_by_which_outcome(li
     restored = await show(library, first.citation_id)
     shown = await read(library, first.citation_id)
     assert (shown.suppressed, shown.quote, shown.heading, shown.moderation) == (False, first.quote, "Birds", restored)
+
+
+async def test_two_who_suppress_the_same_citations_at_once_decide_each_once(library: Library) -> None:
+    ids = [each.citation_id for each in (await answer(library)).citations]
+    suppressor = CitationSuppressor()
+
+    async def work(citation_ids: list[UUID], reference: str) -> None:
+        async with library.lane.transaction(library.context) as tx:
+            assert await suppressor.known(tx, [uuid7(), *citation_ids, citation_ids[0]]) == citation_ids
+            await suppressor.suppress(tx, citation_ids, "wrong", None, reference)
+
+    await asyncio.gather(*(work(ids[::turn], f"moderation {turn}") for turn in (1, -1) * 3))
+    async with library.lane.transaction(library.context) as tx:
+        decided = (await list_moderations(tx)).data
+    assert sorted(each.citation_id for each in decided) == sorted(ids)
+    assert len({each.reference for each in decided}) == 1, "whoever was first has decided about both"
 
 
 async def test_evidence_that_is_suppressed_is_none(library: Library) -> None:

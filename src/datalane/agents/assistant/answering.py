@@ -41,9 +41,11 @@ async def search(run: RecordedRun, query: str) -> list[Mapping[str, Any]]:
 
 
 async def store(run: RecordedRun, question: str, draft: Draft) -> AssistantAnswer:
-    """Store what was said with its evidence, and make it the output of the run."""
+    """Store what was said with its evidence, and make it the output of the run. Moderation judges the words before they
+    are stored, and the output once more, which names their citations."""
     stored: Mapping[str, Any] = {"response_id": None, "citations": []}
     if draft.sentences:
+        await run.check_output({"text": " ".join(said.text for said in draft.sentences)})
         arguments = {
             "question": question,
             "sentences": [{"text": said.text, "citations": _citations(said.evidence)} for said in draft.sentences],

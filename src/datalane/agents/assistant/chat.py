@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import orjson
@@ -55,11 +55,13 @@ class _ToolCall(BaseModel):
 
 class _Told(BaseModel):
     content: str | None = None
+    refusal: str | None = None
     tool_calls: Annotated[list[_ToolCall], Field(max_length=MOST_CALLS)] | None = None
 
 
 class _Choice(BaseModel):
     message: _Told
+    finish_reason: Annotated[str, Field(max_length=100)] | None = None
 
 
 class _Completion(BaseModel):
@@ -91,13 +93,17 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the model said: a text, or what it wants called. `used` are the counts that it told, as steps take them."""
+    """What the model said: a text, or what it wants called. `used` are the counts that it told, as steps take them.
+    `refused` says how it refused to answer; then `text` is what it said instead, if anything, and nothing is called."""
 
     text: str
     calls: Sequence[Wanted]
     used: Mapping[str, int | None]
+    refused: Literal["refusal", "content_filter"] | None = None
 
     def as_message(self) -> Message:
+        if self.refused is not None:
+            return {"role": "assistant", "content": None, "refusal": self.text or self.refused}
         calls = [
             {"id": call.call_id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
             for call in self.calls
@@ -168,12 +174,17 @@ class Conversation:
             raise self._unusable(f"its answer has more than {MOST_BYTES:,} bytes")
         try:
             body = parse_json(answer.body_excerpt, name="its answer")
-            told = _Completion.model_validate(body).choices[0].message
+            choice = _Completion.model_validate(body).choices[0]
         except InvalidInput as error:
             raise self._unusable(str(error)) from None
         except ValidationError as error:
             place = ".".join(str(part) for part in error.errors(include_input=False, include_context=False)[0]["loc"])
             raise self._unusable(f"its answer is not that of the protocol ({place[:100]})") from None
+        told, used = choice.message, _read_usage(body.get("usage"))
+        if choice.finish_reason == "content_filter":  # what it began to say was cut off
+            return Reply("", (), used, "content_filter")
+        if told.refusal:
+            return Reply(_plain(told.refusal).strip(), (), used, "refusal")
         calls = [
             Wanted(_plain(call.id), _plain(call.function.name), call.function.arguments)
             for call in told.tool_calls or ()
@@ -181,7 +192,7 @@ class Conversation:
         text = _plain(told.content or "").strip()
         if not text and not calls:
             raise self._unusable("it said nothing")
-        return Reply(text, calls, _read_usage(body.get("usage")))
+        return Reply(text, calls, used)
 
     def _excerpt(self, body: bytes) -> str:
         text, key = body.decode("utf-8", "replace"), self._assistant.api_key

@@ -9,15 +9,16 @@ from uuid import UUID
 import orjson
 
 from datalane.agents.assistant.answering import CREATE, SEARCH, Draft, Said
-from datalane.agents.assistant.chat import AssistantUnavailable, Chat, Conversation, Message, Wanted
+from datalane.agents.assistant.chat import AssistantUnavailable, Chat, Conversation, Message, Reply, Wanted
 from datalane.agents.assistant.extraction import prove, sentences_in
-from datalane.agents.recorder import AgentFault, ApprovalNeeded, RecordedRun, ToolBlocked
+from datalane.agents.recorder import AgentFault, ApprovalNeeded, ModerationUnavailable, RecordedRun, ToolBlocked
 from datalane.engine.tools import Tool, Tools
 from datalane.errors import DatabaseUnavailable, DatalaneError, InvalidInput, LeaseLost
 from datalane.kit.strict_json import parse_json
 
 MOST_ROUNDS = 6
 """Answers of the model in one run."""
+REFUSED: Final = "The model refused to answer this."
 _MOST_SENTENCES = 200
 _STRANGE: Final = "model:"
 """Before the name of a tool that was not offered: no workspace can publish such a name."""
@@ -40,6 +41,9 @@ async def draft_by_model(run: RecordedRun, chat: Chat, tools: Tools, question: s
     async with chat.open(run.context.workspace_id) as conversation:
         for _ in range(MOST_ROUNDS):
             reply = await _ask(run, conversation, messages, told, model_version_id)
+            if reply.refused is not None:
+                run.refuse(reply.refused, "the model did not answer")
+                return turn.give_up(reply.text or REFUSED, chat.assistant.model or "")
             if not reply.calls:
                 return turn.finish(reply.text, chat.assistant.model or "")
             messages.append(reply.as_message())
@@ -55,7 +59,7 @@ async def _ask(
     messages: Sequence[Message],
     told: Sequence[Mapping[str, Any]],
     model_version_id: UUID,
-) -> Any:
+) -> Reply:
     """One call of the model, which the budgets allow or not."""
     expected = conversation.expects_tokens(messages)
     async with run.step("model", "chat", model_version_id=model_version_id, expects_tokens=expected) as step:
@@ -81,7 +85,7 @@ class _Turn:
         self._calls += 1
         try:
             result = await self._call(wanted)
-        except (ApprovalNeeded, LeaseLost, DatabaseUnavailable):
+        except (ApprovalNeeded, LeaseLost, DatabaseUnavailable, ModerationUnavailable):
             raise
         except ToolBlocked as blocked:
             return _told({"error": str(blocked)})
@@ -116,6 +120,10 @@ class _Turn:
                 raise fault
         except AgentFault:
             raise fault from None
+
+    def give_up(self, text: str, model: str) -> Draft:
+        """What is said where the model refused: it proves nothing, so it cites nothing."""
+        return Draft([], text, self._item_ids, model)
 
     def finish(self, text: str, model: str) -> Draft:
         """Each sentence with what proves it among what was found, as far as something does."""

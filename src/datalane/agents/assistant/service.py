@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +18,7 @@ from datalane.agents.permissions import RECORD_RUNS
 from datalane.agents.recorder import AgentFault, Agents, ApprovalNeeded, RecordedRun
 from datalane.agents.recorder.toolbox import Toolbox
 from datalane.agents.runs.queueing import ASSISTANT
+from datalane.agents.safety.judging import Safety
 from datalane.agents.versions.models import register_model
 from datalane.agents.versions.output_schemas import register_output_schema
 from datalane.agents.versions.schemas import NewAgentModel, NewOutputSchema
@@ -41,12 +42,14 @@ class Assistant:
     tools: Tools
     meters: Meters
     chat: Chat | None = None
+    safety: Safety = field(default_factory=Safety)
 
     async def ask(self, door: Door, context: Context, asked: Question) -> AssistantAnswer:
         """Answer now, as whoever asks.
 
         Raises `Conflict` for a `source_run_id` that is known, `ToolBlocked` where a tool is not published or not
-        allowed, `BudgetExceeded`, `AssistantUnavailable`.
+        allowed, `BudgetExceeded`, `AssistantUnavailable`, and `ContentRefused` or `ModerationUnavailable` for what
+        moderation does not let pass.
         """
         versions = await self.register_versions(door, context)
         said: dict[str, Any] = {"input": {"question": asked.question}, "max_attempts": 1, **versions}
@@ -81,7 +84,7 @@ class Assistant:
         return (await register_model(tx, self._model())).model_version_id
 
     def _agents(self, door: Door) -> Agents:
-        return Agents(door, Toolbox(self.tools), self.meters)
+        return Agents(door, Toolbox(self.tools), self.meters, self.safety)
 
     async def answer(self, run: RecordedRun, question: str, model_version_id: UUID) -> AssistantAnswer:
         """Answer in a run that goes on. Raises as `ask`, and `ApprovalNeeded`."""

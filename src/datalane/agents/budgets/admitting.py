@@ -35,7 +35,11 @@ def register_meters(meters: Meters) -> None:
 
 async def begin_admitted(tx: Transaction, meters: Meters, new: NewRun, now: datetime | None = None) -> BegunRun:
     """As `begin_run`. One whose workspace has used a budget up is recorded as blocked, and has no lease."""
-    begun = await recording.begin_run(tx, new, now)
+    return await admit_begun(tx, meters, await recording.begin_run(tx, new, now), now)
+
+
+async def admit_begun(tx: Transaction, meters: Meters, begun: BegunRun, now: datetime | None = None) -> BegunRun:
+    """What `begin_run` answered, unless a budget is used up: then the run has ended as blocked."""
     if begun.lease_token is None:
         return begun
     refused = await _refuse(tx, meters, HeldRun(run_id=begun.run_id, lease_token=begun.lease_token), now)

@@ -13,14 +13,21 @@ from datalane.agents.recorder.calls import RecordedCall
 from datalane.agents.recorder.faults import AgentFault, ApprovalNeeded, BudgetExceeded, ToolBlocked
 from datalane.agents.recorder.runs import Agents, RecordedRun
 from datalane.agents.recorder.steps import RecordedStep
+from datalane.agents.safety.faults import ContentRefused, ModerationUnavailable
+from datalane.agents.safety.moderator import About, Moderator, Verdict
 
 __all__ = [
+    "About",
     "AgentFault",
     "Agents",
     "ApprovalNeeded",
     "BudgetExceeded",
+    "ContentRefused",
+    "ModerationUnavailable",
+    "Moderator",
     "RecordedCall",
     "RecordedRun",
     "RecordedStep",
     "ToolBlocked",
+    "Verdict",
 ]

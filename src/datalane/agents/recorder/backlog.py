@@ -15,6 +15,7 @@ from datalane.agents.runs.recording import encode_step, record_encoded
 from datalane.agents.runs.schemas import HeldRun, NewStep
 from datalane.db.transaction import Transaction
 from datalane.errors import DatabaseUnavailable, LeaseLost
+from datalane.kit.contents import Redaction
 from datalane.kit.logs import get_logger
 from datalane.settings import Limits
 
@@ -31,11 +32,16 @@ class Backlog:
     """The steps of one run, in the order in which they ended."""
 
     def __init__(
-        self, opened: Callable[[], AbstractAsyncContextManager[Transaction]], run: HeldRun, limits: Limits
+        self,
+        opened: Callable[[], AbstractAsyncContextManager[Transaction]],
+        run: HeldRun,
+        limits: Limits,
+        redaction: Redaction,
     ) -> None:
         self._opened = opened
         self._run = run
         self._limits = limits
+        self._redaction = redaction
         self._steps: list[str] = []
         self._bytes = 0
         self._added = 0
@@ -46,7 +52,7 @@ class Backlog:
     def add(self, step: NewStep) -> None:
         """Have a step written. Raises `LimitExceeded` for what is too large, and then nothing of it is kept."""
         self._added += 1
-        encoded = encode_step(step, self._limits, f"{self._run.lease_token}:{self._added}")
+        encoded = encode_step(step, self._limits, self._redaction, f"{self._run.lease_token}:{self._added}")
         self._steps.append(encoded)
         self._bytes += len(encoded)
         if self._writing is None or self._writing.done():
@@ -81,11 +87,13 @@ class Backlog:
         except Exception as refused:
             log.warning("agent_step_refused", run_id=str(self._run.run_id), error=str(refused))
 
-    async def close_with(self, tell: Callable[[Transaction], Awaitable[object]]) -> None:
+    async def close_with(
+        self, tell: Callable[[Transaction], Awaitable[object]], opened: AbstractAsyncContextManager[Transaction]
+    ) -> None:
         """Write what waits, and `tell` in the same transaction. Raises as `settle`, but then nothing of it is done."""
         async with self._turn:
             self.check()
-            async with self._opened() as tx:
+            async with opened as tx:
                 if self._steps:
                     await record_encoded(tx, self._run, self._steps)
                 await tell(tx)

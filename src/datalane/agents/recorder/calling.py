@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from datalane.agents.recorder.calls import RecordedCall
 from datalane.agents.recorder.faults import AgentFault
 from datalane.agents.recorder.toolbox import Toolbox
+from datalane.agents.safety.faults import ContentRefused, ModerationUnavailable
 from datalane.agents.tools.deciding import read_fallback
 from datalane.db.transaction import Transaction
 from datalane.kit.retry import RetryPolicy, retry_delay
@@ -41,6 +42,8 @@ async def call_tool(
             return call.result
         try:
             return await _attempt(call, tools)
+        except (ContentRefused, ModerationUnavailable):  # it was done; doing it in another way would not help
+            raise
         except Exception:
             tried.append(tool_name)
             following = await _fallback(run, call, tried)

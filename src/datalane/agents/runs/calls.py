@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -13,14 +13,19 @@ from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
 from datalane.agents.runs.queueing import leave_job
 from datalane.agents.runs.recording import kept, said
-from datalane.agents.runs.rulings import Ruling, rule_on
+from datalane.agents.runs.rulings import ARGUMENTS, Ruling, rule_on
 from datalane.agents.runs.schemas import ErrorClass, HeldRun
+from datalane.agents.safety.judging import Judged
+from datalane.agents.safety.recording import record_moderation
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import SchemaViolation
 
 APPROVAL_PATIENCE = timedelta(hours=24)
 """How long a call waits for a person before it is blocked, and a run that goes on from it for a runtime."""
+
+MODERATION = "moderation.arguments"
+"""The rule that arguments are what moderation lets pass."""
 
 _queries = load_queries(__file__, "verbs.sql")
 
@@ -60,28 +65,32 @@ async def request_call(
     *,
     idempotency_key: str | None = None,
     execute: bool = True,
+    judged: Judged | None = None,
     now: datetime | None = None,
 ) -> RequestedCall:
     """Decide a call by the policy, and record it. One that is authorized begins at once unless `execute` is False; one
-    that takes a person's approval ends the run as `escalated_human`.
+    that takes a person's approval ends the run as `escalated_human`. `judged` is what moderation said of the arguments:
+    where they do not pass, the call is blocked and they are not kept.
 
     Raises `LeaseLost`, `NotFound`, `LimitExceeded`, `Conflict` where a serial tool would not run alone or the
     idempotency key was used with other arguments, `InvalidInput` for an external tool without one.
     """
     RECORD_RUNS.check(tx.context)
-    ruling = await rule_on(tx, run.run_id, tool_name, arguments)
+    ruling = _moderated(tx, await rule_on(tx, run.run_id, tool_name, arguments), judged)
+    if judged is not None and ruling.outcome == "escalated":  # the run ends with this call
+        await record_moderation(tx, run, judged, now=now)
     row = await _queries.request_call(
         tx.connection,
         **_held(run),
         tool=tool_name,
         tool_version=None if ruling.tool is None else ruling.tool.terms.version,
-        arguments=kept(tx, "arguments", arguments),
+        arguments=kept(tx, "arguments", arguments) if judged is None or judged.passes else None,
         arguments_digest=ruling.digest,
         idempotency_key=idempotency_key,
         outcome=ruling.outcome,
         rule_id=ruling.rule_id,
         rule_version=ruling.rule_version,
-        reason=ruling.reason,
+        reason=tx.redaction.text(ruling.reason),
         error_class=ruling.error_class,
         execute=execute,
         approval_id=ruling.approval_id,
@@ -92,6 +101,8 @@ async def request_call(
     count_call(tx, row["status"])
     if row["status"] == "requested":
         count_run(tx, "escalated_human")
+    elif judged is not None:
+        await record_moderation(tx, run, judged, tool_call_id=row["tool_call_id"], now=now)
     return RequestedCall(
         **row,
         rule_id=ruling.rule_id,
@@ -111,15 +122,25 @@ async def start_call(tx: Transaction, run: HeldRun, tool_call_id: UUID, now: dat
 
 
 async def succeed_call(
-    tx: Transaction, run: HeldRun, tool_call_id: UUID, result: Any = None, now: datetime | None = None
+    tx: Transaction,
+    run: HeldRun,
+    tool_call_id: UUID,
+    result: Any = None,
+    now: datetime | None = None,
+    *,
+    judged: Judged | None = None,
 ) -> None:
-    """A call did what it was to do. In the transaction of its effect, both commit together or not at all.
+    """A call did what it was to do. In the transaction of its effect, both commit together or not at all. `judged` is
+    what moderation said of the result, which is not kept where it does not pass.
 
     Raises `LeaseLost`, `NotFound`, `IllegalTransition`, `LimitExceeded`, `SchemaViolation` for a result that is not as
     its tool says, and `Conflict` when another call with the same idempotency key was first.
     """
     RECORD_RUNS.check(tx.context)
     await _check_result(tx, run, tool_call_id, result)
+    if judged is not None:
+        await record_moderation(tx, run, judged, tool_call_id=tool_call_id, now=now)
+        result = result if judged.passes else None
     await _queries.succeed_call(
         tx.connection, **_held(run), tool_call_id=tool_call_id, result=kept(tx, "result", result), now=now
     )
@@ -144,7 +165,7 @@ async def fail_call(
         **_held(run),
         tool_call_id=tool_call_id,
         error_class=error_class,
-        error_message=said(error_message),
+        error_message=said(tx, error_message),
         retryable=retryable,
         now=now,
     )
@@ -192,6 +213,21 @@ async def _check_result(tx: Transaction, run: HeldRun, tool_call_id: UUID, resul
     if faults:
         told = [{"field": f"result.{fault.field}".rstrip("."), "message": fault.message} for fault in faults]
         raise SchemaViolation(f"the result of {called['tool_name']} is not as its schema says", told)
+
+
+def _moderated(tx: Transaction, ruling: Ruling, judged: Judged | None) -> Ruling:
+    """What the policy blocks stays blocked by its rule, unless that quotes the arguments."""
+    if judged is None or judged.passes or (ruling.outcome == "blocked_policy" and ruling.rule_id != ARGUMENTS):
+        return ruling
+    return replace(
+        ruling,
+        outcome="blocked_policy",
+        rule_id=MODERATION,
+        rule_version=1,
+        reason=judged.message[:500],
+        error_class=judged.ending[1],
+        approval_id=None,
+    )
 
 
 def _terms(ruling: Ruling) -> CallTerms | None:

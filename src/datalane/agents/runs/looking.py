@@ -20,6 +20,7 @@ from datalane.agents.runs.schemas import (
     ToolCallPage,
     Transition,
 )
+from datalane.agents.safety.schemas import AgentModeration
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import NotFound
@@ -53,8 +54,8 @@ async def list_runs(tx: Transaction, asked: RunFilter, cursor: str | None = None
 
 
 async def get_run(tx: Transaction, run_id: UUID) -> AgentRunTrace:
-    """A run with its steps, calls and changes of status. What spans told stands by when it began, since it was recorded
-    in whatever order it came. Raises `NotFound`."""
+    """A run with its steps, calls, changes of status and moderations. What spans told stands by when it began, since it
+    was recorded in whatever order it came. Raises `NotFound`."""
     READ_RUNS.check(tx.context)
     of = {"workspace_id": tx.workspace_id, "run_id": run_id}
     row = await _queries.get_run(tx.connection, **of)
@@ -66,6 +67,7 @@ async def get_run(tx: Transaction, run_id: UUID) -> AgentRunTrace:
         steps=[AgentStep(**each) for each in await _queries.list_steps(tx.connection, **of, by_time=by_time)],
         tool_calls=[ToolCall(**each) for each in await _queries.list_calls(tx.connection, **of, by_time=by_time)],
         transitions=[Transition(**each) for each in await _queries.list_transitions(tx.connection, **of)],
+        moderations=[AgentModeration(**each) for each in await _queries.list_moderations(tx.connection, **of)],
     )
 
 

@@ -54,6 +54,11 @@ ORDER BY tool_call_id DESC LIMIT :page_size;
 SELECT ordinal, tool_call_id, from_status, to_status, attempt, runtime, error_class, error_message, reason, at
 FROM datalane.agent_transitions WHERE workspace_id = :workspace_id AND run_id = :run_id ORDER BY ordinal;
 
+-- name: list_moderations(workspace_id, run_id)
+-- What moderation decided about a run, in the order of time.
+SELECT moderation_id, run_id, tool_call_id, subject, outcome, category, reason, judged_by, citation_ids, at
+FROM datalane.agent_moderations WHERE workspace_id = :workspace_id AND run_id = :run_id ORDER BY at, moderation_id;
+
 -- name: list_threads(workspace_id, before, page_size)
 -- Threads, the newest first.
 SELECT thread_id, title, external_id, created_at, created_by_actor_id FROM datalane.agent_threads

@@ -1,7 +1,8 @@
 """Writing to the ledger: each function is one verb. A write names the token of the run's lease, and a runtime that has
 lost it writes nothing.
 
-What agents were given and have answered is kept with everything that looks like a credential cut out.
+What agents were given and have answered is kept redacted: without what looks like a credential, and what else the
+settings name.
 """
 
 from __future__ import annotations
@@ -32,9 +33,9 @@ from datalane.agents.runs.schemas import (
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import LimitExceeded
+from datalane.kit.contents import Redaction
 from datalane.kit.jsonlimits import encode_within
 from datalane.kit.logs import get_logger
-from datalane.kit.redaction import redact, redact_text
 from datalane.settings import Limits
 
 LEASE = timedelta(seconds=60)
@@ -45,6 +46,11 @@ DEPTH = 64
 
 _queries = load_queries(__file__, "verbs.sql")
 log = get_logger(__name__)
+
+
+def lease_of(seconds: float | None) -> timedelta:
+    """The lease that is asked for, else the usual one."""
+    return LEASE if seconds is None else timedelta(seconds=seconds)
 
 
 async def open_thread(tx: Transaction, new: NewThread) -> OpenedThread:
@@ -121,7 +127,7 @@ async def record_steps(
 
     Raises `LeaseLost`, `NotFound` for a run or a version that is not there, `LimitExceeded` for what is too large.
     """
-    return await record_encoded(tx, run, [encode_step(step, tx.limits) for step in steps], now)
+    return await record_encoded(tx, run, [encode_step(step, tx.limits, tx.redaction) for step in steps], now)
 
 
 async def record_encoded(
@@ -148,7 +154,7 @@ async def end_run(tx: Transaction, end: RunEnd, now: datetime | None = None, *, 
         output=kept(tx, "output", end.output),
         conforms=fits,
         error_class=end.error_class,
-        error_message=said(end.error_message),
+        error_message=said(tx, end.error_message),
         now=now,
     )
     tx.wake_workers()
@@ -171,25 +177,30 @@ async def _conforms(tx: Transaction, end: RunEnd) -> bool | None:
 
 
 def kept(tx: Transaction, name: str, value: Any) -> str | None:
-    """`value` as JSON for the ledger, without what looks like a credential. Raises `LimitExceeded` naming `name`."""
-    return None if value is None else _encode(value, name, tx.limits)
+    """`value` as JSON for the ledger, redacted. Raises `LimitExceeded` naming `name`."""
+    return None if value is None else _encode(value, name, tx.limits, tx.redaction)
 
 
-def said(message: str | None) -> str | None:
+def said(tx: Transaction, message: str | None) -> str | None:
     """An error message as it is kept."""
-    return None if message is None else redact_text(message)[:2_000]
+    return None if message is None else _message(message, tx.redaction)
 
 
-def encode_step(step: NewStep, limits: Limits, source_id: str | None = None) -> str:
-    """The step as the ledger takes it. Raises `LimitExceeded` naming what is too large."""
+def encode_step(step: NewStep, limits: Limits, redaction: Redaction, source_id: str | None = None) -> str:
+    """The step as the ledger takes it, redacted. Raises `LimitExceeded` naming what is too large."""
     plain = step.model_dump(mode="json", exclude={"input", "output", "error_message"}, exclude_none=True)
-    plain |= {"error_message": said(step.error_message), "source_id": source_id}
+    message = None if step.error_message is None else _message(step.error_message, redaction)
+    plain |= {"error_message": message, "source_id": source_id}
     parts = [orjson.dumps(plain).decode()[:-1]]
     for name, value in (("input", step.input), ("output", step.output)):
         if value is not None:
-            parts.append(f'"{name}":{_encode(value, name, limits)}')
+            parts.append(f'"{name}":{_encode(value, name, limits, redaction)}')
     return ",".join(parts) + "}"
 
 
-def _encode(value: Any, name: str, limits: Limits) -> str:
-    return encode_within(redact(value), name, limits.artifact, DEPTH)
+def _encode(value: Any, name: str, limits: Limits, redaction: Redaction) -> str:
+    return encode_within(redaction.value(value), name, limits.artifact, DEPTH)
+
+
+def _message(message: str, redaction: Redaction) -> str:
+    return redaction.text(message)[:2_000]

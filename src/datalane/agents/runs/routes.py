@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from datalane.agents.budgets.admitting import begin_admitted, take_admitted
 from datalane.agents.permissions import DECIDE_CALLS, READ_RUNS, RECORD_RUNS
 from datalane.agents.runs import calls, looking, recording
 from datalane.agents.runs.looking import RunFilter
@@ -41,6 +39,9 @@ from datalane.agents.runs.schemas import (
     ThreadPage,
     ToolCallPage,
 )
+from datalane.agents.safety import doors
+from datalane.agents.safety.doors import Given, opened, opener
+from datalane.agents.safety.judging import Safety
 from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
 from datalane.engine.meters import Meters
@@ -49,31 +50,31 @@ Asked = Annotated[str | None, Query(min_length=1, max_length=200)]
 PageSize = Annotated[int, Query(ge=1, le=100)]
 
 
-def add_run_routes(routes: APIRouter, door: Door, meters: Meters) -> None:
-    _add_commands(routes, door, meters)
+def add_run_routes(routes: APIRouter, door: Door, meters: Meters, safety: Safety) -> None:
+    _add_commands(routes, door, meters, safety)
     _add_reads(routes, door)
     _add_thread_routes(routes, door)
     _add_call_routes(routes, door)
-    _add_calling(routes, door)
+    _add_calling(routes, door, safety)
 
 
-def _add_commands(routes: APIRouter, door: Door, meters: Meters) -> None:
+def _add_commands(routes: APIRouter, door: Door, meters: Meters, safety: Safety) -> None:
     @routes.post("/runs/begin", status_code=201)
-    async def begin(body: NewRun, tx: Transaction = door.writer(RECORD_RUNS)) -> BegunRun:
-        """Begin a run under a lease, or queue it when no runtime is named. It is blocked when a budget is used up."""
-        return await begin_admitted(tx, meters, body)
+    async def begin(body: NewRun, given: Given = opener(door, safety)) -> BegunRun:
+        """Begin a run under a lease, or queue it when no runtime is named. It is blocked when a budget is used up, or
+        moderation does not let its input pass."""
+        return await doors.begin(given, meters, safety, body)
 
     @routes.post("/runs/take")
-    async def take(body: RunToTake, tx: Transaction = door.writer(RECORD_RUNS)) -> TakenRun:
+    async def take(body: RunToTake, given: Given = opener(door, safety)) -> TakenRun:
         """Take up a run that is queued or retrying, or whose lease has run out. `lease_token` is null when it was lost
-        once too often, and has failed now, or a budget is used up."""
-        taken = await recording.take_run(tx, body.run_id, body.runtime, _lease(body.lease_seconds))
-        return await take_admitted(tx, meters, taken, body.run_id)
+        once too often, and has failed now, a budget is used up, or moderation does not let its input pass."""
+        return await doors.take(door, given, meters, safety, body)
 
     @routes.post("/runs/heartbeat")
     async def heartbeat(body: Heartbeat, tx: Transaction = door.writer(RECORD_RUNS)) -> Extended:
         """Hold runs for another lease; what is not in the answer is lost or over."""
-        return await recording.extend_runs(tx, body.runs, _lease(body.lease_seconds))
+        return await recording.extend_runs(tx, body.runs, recording.lease_of(body.lease_seconds))
 
     @routes.post("/runs/record-steps")
     async def record(body: StepsToRecord, tx: Transaction = door.writer(RECORD_RUNS)) -> RecordedSteps:
@@ -81,9 +82,10 @@ def _add_commands(routes: APIRouter, door: Door, meters: Meters) -> None:
         return RecordedSteps(steps=await recording.record_steps(tx, body, body.steps))
 
     @routes.post("/runs/end")
-    async def end(body: RunEnd, tx: Transaction = door.writer(RECORD_RUNS)) -> EndedRun:
-        """End a run; calls of tools that are open end with it."""
-        return await recording.end_run(tx, body)
+    async def end(body: RunEnd, given: Given = opener(door, safety)) -> EndedRun:
+        """End a run; calls of tools that are open end with it. An output that moderation does not let pass is not kept,
+        and the run ends as `blocked_policy`."""
+        return await doors.end(door, given, safety, body)
 
 
 def _add_reads(routes: APIRouter, door: Door) -> None:
@@ -141,13 +143,20 @@ def _add_call_routes(routes: APIRouter, door: Door) -> None:
         return ResolvedCall(tool_call_id=body.tool_call_id, approved=body.approve, following_run_id=following)
 
 
-def _add_calling(routes: APIRouter, door: Door) -> None:
+def _add_calling(routes: APIRouter, door: Door, safety: Safety) -> None:
     @routes.post("/tool-calls/request", status_code=201)
-    async def request(body: CallToRequest, tx: Transaction = door.writer(RECORD_RUNS)) -> DecidedCall:
+    async def request(body: CallToRequest, given: Given = opener(door, safety)) -> DecidedCall:
         """Ask for a call of a tool: the policy decides, and the decision is recorded, before anything is done."""
+        judged = await doors.judge_arguments(given.context, safety, body)
         key, execute = body.idempotency_key, body.execute
         decided = await calls.request_call(
-            tx, body, body.tool_name, body.arguments, idempotency_key=key, execute=execute
+            await opened(given),
+            body,
+            body.tool_name,
+            body.arguments,
+            idempotency_key=key,
+            execute=execute,
+            judged=judged,
         )
         return DecidedCall(**{name: getattr(decided, name) for name in DecidedCall.model_fields})
 
@@ -158,10 +167,12 @@ def _add_calling(routes: APIRouter, door: Door) -> None:
         return StartedCall(tool_call_id=body.tool_call_id, attempt_count=attempt)
 
     @routes.post("/tool-calls/succeed")
-    async def succeed(body: CallToSucceed, tx: Transaction = door.writer(RECORD_RUNS)) -> CallStanding:
-        """A call did what it was to do."""
-        await calls.succeed_call(tx, body, body.tool_call_id, body.result)
-        return CallStanding(tool_call_id=body.tool_call_id, status="succeeded")
+    async def succeed(body: CallToSucceed, given: Given = opener(door, safety)) -> CallStanding:
+        """A call did what it was to do. A result that moderation does not let pass is not kept."""
+        judged = await doors.judge_result(given.context, safety, body)
+        await calls.succeed_call(await opened(given), body, body.tool_call_id, body.result, judged=judged)
+        refused = None if judged is None or judged.passes else judged.message
+        return CallStanding(tool_call_id=body.tool_call_id, status="succeeded", refused=refused)
 
     @routes.post("/tool-calls/fail")
     async def fail(body: CallToFail, tx: Transaction = door.writer(RECORD_RUNS)) -> CallStanding:
@@ -176,7 +187,3 @@ def _add_calling(routes: APIRouter, door: Door) -> None:
         """Leave a call that was authorized and has not begun."""
         await calls.cancel_call(tx, body, body.tool_call_id)
         return CallStanding(tool_call_id=body.tool_call_id, status="canceled")
-
-
-def _lease(seconds: float | None) -> timedelta:
-    return recording.LEASE if seconds is None else timedelta(seconds=seconds)

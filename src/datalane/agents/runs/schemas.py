@@ -9,6 +9,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from datalane.agents.safety.schemas import AgentModeration
 from datalane.contracts.storable import Text
 
 MOST_STEPS = 1_000
@@ -91,7 +92,7 @@ class NewRun(BaseModel):
 
 class BegunRun(BaseModel):
     """`lease_token` goes with every write; null where the run is queued, was there already, or was `refused`: then it
-    has ended as `blocked_policy`, and this says why."""
+    has ended as `blocked_policy`, or failed where moderation did not answer, and this says why."""
 
     run_id: UUID
     lease_token: int | None
@@ -117,7 +118,7 @@ class RunToTake(BaseModel):
 
 
 class TakenRun(BaseModel):
-    """`refused` says why the run has ended as `blocked_policy` instead."""
+    """`refused` says why the run has ended as `blocked_policy` instead, or failed where moderation did not answer."""
 
     run_id: UUID
     lease_token: int | None
@@ -198,11 +199,13 @@ class RunEnd(HeldRun):
 
 
 class EndedRun(BaseModel):
-    """`conforms` says whether the output is as the run's output schema says; null without a schema or an output."""
+    """`conforms` says whether the output is as the run's output schema says; null without a schema or an output.
+    `refused` says why moderation did not let the output pass: it is not kept, and `status` is that of this end."""
 
     run_id: UUID
     status: Outcome
     conforms: bool | None
+    refused: str | None = None
 
 
 class AgentRun(BaseModel):
@@ -345,8 +348,11 @@ class CallToFail(HeldCall):
 
 
 class CallStanding(BaseModel):
+    """`refused` says why moderation did not let the result pass: it is not kept, and is not to be used."""
+
     tool_call_id: UUID
     status: CallStatus
+    refused: str | None = None
 
 
 class StartedCall(BaseModel):
@@ -401,3 +407,4 @@ class AgentRunTrace(AgentRun):
     steps: list[AgentStep]
     tool_calls: list[ToolCall]
     transitions: list[Transition]
+    moderations: list[AgentModeration]

@@ -15,7 +15,7 @@ from datalane.agents.runs.schemas import ErrorClass
 from datalane.agents.spans.faults import error_class_of
 from datalane.agents.spans.otlp import Span
 from datalane.agents.versions.schemas import NewAgentModel
-from datalane.kit.redaction import redact_text
+from datalane.kit.contents import CREDENTIALS, Redaction
 
 Kind = Literal["agent", "model", "retrieval", "custom", "tool", "other"]
 OPERATIONS: Mapping[str, Kind] = {
@@ -30,6 +30,8 @@ OPERATIONS: Mapping[str, Kind] = {
 }
 """Of any other operation the span is a step of its own (`custom`)."""
 MOST_TOKENS = 2**53
+REFUSALS = frozenset({"content_filter", "refusal"})
+"""Reasons for which a model finishes when it refuses to answer, or is kept from it."""
 
 _INPUT_TOKENS = ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens")
 _OUTPUT_TOKENS = ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
@@ -73,7 +75,8 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a span says. `given` and `answered` are as they came; `doubts` are what it says that cannot be so."""
+    """What a span says. `given` and `answered` are as they came; `refused` is the reason for which a model
+    finished when it refused to answer; `doubts` are what the span says that cannot be so."""
 
     kind: Kind
     name: str
@@ -87,6 +90,7 @@ class Told:
     call_id: str | None
     given: Any
     answered: Any
+    refused: str | None
     doubts: tuple[str, ...]
 
     def step_in(self, span: Span) -> Kind | None:
@@ -97,14 +101,14 @@ class Told:
         return "custom" if self.kind == "agent" and span.parent_id is not None else None
 
 
-def tell(span: Span) -> Told | None:
+def tell(span: Span, redaction: Redaction = CREDENTIALS) -> Told | None:
     """What the span says of a run; None where that is nothing. A root says at least when the run began and ended."""
     kind = _kind(span.attributes)
     if kind == "other" and span.parent_id is not None:
         return None
     said, doubts = span.attributes, list[str]()
     is_call_of_model = kind in ("model", "retrieval")
-    error_class, error_message = _failure(span, kind)
+    error_class, error_message = _failure(span, kind, redaction)
     given, answered = (_first(said, names) for names in _CONTENTS[kind])
     return Told(
         kind=kind,
@@ -121,6 +125,7 @@ def tell(span: Span) -> Told | None:
         call_id=_short(said.get("gen_ai.tool.call.id")),
         given=given,
         answered=answered,
+        refused=_refusal(said) if kind == "model" else None,
         doubts=tuple(doubts),
     )
 
@@ -148,13 +153,22 @@ def _agent_in(span: Span, kind: Kind) -> str | None:
     return _short(span.name.removeprefix("invoke_agent ").removeprefix("invoke_workflow ")) if kind == "agent" else None
 
 
-def _failure(span: Span, kind: Kind) -> tuple[ErrorClass | None, str | None]:
+def _refusal(said: Mapping[str, Any]) -> str | None:
+    """The first of its finish reasons that says so."""
+    reasons = said.get("gen_ai.response.finish_reasons")
+    told = reasons if isinstance(reasons, list) else [reasons]
+    return next((each.lower() for each in told if isinstance(each, str) and each.lower() in REFUSALS), None)
+
+
+def _failure(span: Span, kind: Kind, redaction: Redaction) -> tuple[ErrorClass | None, str | None]:
     error = span.attributes.get("error.type")
     said = str(error) if isinstance(error, str | int) else ""
     if not span.is_failed and not said:
         return None, None
     message = span.message or span.exception or said
-    return error_class_of(said or span.exception, kind in ("model", "retrieval")), redact_text(message)[:2_000] or None
+    return error_class_of(said or span.exception, kind in ("model", "retrieval")), redaction.text(message)[
+        :2_000
+    ] or None
 
 
 def _conversation(said: Mapping[str, Any], doubts: list[str]) -> str | None:

@@ -15,6 +15,7 @@ from datalane.agents.spans.otlp import COMPRESSIONS, MEDIA_TYPES, answer
 from datalane.agents.spans.taking import read_batch, take_batch
 from datalane.contracts.http import Door, LateTransaction
 from datalane.errors import InvalidInput
+from datalane.kit.contents import Redaction
 
 _REQUEST: dict[str, Any] = {"schema": {"type": "object", "description": "An ExportTraceServiceRequest."}}
 _ANSWER: dict[str, Any] = {"schema": {"type": "object", "description": "An ExportTraceServiceResponse."}}
@@ -36,7 +37,8 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 def add_span_routes(routes: APIRouter, door: Door) -> None:
-    limits = door.settings.limits
+    limits, wanted = door.settings.limits, door.settings.agents.redaction
+    redaction = Redaction(wanted.names, wanted.detect)
 
     @routes.post("/otlp/v1/traces", openapi_extra=_BODY, responses=_RESPONSES, response_class=Response)
     async def receive_spans(request: Request, late: LateTransaction = door.uploader(RECORD_RUNS)) -> Response:
@@ -50,7 +52,7 @@ def add_span_routes(routes: APIRouter, door: Door) -> None:
         if encoding == "protobuf" and "idempotency-key" in request.headers:
             raise HTTPException(400, "spans may be sent again as they are; leave out Idempotency-Key")
         try:
-            batch = await asyncio.to_thread(read_batch, await request.body(), encoding, compressions, limits)
+            batch = await asyncio.to_thread(read_batch, await request.body(), encoding, compressions, limits, redaction)
         except InvalidInput as error:  # 400 is the protocol's word for what may not be sent again
             raise HTTPException(400, str(error)) from error
         if batch.traces:

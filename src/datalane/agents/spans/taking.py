@@ -17,6 +17,7 @@ import orjson
 
 from datalane.agents.permissions import RECORD_RUNS
 from datalane.agents.runs.recording import DEPTH
+from datalane.agents.safety.recording import record_span_refusals
 from datalane.agents.spans.genai import Told, tell
 from datalane.agents.spans.metrics import count_spans
 from datalane.agents.spans.otlp import Encoding, Refused, Span, decompress, read
@@ -27,8 +28,8 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.clock import utc_now
+from datalane.kit.contents import CREDENTIALS, Redaction
 from datalane.kit.jsonlimits import encode_within
-from datalane.kit.redaction import redact
 from datalane.settings import Limits
 
 PATIENCE = timedelta(hours=24)
@@ -42,10 +43,12 @@ _queries = load_queries(__file__)
 
 @dataclass(frozen=True, slots=True)
 class TraceOfRun:
-    """Spans of one trace, as the database takes them, each with the model that it names."""
+    """Spans of one trace, as the database takes them, each with the model that it names, and what they tell of models
+    that refused to answer."""
 
     trace_id: str
     spans: list[tuple[dict[str, Any], NewAgentModel | None]] = field(default_factory=list)
+    refusals: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +68,12 @@ class Batch:
 
 
 def read_batch(
-    body: bytes, encoding: Encoding, compressions: Sequence[str], limits: Limits, now: datetime | None = None
+    body: bytes,
+    encoding: Encoding,
+    compressions: Sequence[str],
+    limits: Limits,
+    redaction: Redaction = CREDENTIALS,
+    now: datetime | None = None,
 ) -> Batch:
     """What the body says. It takes the processor: call it in a thread.
 
@@ -81,13 +89,15 @@ def read_batch(
         if span.ended_at > latest:
             batch.rejected["an end in a time to come, by a clock that is wrong"] += 1
             continue
-        told = tell(span)
+        told = tell(span, redaction)
         if told is None:
             passed_over += 1
             continue
         batch.doubts.update(told.doubts)
         trace = traces.setdefault(span.trace_id, TraceOfRun(span.trace_id))
-        trace.spans.append((_row(span, told, limits.artifact), told.model))
+        trace.spans.append((_row(span, told, limits.artifact, redaction), told.model))
+        if told.refused is not None:
+            trace.refusals.append(_refusal(span, told.refused))
     return Batch(traces, batch.rejected, batch.doubts, passed_over)
 
 
@@ -105,6 +115,7 @@ async def take_batch(tx: Transaction, batch: Batch, now: datetime | None = None)
         patience=PATIENCE,
         now=now,
     )
+    await record_span_refusals(tx, {trace.trace_id: trace.refusals for trace in traces if trace.refusals})
     came = sum(len(trace.spans) for trace in traces)
     tx.wake_workers()
     counts = {"kept": kept, "repeated": came - kept, "passed_over": batch.passed_over}
@@ -145,7 +156,12 @@ def _conversations(batch: Batch) -> list[str]:
     return sorted({span["conversation"] for span in spans if span.get("conversation") and span["kind"] != "other"})
 
 
-def _row(span: Span, told: Told, most: int) -> dict[str, Any]:
+def _refusal(span: Span, reason: str) -> dict[str, Any]:
+    told = {"category": reason, "reason": "the model finished for this reason"}
+    return {"span_id": span.span_id, "at": span.ended_at.isoformat(), **told}
+
+
+def _row(span: Span, told: Told, most: int, redaction: Redaction) -> dict[str, Any]:
     """The span as `datalane.take_agent_spans` takes it, without what it does not say."""
     row = {
         "span_id": span.span_id,
@@ -166,13 +182,13 @@ def _row(span: Span, told: Told, most: int) -> dict[str, Any]:
     if told.kind == "tool":
         row |= {
             "tool": told.name,
-            "arguments": _kept(given, most),
+            "arguments": _kept(given, most, redaction),
             "arguments_digest": _digest(given),
-            "result": _kept(answered, most),
+            "result": _kept(answered, most, redaction),
             "reason": f"the model asked for it as {told.call_id}" if told.call_id else None,
         }
     else:
-        row |= {"input": _kept(given, most), "output": _kept(answered, most)}
+        row |= {"input": _kept(given, most, redaction), "output": _kept(answered, most, redaction)}
     return {name: value for name, value in row.items() if value is not None}
 
 
@@ -186,12 +202,12 @@ def _opened(value: Any) -> Any:
         return value
 
 
-def _kept(value: Any, most: int) -> orjson.Fragment | None:
-    """As JSON, without what looks like a credential; what is too large is left out, and says so."""
+def _kept(value: Any, most: int, redaction: Redaction) -> orjson.Fragment | None:
+    """As JSON, redacted; what is too large is left out, and says so."""
     if value is None:
         return None
     try:
-        return orjson.Fragment(encode_within(redact(value), "it", most, DEPTH))
+        return orjson.Fragment(encode_within(redaction.value(value), "it", most, DEPTH))
     except (LimitExceeded, InvalidInput) as error:
         return orjson.Fragment(orjson.dumps({"left_out": str(error)}))
 

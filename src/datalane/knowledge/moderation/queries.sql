@@ -36,3 +36,7 @@ SELECT c.citation_id FROM datalane.citations c
 WHERE c.workspace_id = :workspace_id AND c.citation_id = ANY (:citation_ids::uuid[]) AND coalesce((
     SELECT m.outcome FROM datalane.citation_moderations m
     WHERE m.workspace_id = :workspace_id AND m.citation_id = c.citation_id ORDER BY m.ordinal DESC LIMIT 1), 'restored') = 'restored';
+
+-- name: known_citations(workspace_id, citation_ids)
+-- Those of the citations that are there.
+SELECT citation_id FROM datalane.citations WHERE workspace_id = :workspace_id AND citation_id = ANY (:citation_ids::uuid[]);

@@ -65,6 +65,13 @@ async def standing_citations(tx: Transaction, citation_ids: Sequence[UUID]) -> s
     return {row["citation_id"] for row in rows}
 
 
+async def lock_citations(tx: Transaction, citation_ids: Sequence[UUID]) -> None:
+    """Nobody else decides about them until the end of the transaction. They are taken in one order, so that two who
+    want several of them wait for each other and do not stop each other."""
+    for citation_id in sorted(set(citation_ids)):
+        await _queries.lock_decisions(tx.connection, workspace_id=tx.workspace_id, citation_id=citation_id)
+
+
 async def _decide(
     tx: Transaction, outcome: Outcome, category: str | None, new: NewSuppression | NewRestoration, now: datetime | None
 ) -> Moderation:

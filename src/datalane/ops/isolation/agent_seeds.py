@@ -32,6 +32,7 @@ def agent_seeds() -> Mapping[str, Sequence[Seed]]:
         **_rollback(),
         **_spans(),
         **_assistant(),
+        **_moderations(),
     }
 
 
@@ -249,6 +250,38 @@ def span_of(word: str, trace_id: str) -> dict[str, Any]:
         "attributes": [{"key": key, "value": {"stringValue": value}} for key, value in said.items()],
     }
     return {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
+
+
+def _moderations() -> Mapping[str, Sequence[Seed]]:
+    """Both workspaces have some, told by spans."""
+    return {
+        "GET /agents/moderations/list": [
+            Seed(lambda world, actor: Call(), "of all"),
+            Seed(lambda world, actor: Call(query={"run_id": world.home.things["refused_run_id"]}), "of one run"),
+        ]
+    }
+
+
+def refusals_of(word: str) -> dict[str, Any]:
+    """A request of OTLP with two calls of a model, which refused to answer both."""
+    said = {"gen_ai.operation.name": "chat", "gen_ai.agent.name": word}
+    attributes = [
+        *({"key": key, "value": {"stringValue": value}} for key, value in said.items()),
+        {"key": "gen_ai.response.finish_reasons", "value": {"arrayValue": {"values": [{"stringValue": "refusal"}]}}},
+    ]
+    spans = [
+        {
+            "traceId": "c" * 32,
+            "spanId": f"{number:016x}",
+            "parentSpanId": "f" * 16,
+            "name": f"refusal of {word}",
+            "startTimeUnixNano": "1772323200000000000",
+            "endTimeUnixNano": "1772323201000000000",
+            "attributes": attributes,
+        }
+        for number in (1, 2)
+    ]
+    return {"resourceSpans": [{"scopeSpans": [{"spans": spans}]}]}
 
 
 def _assistant() -> Mapping[str, Sequence[Seed]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from datalane.ops.isolation.agent_seeds import PRICE, TRACE, VERSIONS, dataset_of, evaluation_of, span_of
+from datalane.ops.isolation.agent_seeds import PRICE, TRACE, VERSIONS, dataset_of, evaluation_of, refusals_of, span_of
 from datalane.ops.isolation.route_integrating import IntegrationsMaker
 from datalane.ops.isolation.route_maker import ids_in
 from datalane.ops.isolation.route_table import Call
@@ -47,7 +47,7 @@ class AgentsMaker(IntegrationsMaker):
     async def add_runs(self, space: Space) -> None:
         """Two threads, and runs: one that goes on, one with a call that may begin, one with a call that has begun, one
         in the queue, and two that wait for a person. The other workspace has a thread and a run that are `NEEDED`, and
-        a run that spans of `TRACE` told."""
+        a run that spans of `TRACE` told; both have one with refusals that spans told."""
         if "POST /agents/runs/begin" not in self.routes:
             return
         names = [NEEDED] if space.word == OTHER else []
@@ -68,6 +68,9 @@ class AgentsMaker(IntegrationsMaker):
         await self._call(space, tool_name=asking)
         if names:
             await self.make(space, "POST /agents/otlp/v1/traces", Call(body=span_of(space.word, TRACE)))
+        await self.make(space, "POST /agents/otlp/v1/traces", Call(body=refusals_of(space.word)))
+        listed = await self.make(space, "GET /agents/moderations/list", Call())
+        space.things["refused_run_id"] = listed["data"][0]["run_id"]
 
     async def add_budgets(self, space: Space) -> None:
         """One of each period; the other workspace has another one besides."""

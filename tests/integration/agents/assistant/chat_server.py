@@ -42,7 +42,9 @@ class Handler(BaseHTTPRequestHandler):
             for place, (name, arguments) in enumerate(how.get("calls", []))
         ]
         message = {"role": "assistant", "content": how.get("text"), **({"tool_calls": calls} if calls else {})}
-        body: dict[str, Any] = {"choices": [{"index": 0, "message": message}]}
+        message |= {"refusal": how["refusal"]} if "refusal" in how else {}
+        choice = {"index": 0, "message": message, "finish_reason": how.get("finish_reason", "stop")}
+        body: dict[str, Any] = {"choices": [choice]}
         if "usage" in how:
             body["usage"] = how["usage"]
         self._send(200, json.dumps(body).encode())

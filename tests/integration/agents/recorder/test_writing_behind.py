@@ -189,7 +189,7 @@ async def test_a_step_with_a_source_id_that_the_run_has_is_left(desk: LedgerDesk
     async def record(*ids: str) -> list[int]:
         step = NewStep(kind="model", name="chat", input_tokens=5, output_tokens=1)
         async with desk.database.transaction(desk.context) as tx:
-            encoded = [recording.encode_step(step, tx.limits, each) for each in ids]
+            encoded = [recording.encode_step(step, tx.limits, tx.redaction, each) for each in ids]
             return [each.ordinal for each in await recording.record_encoded(tx, held, encoded)]
 
     assert await record("a", "b", "a") == [3, 4]

@@ -16,6 +16,7 @@ from datalane.agents.runs.schemas import AgentRunTrace
 from datalane.agents.spans.taking import Batch, read_batch, take_batch
 from datalane.contracts.context import Context
 from datalane.db.database import Database
+from datalane.kit.contents import CREDENTIALS, Redaction
 from datalane.settings import Limits
 
 BEGAN = datetime(2026, 3, 1, tzinfo=UTC)
@@ -115,9 +116,10 @@ class Receiver:
 
     database: Database
     context: Context
+    redaction: Redaction = CREDENTIALS
 
     async def take(self, *pieces: Piece, now: datetime | None = None) -> Batch:
-        batch = read_batch(body(pieces), "protobuf", (), Limits())
+        batch = read_batch(body(pieces), "protobuf", (), Limits(), self.redaction)
         async with self.database.transaction(self.context) as tx:
             await take_batch(tx, batch, now)
         return batch

@@ -91,6 +91,7 @@ def spans(number: int) -> st.SearchStrategy[Piece]:
         said: dict[str, Any] = {} if talk is None else {"conversation__id": talk}
         if operation == CHAT:
             said |= {"provider__name": "test", "request__model": model}
+            said |= {"response__finish_reasons": ["stop", "content_filter"]} if model == "free" else {}
         if operation == TOOL:
             said |= {"tool__name": f"tool_{model}"}
         if operation == "invoke_agent":
@@ -176,6 +177,7 @@ def shape(run: AgentRunTrace, threads: dict[Any, Any], has_root: bool) -> dict[s
             ),
             key=lambda call: (call["requested_at"], str(call)),
         ),
+        "refusals": sorted((each.at, each.category, each.judged_by) for each in run.moderations),
         "history": Counter((each.tool_call_id is None, each.from_status, each.to_status) for each in run.transitions),
     }
 
