@@ -12,7 +12,7 @@ up: $(STAMP)
 	$(BIN)/datalane up --demo
 
 test: $(STAMP) check
-	$(BIN)/python -m pytest -n 3 --dist worksteal -m "not soak" --durations 15 tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak" --durations 15 tests
 
 soak: $(STAMP)
 	$(BIN)/python -m pytest -m soak -p no:xdist tests

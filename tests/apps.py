@@ -5,6 +5,7 @@ made once a process, and each test has its own lane and runtimes sit in it.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
 from typing import Any, cast
 
@@ -13,6 +14,7 @@ from fastapi import FastAPI
 from datalane.api.app import create_app
 from datalane.api.lanes import OpenLane
 from datalane.contracts.http import MakeRouter
+from datalane.domains import Runtime, domain_routers
 
 
 class Seat:
@@ -38,6 +40,19 @@ def shared_app(lane: OpenLane, *routers: Callable[..., Any], **runtimes: Any) ->
         _MADE[key] = create_app(cast(OpenLane, seat), domains), seat, seats
     app, seat, seats = _MADE[key]
     _sit(seat, lane, seats, runtimes)
+    return app
+
+
+def shared_application(lane: OpenLane, runtime: Runtime) -> FastAPI:
+    """As `create_app(lane, domain_routers(runtime))`, whatever the home folder of the settings."""
+    named = {each.name: getattr(runtime, each.name) for each in fields(Runtime)}
+    key = (lane.settings.model_dump_json(exclude={"home"}), (domain_routers,))
+    if key not in _MADE:
+        seat, seats = Seat(), {name: Seat() for name in named}
+        _sit(seat, lane, seats, named)
+        _MADE[key] = create_app(cast(OpenLane, seat), domain_routers(cast(Any, Runtime)(**seats))), seat, seats
+    app, seat, seats = _MADE[key]
+    _sit(seat, lane, seats, named)
     return app
 
 

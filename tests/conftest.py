@@ -80,9 +80,24 @@ def clone(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
         admin.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
+@pytest.fixture(scope="module")
+def urls_of_file(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
+    """One database for the tests of a file."""
+    with clone(cluster, template) as prepared:
+        yield prepared
+
+
+def shares_its_database(request: pytest.FixtureRequest) -> bool:
+    return request.node.get_closest_marker("one_database") is not None
+
+
 @pytest.fixture
-def urls(cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
-    """This test's own database."""
+def urls(request: pytest.FixtureRequest, cluster: EmbeddedPostgres, template: Prepared) -> Iterator[Prepared]:
+    """This test's own database. A file marked `one_database` has one for all of its tests, which takes less time:
+    each has a workspace of its own there, so that the tests of others stand behind the wall."""
+    if shares_its_database(request):
+        yield request.getfixturevalue("urls_of_file")
+        return
     with clone(cluster, template) as prepared:
         yield prepared
 

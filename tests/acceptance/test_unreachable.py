@@ -35,6 +35,7 @@ ID = "0198c5b4-7d1e-7c32-9f5a-0d6b7c1f2a90"
 FAULTS = ("wrong password", "refused port", "unknown host", "unknown database", "closing", "http", "unreadable", "bare")
 
 DATASET = Path(__file__).with_name("judged")
+CASES = DATASET / "cases.jsonl"
 """One query with a judgement; its documents are in the workspace that is named."""
 
 ASK_NO_DATABASE = {
@@ -71,7 +72,7 @@ def arguments(command: Any) -> list[str]:
     given = {name: [ID] for name in ids} | {"revision": ["0001"]}
     options = {
         "workspace": ["--workspace", ID],
-        "dataset": ["--dataset", str(DATASET)],
+        "dataset": ["--dataset", str(CASES if command.name == "evaluate" else DATASET)],
         "out": ["--out", "judged"],
         "kind": ["--kind", "work"],
         "tool": ["--tool", "search"],

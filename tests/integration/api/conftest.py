@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from typing import Any
 from uuid import UUID
 
@@ -13,8 +14,10 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from tests.apps import shared_app
+from tests.conftest import shares_its_database
 
 from datalane.db.database import Database
+from datalane.kit.ids import uuid7
 from datalane.kit.logs import configure_logging
 from datalane.settings import Settings
 
@@ -58,16 +61,20 @@ def app(lane: OpenLane) -> FastAPI:
 
 
 @pytest.fixture
-async def client(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+async def client(request: pytest.FixtureRequest, app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """Each test that shares its database calls from an address of its own: limits are counted by addresses."""
+    address = str(IPv6Address(uuid7().bytes)) if shares_its_database(request) else "127.0.0.1"
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False, client=(address, 123))
     async with httpx.AsyncClient(transport=transport, base_url="http://lane") as opened:
         yield opened
 
 
 @pytest.fixture
-def sign_up(client: httpx.AsyncClient) -> SignUp:
+def sign_up(request: pytest.FixtureRequest, client: httpx.AsyncClient) -> SignUp:
+    domain = f"{uuid7().hex}.example.com" if shares_its_database(request) else "example.com"
+
     async def sign_up(name: str) -> Person:
-        account = {"email": f"{name}@example.com", "password": PASSWORD, "name": name}
+        account = {"email": f"{name}@{domain}", "password": PASSWORD, "name": name}
         answer = await client.post("/auth/sign-up", json=account)
         assert answer.status_code == 201, answer.text
         made = answer.json()

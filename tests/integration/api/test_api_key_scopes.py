@@ -15,6 +15,8 @@ from datalane.errors import Forbidden, InvalidInput
 from datalane.identity import memberships
 from datalane.identity.accounts import authenticate
 
+pytestmark = pytest.mark.one_database
+
 
 async def make(client: httpx.AsyncClient, headers: dict[str, str], **fields: Any) -> httpx.Response:
     return await client.post("/api-keys/create", json={"name": "k", **fields}, headers=headers)

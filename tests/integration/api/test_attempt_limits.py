@@ -14,6 +14,8 @@ from tests.integration.api.conftest import PASSWORD, Log, OpenLane, Person, with
 from datalane.api.app import create_app
 from datalane.settings import AttemptSettings, IdentitySettings, Rate, Settings
 
+pytestmark = pytest.mark.one_database
+
 HOUR = timedelta(hours=1)
 
 

@@ -18,6 +18,8 @@ from datalane.contracts.http import Door, LateTransaction
 from datalane.engine.permissions import PUBLISH
 from datalane.settings import Limits, Settings
 
+pytestmark = pytest.mark.one_database
+
 MIB = 1024 * 1024
 
 

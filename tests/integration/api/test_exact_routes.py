@@ -13,6 +13,8 @@ from datalane.contracts.http import Door
 from datalane.db.transaction import Transaction
 from datalane.engine.permissions import READ_JOBS
 
+pytestmark = pytest.mark.one_database
+
 
 def _refuse() -> None:
     raise HTTPException(418, "the router's own dependency")

@@ -13,6 +13,8 @@ from datalane.db.database import Database
 from datalane.errors import Conflict, Forbidden
 from datalane.identity import ownership
 
+pytestmark = pytest.mark.one_database
+
 
 async def transfer(client: httpx.AsyncClient, headers: dict[str, str], user_id: object) -> httpx.Response:
     return await client.post("/workspaces/ownership/transfer", json={"user_id": str(user_id)}, headers=headers)

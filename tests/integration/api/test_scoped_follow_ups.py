@@ -19,6 +19,8 @@ from datalane.domains import domain_routers, open_runtime
 from datalane.engine.registration import register
 from datalane.settings import Settings
 
+pytestmark = pytest.mark.one_database
+
 TEXT = {"file": ("herons.txt", b"Herons in the reeds.", "text/plain")}
 
 

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from tests.integration.api.conftest import PASSWORD, Log, Person, without_correlation
 
+pytestmark = pytest.mark.one_database
+
 
 async def sign_in(client: httpx.AsyncClient, person: Person) -> dict[str, Any]:
     answer = await client.post("/auth/sign-in", json={"email": person.email, "password": PASSWORD})

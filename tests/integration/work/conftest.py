@@ -104,7 +104,7 @@ async def other_desk(database: Database) -> Desk:
 
 async def open_desk(database: Database, name: str) -> Desk:
     await register(database, {}, [], list(EVENTS))
-    account = NewAccount(email=f"{name}@example.com", password="long enough to be good", name=name)
+    account = NewAccount(email=f"{name}@{uuid7().hex}.example.com", password="long enough to be good", name=name)
     session = await sign_up_account(database, account, sessions=SessionSettings(), correlation_id="desk")
     assert session.workspace_id is not None
     return Desk(database, Context(session.workspace_id, session.user_id, Role.OWNER))

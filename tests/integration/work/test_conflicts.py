@@ -9,6 +9,8 @@ from datalane.errors import InvalidInput, StaleVersion
 from datalane.work.items.schemas import ItemChanges, ItemUpdate
 from datalane.work.items.service import update_item
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_a_stale_edit_is_told_the_current_row_and_the_fields_that_differ(desk: Desk) -> None:
     seen = await desk.create(metadata={"a": 1, "b": 1})

@@ -11,6 +11,8 @@ from tests.integration.work.test_work_routes import make, post
 
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["join"]
 
 

@@ -13,6 +13,8 @@ from datalane.kit.ids import uuid7
 from datalane.work.items import service
 from datalane.work.items.schemas import ItemChanges, ItemUpdate, NewItem
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_an_item_is_kept_as_it_was_said(desk: Desk) -> None:
     made = await desk.create(

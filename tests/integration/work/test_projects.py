@@ -21,6 +21,8 @@ from datalane.work.projects.schemas import (
     ProjectUpdate,
 )
 
+pytestmark = pytest.mark.one_database
+
 
 async def create(desk: Desk, title: str = "The garden", **said: Any) -> Project:
     async with desk.database.transaction(desk.context) as tx:

@@ -14,6 +14,8 @@ from datalane.db.database import Database
 from datalane.work.query.schemas import ItemPage, ItemQuery
 from datalane.work.query.service import list_items
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["bob"]
 
 

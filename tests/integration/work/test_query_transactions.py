@@ -15,6 +15,8 @@ from datalane.work.query.compose import compose, plans_of
 from datalane.work.query.schemas import read_query
 from datalane.work.query.service import list_items
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_a_list_in_a_transaction_of_its_own_kind_sends_one_statement(board: Board) -> None:
     sent: list[str] = []

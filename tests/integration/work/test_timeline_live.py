@@ -25,6 +25,8 @@ from datalane.settings import ApiSettings, Settings
 from datalane.work import routes as work_routes
 from datalane.work.timeline.live import Pace
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["bob", "join", "log"]
 
 BEGINNING = {"after": "beginning"}

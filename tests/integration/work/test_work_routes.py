@@ -8,6 +8,8 @@ import httpx
 import pytest
 from tests.integration.api.conftest import Person
 
+pytestmark = pytest.mark.one_database
+
 
 async def post(client: httpx.AsyncClient, who: Person, path: str, body: Any, **headers: str) -> httpx.Response:
     return await client.post(path, json=body, headers={**who.headers, **headers})

@@ -32,7 +32,7 @@ from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.engine.meters import Meters
 from datalane.engine.tools import Tools
-from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError, LeaseLost
+from datalane.errors import Conflict, DatabaseUnavailable, LeaseLost
 from datalane.kit.contents import Redaction
 from datalane.kit.logs import get_logger
 from datalane.settings import Limits
@@ -298,7 +298,7 @@ class RecordedRun:
         self._is_over = True
         try:
             await self._tell_end(error)
-        except DatalaneError as untold:
+        except Exception as untold:
             if error is None:
                 raise
             log.warning("agent_run_end_untold", run_id=str(self.run_id), error=str(untold))

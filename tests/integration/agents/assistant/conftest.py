@@ -15,14 +15,14 @@ from typing import Any
 import httpx
 import pytest
 from fastapi import FastAPI
+from tests.apps import shared_application
 from tests.integration.api.conftest import OpenLane, Person, ada, bob, client, join, sign_up
 
 from datalane.agents.assistant.chat import Chat
 from datalane.agents.assistant.service import Assistant
-from datalane.api.app import create_app
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
-from datalane.domains import Runtime, domain_routers, open_runtime
+from datalane.domains import Runtime, open_runtime
 from datalane.engine.registration import register
 from datalane.settings import AssistantSettings, Settings
 
@@ -46,7 +46,7 @@ async def runtime(lane: OpenLane) -> AsyncIterator[Runtime]:
 
 @pytest.fixture
 def app(lane: OpenLane, runtime: Runtime) -> FastAPI:
-    return create_app(lane, domain_routers(runtime))
+    return shared_application(lane, runtime)
 
 
 @dataclass(frozen=True)

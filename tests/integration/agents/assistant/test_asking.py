@@ -16,6 +16,8 @@ from datalane.domains import Runtime, register_handlers
 from datalane.engine.handlers import Handlers
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 SEARCH, CREATE, CITE = "knowledge.search", "item.create", "knowledge.cite"
 
 

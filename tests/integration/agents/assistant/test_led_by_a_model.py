@@ -21,6 +21,8 @@ from datalane.contracts.context import Context, Role
 from datalane.domains import Runtime, domain_routers, open_runtime
 from datalane.settings import AssistantSettings
 
+pytestmark = pytest.mark.one_database
+
 USAGE = {
     "prompt_tokens": 120,
     "completion_tokens": 30,

@@ -32,6 +32,8 @@ from datalane.db.transaction import Transaction
 from datalane.engine.meters import Adding, Meters, Refusal
 from datalane.errors import Forbidden, LeaseLost, NotFound
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def meters() -> Meters:

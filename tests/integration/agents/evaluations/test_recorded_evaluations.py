@@ -23,6 +23,8 @@ from datalane.contracts.context import Role
 from datalane.errors import DatalaneError, Forbidden, InvalidInput, LimitExceeded, NotFound
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 # Datasets ---------------------------------------------------------------------------------------------------------
 
 

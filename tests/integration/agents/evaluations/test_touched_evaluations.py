@@ -17,6 +17,8 @@ from datalane.agents.runs.schemas import NewStep
 from datalane.agents.versions import models, prompts
 from datalane.agents.versions.schemas import NewAgentModel, NewPrompt
 
+pytestmark = pytest.mark.one_database
+
 
 async def touched(bench: EvaluationDesk, **asked: Any) -> list[TouchedEvaluation]:
     async with bench.desk.database.transaction(bench.desk.context) as tx:

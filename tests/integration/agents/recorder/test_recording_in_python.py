@@ -19,6 +19,8 @@ from datalane.engine.events import publish
 from datalane.errors import Conflict, InvalidInput, LeaseLost, SchemaViolation
 from datalane.kit.clock import utc_now
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def tools() -> Toolbox:

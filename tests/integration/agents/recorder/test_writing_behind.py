@@ -23,6 +23,8 @@ from datalane.errors import DatabaseUnavailable, LeaseLost, LimitExceeded, NotFo
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 def agents(desk: LedgerDesk) -> Agents:

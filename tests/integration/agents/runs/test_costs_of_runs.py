@@ -17,6 +17,8 @@ from datalane.agents.versions.prices import create_price
 from datalane.agents.versions.schemas import NewAgentModel, NewModelPrice
 from datalane.contracts.context import Role
 
+pytestmark = pytest.mark.one_database
+
 
 @dataclass
 class Shop:

@@ -18,6 +18,8 @@ from datalane.domains import make_runtime
 from datalane.engine.registration import register
 from datalane.settings import AgentSettings, Settings
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["ada", "bob", "client", "join", "runtime", "sign_up"]
 
 

@@ -33,6 +33,8 @@ from datalane.domains import make_runtime
 from datalane.engine.registration import register
 from datalane.settings import Settings
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["ada", "bob", "client", "join", "sign_up"]
 
 PATH = "/agents/otlp/v1/traces"

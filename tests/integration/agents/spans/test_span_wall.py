@@ -15,6 +15,8 @@ from tests.integration.agents.versions.test_versions import blocks
 from datalane.contracts.context import Context, Role
 from datalane.errors import DatalaneError, Forbidden, InvalidInput
 
+pytestmark = pytest.mark.one_database
+
 TAKE = "SELECT run_id, kept FROM datalane.take_agent_spans($1, $2::text::jsonb)"
 A_SPAN = (
     '[{"span_id": "a", "kind": "agent", "agent": "x", "service": "x", '

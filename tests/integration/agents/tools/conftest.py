@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import pytest
 from fastapi import FastAPI
+from tests.apps import shared_app
 from tests.conftest import a_context
 from tests.integration.api.conftest import OpenLane, ada, bob, client, join, sign_up
 
@@ -16,7 +16,6 @@ from datalane.agents.tools import deciding, rules, service
 from datalane.agents.tools.deciding import ToolCall
 from datalane.agents.tools.policy import Approval, Decision, InvalidArguments
 from datalane.agents.tools.schemas import NewToolRule, PublishedTool, ToolRule, ToolToPublish
-from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.domains import PERMISSIONS, make_runtime
@@ -104,4 +103,4 @@ def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [partial(routes.router, agents=make_runtime(lane.settings).agents)])
+    return shared_app(lane, routes.router, agents=make_runtime(lane.settings).agents)

@@ -28,6 +28,8 @@ from datalane.contracts.context import Role
 from datalane.errors import NotFound
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_a_call_is_decided_by_the_tool_and_the_enabled_rules(workshop: Workshop) -> None:
     assert said(await workshop.decide()) == ("blocked_policy", KNOWN, 0)

@@ -12,6 +12,8 @@ from tests.integration.api.conftest import Join, Person, SignUp, without_correla
 
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 TOOLS, RULES = "/agents/tools", "/agents/tool-rules"
 GONE = str(uuid7())
 

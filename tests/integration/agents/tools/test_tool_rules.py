@@ -13,6 +13,8 @@ from datalane.agents.tools.schemas import ToolRuleChange, ToolRuleOrder
 from datalane.engine.audit import list_records
 from datalane.errors import Conflict, NotFound, StaleVersion
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_rules_are_asked_in_their_order_from_one_on_without_gaps(workshop: Workshop) -> None:
     for reason in ("one", "two", "four"):

@@ -15,6 +15,8 @@ from datalane.errors import Forbidden, InvalidInput, LimitExceeded, NotFound, St
 from datalane.kit.ids import uuid7
 from datalane.settings import Limits
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_the_same_content_again_is_no_other_version(workshop: Workshop) -> None:
     first = await workshop.publish()

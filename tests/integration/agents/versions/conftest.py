@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
-from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
 from fastapi import FastAPI
+from tests.apps import shared_app
 from tests.conftest import a_context
 from tests.integration.api.conftest import OpenLane, ada, bob, client, join, sign_up
 
@@ -26,7 +26,6 @@ from datalane.agents.versions.schemas import (
     RegisteredOutputSchema,
     RegisteredPrompt,
 )
-from datalane.api.app import create_app
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import EVENTS
 from datalane.db.database import Database
@@ -89,4 +88,4 @@ async def lane(database: Database) -> OpenLane:
 
 @pytest.fixture
 def app(lane: OpenLane) -> FastAPI:
-    return create_app(lane, [partial(routes.router, agents=make_runtime(lane.settings).agents)])
+    return shared_app(lane, routes.router, agents=make_runtime(lane.settings).agents)

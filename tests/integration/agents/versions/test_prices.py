@@ -26,6 +26,8 @@ from datalane.engine.audit import list_records
 from datalane.errors import Conflict, Forbidden, InvalidInput, NotFound
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 START = datetime(2030, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 

@@ -12,6 +12,8 @@ from tests.integration.api.conftest import Join, Person, SignUp, without_correla
 
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 NOUNS: dict[str, tuple[dict[str, Any], str]] = {
     "prompts": ({"name": "answer", "template": "Answer {question}."}, "prompt_version_id"),
     "models": ({"provider": "owls", "model": "owl-1", "revision": "2026-01"}, "model_version_id"),
