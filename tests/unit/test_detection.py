@@ -134,3 +134,17 @@ def _seconds(text: str) -> float:
         ALL.value(text)
         taken.append(thread_time() - began)
     return min(taken)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"x": "Bearer abcdef", "x": "fine"}',
+        '{"postgres://u:hunter2@h": 1}',
+        '{"date_of_birth": "1815-12-10", "date_of_birth": null}',
+        ' \n{"date_of_birth": "1815-12-10"}',
+    ],
+)
+def test_a_text_that_is_json_hides_nothing_from_its_reader(text: str) -> None:
+    cleaned = Redaction(("date_of_birth",)).value(text)
+    assert not any(secret in cleaned for secret in ("abcdef", "hunter2", "1815"))

@@ -32,6 +32,13 @@ INVITE = f"dli_{'a' * 32}_{'b' * 32}_{'S' * 43}"
         ("api_key: abc123", f"api_key: {MASK}"),
         ("$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", MASK),
         ("eyJhbGciOiJI.eyJzdWIiOiIx.c2lnbmF0dXJl", MASK),
+        *(
+            (f"{before}postgres://u:hunter2@h/db", f"{before}postgres://u:{MASK}@h/db")
+            for before in ("curl -x", "psql -d", "\x1b[32m", "next=%20", "1.", "+")
+        ),
+        (f"https://u:{'p' * 5_000}@h", f"https://u:{MASK}@h"),
+        (f"client_assertion=eyJ{'h' * 5_000}.{'p' * 5_000}.sig", f"client_assertion={MASK}"),
+        (f"xeyJ.eyJ{'h' * 50}.{'p' * 50}.sig", f"xeyJ.{MASK}"),
         ("-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----", MASK),
     ],
 )

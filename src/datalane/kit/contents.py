@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -32,7 +33,7 @@ class Redaction:
 
     def _clean(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, str):
-            return self._clean_json(value, depth) if self._names and value[:1] in "{[" else self.text(value)
+            return self._clean_json(value, depth) if self._names and _may_be_json(value) else self.text(value)
         if depth >= _DEEPEST and isinstance(value, Mapping | list | tuple | set | frozenset):
             return MASK
         if isinstance(value, Mapping):
@@ -65,15 +66,29 @@ class Redaction:
         return free
 
     def _clean_json(self, text: str, depth: int) -> str:
+        has_twins = False
+
+        def made(members: list[tuple[str, Any]]) -> dict[str, Any]:
+            nonlocal has_twins
+            value = dict(members)
+            has_twins = has_twins or len(value) < len(members)
+            return value
+
         try:
-            value = orjson.loads(text)
-        except orjson.JSONDecodeError:
+            value = json.loads(text, object_pairs_hook=made)
+        except (ValueError, RecursionError):
             return self.text(text)
         cleaned = self._clean(value, depth + 1)
-        return text if cleaned == value else orjson.dumps(cleaned).decode()
+        # Of two members of one name the first is gone, so such a text is not kept as it was. What is kept is read as a
+        # text too, because of names of members.
+        return self.text(text if cleaned == value and not has_twins else orjson.dumps(cleaned).decode())
 
     def _clean_text(self, text: str) -> str:
         return mask_detected(redact_text(text), self._detect, MASK)
+
+
+def _may_be_json(text: str) -> bool:
+    return text.lstrip()[:1] in ("{", "[")
 
 
 def _plain(name: str) -> str:

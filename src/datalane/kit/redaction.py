@@ -16,12 +16,15 @@ _HARMLESS_NAME = re.compile(
     r"(_ids?|_count|_at|_verified|idempotency_key|(input|output|cached|total|max|prompt)_tokens)$", re.I
 )
 
-# Each is bounded where it may begin anywhere in what it reads over, so that the time goes by the length of a text.
+# None may begin anywhere in what it reads over without a bound, so that the time goes by the length of a text.
 _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(dl[iw]?)_([0-9a-f]{32})_([0-9a-f]{32})_[A-Za-z0-9_-]+"), rf"\1_\2_\3_{MASK}"),
     (re.compile(r"dlr_[A-Za-z0-9_-]{43}_[A-Za-z0-9_-]+"), f"dlr_{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"), rf"\1 {MASK}"),
-    (re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]{0,30}://[^\s:/@]*):[^\s@]{1,1000}@", re.I), rf"\1:{MASK}@"),
+    (
+        re.compile(r"(?<![^\s@])(?=[^\s@]++@)([^\s@]*?[a-z0-9+.-]://[^\s:/@]*:)[^\s@]+@", re.I),
+        rf"\1{MASK}@",
+    ),
     (
         re.compile(
             r"(?i)\b(password|passwd|secret|token|api[_-]?key)(\"?\s*[=:]\s*)(\"[^\"]*\"|'[^']*'|[^\s,;&'\"}]+)"
@@ -29,6 +32,7 @@ _SHAPES: tuple[tuple[re.Pattern[str], str], ...] = (
         rf"\1\2{MASK}",
     ),
     (re.compile(r"\$argon2[a-z]*\$[^\s\"']+"), MASK),
+    (re.compile(r"(?<![A-Za-z0-9_-])eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"\beyJ[A-Za-z0-9_-]{1,1000}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*"), MASK),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.S), MASK),
 )

@@ -19,8 +19,6 @@ from datalane.engine.jobs import cancel_jobs, enqueue, list_jobs
 from datalane.integrations.notifications.notices import notify
 from datalane.kit.ids import uuid7
 
-pytestmark = pytest.mark.one_database
-
 TOLD = "SELECT actor_id, title, subject_type, subject_id FROM datalane.notifications WHERE category = 'jobs'"
 FOLLOWED = "SELECT count(*) FROM datalane.job_history WHERE kind = 'notification.of_dead_letter'"
 

@@ -35,8 +35,6 @@ from datalane.kit import lookups, outbound
 from datalane.kit.clock import utc_now
 from datalane.settings import OutboundSettings, Pauses, Settings, WebhookSettings
 
-pytestmark = pytest.mark.one_database
-
 LONG = Pauses.read("3600,3600")
 DISABLED = (
     "SELECT payload, causation_id, causation_depth, correlation_id FROM datalane.events "

@@ -20,8 +20,6 @@ from datalane.contracts.context import Context
 from datalane.db.database import Database
 from datalane.kit.ids import uuid7
 
-pytestmark = pytest.mark.one_database
-
 __all__ = ["log"]
 
 SECRET, NEXT = "inbound-5ecret", "inbound-5ecret-2"

@@ -11,8 +11,6 @@ from tests.integration.api.conftest import Join, Person, SignUp
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 
-pytestmark = pytest.mark.one_database
-
 PUBLISH, BATCH, LOG = (f"/automation/events/{verb}" for verb in ("publish", "publish-batch", "ingestion"))
 PAID: dict[str, Any] = {"event_type": "invoice.paid", "payload": {"invoice": 7}, "source_system": "shop"}
 

@@ -24,8 +24,6 @@ from datalane.integrations.runtime import make_integrations
 from datalane.kit.ids import uuid7
 from datalane.settings import Pauses
 
-pytestmark = pytest.mark.one_database
-
 ENDPOINTS, OUTBOUND = "/webhooks/endpoints", "/webhooks/outbound"
 
 

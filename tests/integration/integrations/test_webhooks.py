@@ -26,8 +26,6 @@ from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 from datalane.kit.standard_webhooks import TIMESTAMP, read_verifier, verify
 
-pytestmark = pytest.mark.one_database
-
 
 @pytest.fixture
 async def hooks(database: Database, context: Context) -> Hooks:

@@ -15,8 +15,6 @@ from datalane.knowledge.indexing import MOST_CHUNK_CHARACTERS, IndexChunks, Span
 from datalane.knowledge.methods import Method
 from datalane.settings import Limits
 
-pytestmark = pytest.mark.one_database
-
 Make = Callable[..., bytes]
 
 CASES: dict[str, tuple[bytes, str]] = {

@@ -23,8 +23,6 @@ from datalane.knowledge.responses.schemas import Citation, NewCitation, NewRespo
 from datalane.knowledge.responses.service import create_response, fault_of, list_citations
 from datalane.knowledge.retrieval.schemas import Result
 
-pytestmark = pytest.mark.one_database
-
 TEXT = "Größe und Maß. 🦉 Owls hunt at night. Das Ende."
 
 

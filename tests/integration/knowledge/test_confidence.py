@@ -25,8 +25,6 @@ from datalane.knowledge.responses.schemas import NewCitation, NewResponse, NewSe
 from datalane.knowledge.responses.service import create_response
 from datalane.knowledge.retrieval.schemas import DocumentFilters
 
-pytestmark = pytest.mark.one_database
-
 
 async def learn(
     library: Library, method: Method, judged: list[Judged], context: Context | None = None, model: str | None = None

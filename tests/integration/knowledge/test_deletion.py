@@ -19,8 +19,6 @@ from datalane.knowledge.documents.service import delete_document, list_documents
 from datalane.knowledge.files import FileStore
 from datalane.knowledge.methods import Method
 
-pytestmark = pytest.mark.one_database
-
 GONE = ("documents", "document_versions", "chunks", "chunk_vectors", "search_postings", "search_entries")
 
 

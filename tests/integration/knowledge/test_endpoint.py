@@ -18,8 +18,6 @@ from datalane.knowledge.endpoint import Endpoint
 from datalane.knowledge.providers import EmbeddingFailed, EmbeddingRefused
 from datalane.settings import EmbeddingEndpoint, Rate
 
-pytestmark = pytest.mark.one_database
-
 HERE, THERE = uuid7(), uuid7()
 TEXTS = ["an owl at night", "a harbour in fog", "night owl"]
 

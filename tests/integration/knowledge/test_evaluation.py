@@ -18,8 +18,6 @@ from datalane.knowledge.evaluation.schemas import EvaluationRun, NewRun
 from datalane.knowledge.evaluation.service import compare_runs, get_run, last_run, list_runs, record_run
 from datalane.knowledge.methods import Method
 
-pytestmark = pytest.mark.one_database
-
 
 async def keep(database: Database, context: Context, new: NewRun) -> EvaluationRun:
     async with database.transaction(context) as tx:

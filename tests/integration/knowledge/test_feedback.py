@@ -25,8 +25,6 @@ from datalane.knowledge.methods import Method
 from datalane.knowledge.responses.schemas import NewCitation, NewResponse, NewSegment, Response
 from datalane.knowledge.responses.service import create_response
 
-pytestmark = pytest.mark.one_database
-
 TEXT = "Für Elise.\n\nThe heron – grey and patient – stands in the reeds at dawn. " * 3
 QUOTE = "The heron – grey and patient"
 

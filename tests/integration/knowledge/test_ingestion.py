@@ -21,8 +21,6 @@ from datalane.knowledge.indexing import IndexChunks, Span, index_chunks
 from datalane.knowledge.ingestion import Arrival, write
 from datalane.knowledge.methods import Method
 
-pytestmark = pytest.mark.one_database
-
 OLD = "The granary stores barley.\n\n" * 200
 NEW = "The granary stores rye now."
 

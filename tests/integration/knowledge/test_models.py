@@ -34,8 +34,6 @@ from datalane.knowledge.runtime import open_knowledge
 from datalane.lane import Lane
 from datalane.settings import EmbeddingSettings, Settings
 
-pytestmark = pytest.mark.one_database
-
 NEAR = f"near:bags/{DIMENSIONS}-1"
 TEXTS = [f"{animal} near the harbour at night, number {n}" for n, animal in enumerate(["owl", "heron", "fox", "owl"])]
 Change = Callable[..., Awaitable[ModelState]]

@@ -24,8 +24,6 @@ from datalane.knowledge.moderation.suppressing import CitationSuppressor
 from datalane.knowledge.responses.schemas import Citation, NewCitation, NewResponse, NewSegment, Response
 from datalane.knowledge.responses.service import create_response, list_citations
 
-pytestmark = pytest.mark.one_database
-
 
 async def answer(library: Library) -> Response:
     """Two segments, each with a citation."""

@@ -12,8 +12,6 @@ from tests.integration.knowledge.object_server import object_server
 from datalane.kit.ids import uuid7
 from datalane.knowledge.files import FileStore, FileStoreUnavailable
 
-pytestmark = pytest.mark.one_database
-
 Kept = tuple[FileStore, dict[str, bytes]]
 
 

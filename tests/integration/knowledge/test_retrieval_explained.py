@@ -10,8 +10,6 @@ from datalane.contracts.context import Context
 from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.schemas import Query, Result
 
-pytestmark = pytest.mark.one_database
-
 LONG = "\n\n".join(f"Paragraph {number} of the ship's log. " + "The sea is calm. " * 40 for number in range(12))
 
 

@@ -18,8 +18,6 @@ from datalane.knowledge.documents.schemas import Document
 from datalane.knowledge.methods import Method
 from datalane.knowledge.retrieval.schemas import DocumentFilters
 
-pytestmark = pytest.mark.one_database
-
 QUESTION = "green harbour at night"
 
 

@@ -20,8 +20,6 @@ from datalane.knowledge.retrieval.asked import list_asked
 from datalane.knowledge.retrieval.schemas import AskedQuery, DocumentFilters, Query, TagsWanted
 from datalane.knowledge.retrieval.service import answer
 
-pytestmark = pytest.mark.one_database
-
 
 async def ask(library: Library, context: Context | None = None, logged: bool = True, **said: Any) -> None:
     asked = Query(**{"query": "owl"} | said)

@@ -16,8 +16,6 @@ from datalane.kit.outbound import FetchRefused
 from datalane.knowledge.documents.actions import BRING, Bringing, register_actions
 from datalane.knowledge.methods import Method
 
-pytestmark = pytest.mark.one_database
-
 
 @pytest.fixture
 def actions() -> Actions:

@@ -14,8 +14,6 @@ from datalane.knowledge.documents.originals import store_original
 from datalane.knowledge.documents.schemas import NewDocument
 from datalane.knowledge.files import FileStore, FileStoreUnavailable, StorageFull
 
-pytestmark = pytest.mark.one_database
-
 
 async def test_a_full_disk_is_an_error_with_a_name_and_leaves_nothing(library: Library, full_disk: Path) -> None:
     store = FileStore(full_disk.as_uri())

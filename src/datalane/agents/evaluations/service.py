@@ -27,7 +27,6 @@ from datalane.engine.audit import record
 from datalane.errors import InvalidInput, NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
-from datalane.kit.redaction import redact_text
 
 Pair = tuple[Mapping[str, Any], Mapping[str, Any]]
 """What a case was worth and has used, in the evaluation and in the baseline."""
@@ -171,7 +170,7 @@ async def _with_usage(tx: Transaction, results: Sequence[NewCaseResult]) -> list
         result.model_copy(
             update={
                 **({} if result.run_id is None else used[result.run_id]),
-                "reason": None if result.reason is None else redact_text(result.reason)[:2_000],
+                "reason": None if result.reason is None else tx.redaction.text(result.reason)[:2_000],
             }
         )
         for result in results

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from typing import ClassVar
 from uuid import UUID
 
@@ -22,6 +23,8 @@ from datalane.errors import (
 
 RETRYABLE: frozenset[ErrorClass] = frozenset({"timeout", "provider_error", "dependency_unavailable"})
 """What may go away by itself."""
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+"""NUL and halves of characters, which no text in the database holds."""
 
 
 class AgentFault(DatalaneError):
@@ -92,4 +95,4 @@ def message_of(error: BaseException) -> str:
     """What is kept of an exception: its type where nothing is said that may be kept."""
     if isinstance(error, asyncio.CancelledError):
         return "it was cancelled"
-    return f"{type(error).__name__}: {error}"[:2_000]
+    return _UNSTORABLE.sub(" ", f"{type(error).__name__}: {error}")[:2_000]

@@ -32,7 +32,7 @@ from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.engine.meters import Meters
 from datalane.engine.tools import Tools
-from datalane.errors import Conflict, DatabaseUnavailable, LeaseLost
+from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError, LeaseLost
 from datalane.kit.contents import Redaction
 from datalane.kit.logs import get_logger
 from datalane.settings import Limits
@@ -125,7 +125,7 @@ class Agents:
                 yield run
                 await run.check_output(run.output)
         except BaseException as error:
-            await asyncio.shield(run.tell_end(error))
+            await run.tell_end(error)
             raise
         await run.tell_end(None)
 
@@ -186,9 +186,11 @@ class RecordedRun:
             yield step
         except BaseException as error:
             self._backlog.add(step.told(error))
+            if self._backlog.waits:
+                await self._backlog.settle_rest()
             raise
         self._backlog.add(step.told(None))
-        if self._backlog.is_full:
+        if self._backlog.waits or self._backlog.is_full:
             await self.settle()
 
     async def settle(self) -> None:
@@ -228,6 +230,7 @@ class RecordedRun:
         """Ask moderation and the policy for a call, and begin it. Raises as `tool`, and `ModerationUnavailable`."""
         judged = await self._agents.safety.judge("arguments", arguments, self._about(tool_name))
         await self.settle()
+        await self._record_judged()
         async with self.transaction() as tx:
             ruled = await request_call(
                 tx, self._held, tool_name, arguments, idempotency_key=idempotency_key, judged=judged
@@ -279,14 +282,31 @@ class RecordedRun:
     async def check_output(self, output: Any) -> None:
         """Have an output, or a part of it that goes elsewhere before the run ends, judged. What is decided is recorded
         with the end. Raises `ContentRefused` for what does not pass, and `ModerationUnavailable`."""
-        if self._is_over:
-            return
         judged = await self._agents.safety.judge("output", output, self._about())
         if judged is None:
             return
-        self._judged.append(judged)
+        if not self._is_over:
+            self._judged.append(judged)
         if not judged.passes:
+            await self._take_away()
             raise judged.error(self.run_id)
+
+    async def _take_away(self) -> None:
+        """What was refused leaves the ledger at once, where steps and calls may have written it, or with the end."""
+        if self._is_over:
+            return
+        try:
+            await self._backlog.settle_rest()
+            await self._record_judged()
+        except DatalaneError as error:
+            log.warning("agent_moderation_waits", run_id=str(self.run_id), error=str(error))
+
+    async def _record_judged(self) -> None:
+        """Before a call that may end the run: what was judged is on record however it ends."""
+        if self._judged:
+            async with self._opened_for_end() as tx:
+                await self._record_judged_in(tx)
+            self._judged.clear()
 
     def _about(self, tool_name: str | None = None) -> About:
         return About.of(self.context, run_id=self.run_id, agent=self.agent, tool_name=tool_name)
@@ -296,8 +316,9 @@ class RecordedRun:
         if self._is_over:
             return
         self._is_over = True
+        telling = self._tell_end(error)
         try:
-            await self._tell_end(error)
+            await (telling if self._backlog.waits else asyncio.shield(telling))
         except Exception as untold:
             if error is None:
                 raise
@@ -318,9 +339,12 @@ class RecordedRun:
         raise fault
 
     async def _end_in(self, tx: Transaction, error: BaseException | None) -> None:
+        await self._record_judged_in(tx)
+        await recording.end_run(tx, self._end(error), has_schema=self._has_schema)
+
+    async def _record_judged_in(self, tx: Transaction) -> None:
         for judged in self._judged:
             await record_moderation(tx, self._held, judged, self._agents.safety.citations)
-        await recording.end_run(tx, self._end(error), has_schema=self._has_schema)
 
     def _opened_for_end(self) -> AbstractAsyncContextManager[Transaction]:
         naming = next((each for each in self._judged if each.citation_ids), None)

@@ -6,18 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from tests.integration.agents.desk import SEARCH, LedgerDesk
-from tests.integration.engine.lab import eventually
+from tests.integration.engine.lab import PATIENCE, eventually
 
 from datalane.agents.recorder import Agents, RecordedRun
 from datalane.agents.recorder.backlog import MOST_BEHIND
 from datalane.agents.recorder.toolbox import Toolbox
 from datalane.agents.runs import recording
 from datalane.agents.runs.schemas import AgentRunTrace, NewStep
-from datalane.contracts.context import Context
+from datalane.agents.versions.models import register_model
+from datalane.agents.versions.prices import create_price
+from datalane.agents.versions.schemas import NewAgentModel, NewModelPrice
+from datalane.contracts.context import Context, Role
 from datalane.db.transaction import Transaction
 from datalane.errors import DatabaseUnavailable, LeaseLost, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
@@ -199,3 +203,118 @@ async def test_a_step_with_a_source_id_that_the_run_has_is_left(desk: LedgerDesk
     assert await record("b", "c") == [6]
     told = await desk.show(held.run_id)
     assert (told.model_steps, told.input_tokens, told.output_tokens) == (3, 15, 3)
+
+
+async def test_a_run_inside_a_transaction_is_one_with_it(desk: LedgerDesk, agents: Agents) -> None:
+    """Nobody else sees the run until then, and nothing of it is left when the transaction is undone."""
+
+    async def work(source_run_id: str) -> None:
+        async with agents.run(desk.context, "helper", source_run_id=source_run_id) as run:
+            for _ in range(2):
+                await think(run, source_run_id)
+
+    async def undo() -> None:
+        async with desk.database.transaction(desk.context):
+            await work("undone")
+            raise ZeroDivisionError
+
+    async with desk.database.transaction(desk.context):
+        await work("kept")
+    with pytest.raises(ZeroDivisionError):
+        await undo()
+    assert await desk.rows("SELECT name FROM datalane.agent_steps") == [("kept",), ("kept",)]
+    assert await desk.rows("SELECT status FROM datalane.agent_runs") == [("completed",)]
+
+
+async def test_steps_before_a_transaction_that_is_undone_are_kept(desk: LedgerDesk, agents: Agents) -> None:
+    async def settle_and_undo(run: RecordedRun) -> None:
+        async with run.transaction():
+            await run.settle()
+            raise ZeroDivisionError
+
+    async with agents.run(desk.context, "helper") as run:
+        await think(run, "before")
+        with pytest.raises(ZeroDivisionError):
+            await settle_and_undo(run)
+    assert [step.name for step in (await only_run(desk)).steps] == ["before"]
+
+
+async def test_calls_inside_a_transaction_hold_nobody_up(desk: LedgerDesk, agents: Agents) -> None:
+    """The first call locks the row of the run, for which the step that is written behind it waits meanwhile."""
+
+    async def is_being_written() -> bool:
+        return run._backlog._turn.locked()
+
+    async with asyncio.timeout(PATIENCE), agents.run(desk.context, "helper") as run, run.transaction():
+        async with run.tool(SEARCH, {}) as call:
+            call.result = 1
+        await think(run, "between")
+        await eventually(is_being_written)
+        async with run.tool(SEARCH, {}) as call:
+            call.result = 2
+    told = await only_run(desk)
+    assert (told.status, [step.name for step in told.steps], len(told.tool_calls)) == ("completed", ["between"], 2)
+
+
+async def test_an_error_that_cannot_be_stored_as_it_is_ends_its_run_all_the_same(
+    desk: LedgerDesk, agents: Agents
+) -> None:
+    async def work() -> None:
+        async with agents.run(desk.context, "helper") as run, run.step("model", "chat") as step:
+            step.count(input_tokens=5)
+            raise RuntimeError("the\x00owl\ud800flew")
+
+    with pytest.raises(RuntimeError):
+        await work()
+    told = await only_run(desk)
+    assert (told.status, told.error_message, told.input_tokens) == ("failed", "RuntimeError: the owl flew", 5)
+
+
+async def test_a_run_that_is_through_ends_also_when_its_caller_gives_up_meanwhile(desk: LedgerDesk) -> None:
+    is_through, is_ending = False, asyncio.Event()
+
+    def door(context: Context) -> AbstractAsyncContextManager[Transaction]:
+        if is_through:
+            is_ending.set()
+        return desk.database.transaction(context)
+
+    async def work() -> None:
+        nonlocal is_through
+        async with Agents(door, Toolbox()).run(desk.context, "helper") as run:
+            await think(run, "one")
+            await run.settle()
+            is_through = True
+
+    async def ended() -> str | None:
+        [(status,)] = await desk.rows("SELECT status FROM datalane.agent_runs")
+        return None if status == "running" else str(status)
+
+    task = asyncio.create_task(work())
+    await is_ending.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert await eventually(ended) == "completed"
+
+
+async def test_the_sum_is_in_the_currency_of_the_first_step(desk: LedgerDesk, agents: Agents) -> None:
+    admin, models = desk.acting(Role.ADMIN), []
+    async with admin.database.transaction(admin.context) as tx:
+        for currency in ("USD", "EUR"):
+            model = await register_model(tx, NewAgentModel(provider="owls", model=currency))
+            price = NewModelPrice(
+                model_version_id=model.model_version_id,
+                currency=currency,
+                input_per_million=Decimal(1_000_000),
+                output_per_million=Decimal(0),
+            )
+            await create_price(tx, price)
+            models.append(model.model_version_id)
+    async with agents.run(desk.context, "helper") as run:
+        for model_version_id, tokens in zip(models, (2, 3), strict=True):
+            async with run.step("model", "chat", model_version_id=model_version_id) as step:
+                step.count(input_tokens=tokens, output_tokens=0)
+    told = await only_run(desk)
+    assert (told.currency, int(told.known_cost), told.unpriced_steps) == ("USD", 2, 1)
+    used = "SELECT unit, used FROM datalane.agent_usage WHERE meter = 'agent.cost' ORDER BY unit"
+    assert await desk.rows(used) == [("EUR", 3), ("USD", 2)]

@@ -376,3 +376,23 @@ async def test_a_refusal_by_the_model_itself_is_on_record_and_takes_nothing_away
         (each.judged_by, each.category, each.reason) for each in told.moderations if each.outcome == "refused"
     ]
     assert (by, category, reason) == ("agent", "self_harm", "the model declined")
+
+
+async def test_what_was_judged_is_on_record_when_a_call_that_takes_a_person_ends_the_run(
+    desk: LedgerDesk, agents: Agents
+) -> None:
+    async def work() -> None:
+        async with agents.run(desk.context, "helper") as run:
+            with pytest.raises(ContentRefused):
+                await run.check_output(f"refuse {SECRET}")
+            run.refuse("self_harm")
+            with pytest.raises(ApprovalNeeded):
+                await run.call(PAY, {"amount": 3})
+            with pytest.raises(ContentRefused):
+                await run.check_output(f"refuse {SECRET}")
+
+    await work()
+    told = await only_run(desk)
+    assert told.status == "escalated_human"
+    assert decided(told) == [("output", "refused"), ("output", "refused"), ("arguments", "allowed")]
+    assert [each.judged_by for each in told.moderations] == ["words 1.2", "agent", "words 1.2"]

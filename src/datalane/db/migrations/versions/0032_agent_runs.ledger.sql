@@ -436,14 +436,15 @@ BEGIN
             ON p.workspace_id = workspace AND p.price_version_id = stored.price_version_id
     )
     SELECT array_agg(s.ordinal ORDER BY s.ordinal) AS ordinals, array_agg(s.cost ORDER BY s.ordinal) AS costs,
-           array_agg(s.currency ORDER BY s.ordinal) AS currencies, max(s.ordinal) AS entries, min(s.currency) AS currency,
+           array_agg(s.currency ORDER BY s.ordinal) AS currencies, max(s.ordinal) AS entries, min(m.currency) AS currency,
            count(*) FILTER (WHERE s.kind = 'model') AS model_steps, sum(s.input_tokens) AS input_tokens,
            sum(s.cached_input_tokens) AS cached_input_tokens, sum(s.output_tokens) AS output_tokens,
            sum(s.reasoning_tokens) AS reasoning_tokens,
            count(*) FILTER (WHERE s.kind = 'model' AND (s.input_tokens IS NULL OR s.output_tokens IS NULL)) AS unmeasured_steps,
            sum(s.cost) FILTER (WHERE s.currency = coalesce(money, m.currency)) AS cost,
            count(*) FILTER (WHERE s.kind = 'model' AND (s.cost IS NULL OR s.currency <> coalesce(money, m.currency))) AS unpriced_steps
-    INTO sums FROM priced s CROSS JOIN (SELECT min(priced.currency) AS currency FROM priced) AS m;
+    INTO sums FROM priced s LEFT JOIN (
+        SELECT priced.currency FROM priced WHERE priced.currency IS NOT NULL ORDER BY priced.ordinal LIMIT 1) AS m ON true;
     UPDATE datalane.agent_runs r
     SET entries = coalesce(sums.entries, r.entries), currency = coalesce(r.currency, sums.currency),
         model_steps = r.model_steps + sums.model_steps,
