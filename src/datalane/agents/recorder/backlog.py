@@ -106,11 +106,12 @@ class Backlog:
         async with self._turn:
             self.check()
             async with opened as tx:
-                if self._steps:
-                    await record_encoded(tx, self._run, list(self._steps.values()))
+                numbers = list(self._steps)  # one that ends meanwhile is not among them
+                if numbers:
+                    await record_encoded(tx, self._run, [self._steps[number] for number in numbers])
                 await tell(tx)
-            self._forget(list(self._steps))
-            if self._writing is not None:
+            self._forget(numbers)
+            if self._writing is not None and not self._steps:
                 self._writing.cancel()
 
     async def _write_behind(self) -> None:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import json
-import time
+import select
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -29,7 +29,7 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self.script.pop(0) if self.script else {"status": 500, "raw": "the script is over"})
 
     def _answer(self, how: dict[str, Any]) -> None:
-        time.sleep(how.get("wait", 0))
+        select.select([self.connection], [], [], how.get("wait", 0))  # until the other side hangs up, at most
         if "endless" in how:
             self._stream(how["endless"])
             return
