@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+from datalane.access import permissions as access_permissions
 from datalane.agents import permissions as agent_permissions
 from datalane.agents.budgets import admitting as budgets
 from datalane.agents.runtime import AgentsRuntime, make_agents
@@ -46,6 +47,7 @@ PERMISSIONS = (
     knowledge_permissions,
     integration_permissions,
     agent_permissions,
+    access_permissions,
 )
 """The modules that state the lines of the role matrix; importing them has stated them."""
 
@@ -111,6 +113,7 @@ async def open_runtime(
 
 def domain_routers(runtime: Runtime) -> list[MakeRouter]:
     """The routes of every domain, for `create_app`; a worker has none and loads none of their code."""
+    from datalane.access import routes as access_routes
     from datalane.agents import routes as agent_routes
     from datalane.integrations import routes as integration_routes
     from datalane.knowledge import routes as knowledge_routes
@@ -121,6 +124,7 @@ def domain_routers(runtime: Runtime) -> list[MakeRouter]:
         partial(knowledge_routes.router, knowledge=runtime.knowledge),
         partial(integration_routes.router, integrations=runtime.integrations),
         partial(agent_routes.router, agents=runtime.agents),
+        access_routes.router,
     ]
 
 

@@ -13,11 +13,12 @@ async with lane.open(settings):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
 from datalane.agents.recorder import Agents
 from datalane.agents.recorder.toolbox import Toolbox
 from datalane.agents.safety.judging import Safety
@@ -53,6 +54,7 @@ class Lane:
         self.agents = Agents(self.transaction, Toolbox(), safety=Safety(citations=CitationSuppressor()))
         """Records runs of agents; its `tools` are the functions that they may call, and `moderate_with` names who
         judges what they are given and answer."""
+        self.plans = Plans()
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None
@@ -91,6 +93,7 @@ class Lane:
         self._settings, self._database = settings, database
         try:
             await register(database, {}, self.handlers.events, list(EVENTS))
+            await register_plans(database, self.plans)
             yield self
         finally:
             self._database = None
@@ -115,6 +118,18 @@ class Lane:
     def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
         """Register an event type of the application with its JSON Schema."""
         return EVENTS.register(name, schema, version)
+
+    def plan(
+        self,
+        plan_id: str,
+        *,
+        features: Sequence[str] = (),
+        quotas: Mapping[str, Quota] | None = None,
+        default: bool = False,
+    ) -> Plan:
+        """State a plan of the application. When it says something else than before, that is a new version of it. The
+        `default` holds for workspaces that were given none. Raises `ConfigurationError`."""
+        return self.plans.add(Plan(plan_id, tuple(features), dict(quotas or {}), default))
 
     def serve(self, make_router: MakeRouter) -> MakeRouter:
         """Serve routes of the application behind the same door. `make_router` receives it when the API starts."""

@@ -16,6 +16,7 @@ from datalane.engine.registration import register
 
 assert PERMISSIONS  # every slice states its lines when it is imported
 
+ROLES = (*MEMBER_ROLES, Role.SYSTEM)
 RANKED = re.compile(r"require_rank\((?:CASE WHEN [^)]*\(\) THEN 1 ELSE )?(\d)")
 
 
@@ -30,7 +31,7 @@ async def least_role(connection: asyncpg.Connection, need: str) -> Role | None:
             command,
         )
         ranks = {int(found[1]) if (found := re.search(r"actor_rank\(\) >= (\d)", each)) else 1 for (each,) in said}
-        return MEMBER_ROLES[min(ranks) - 1] if ranks else None
+        return ROLES[min(ranks) - 1] if ranks else None
     bodies = await connection.fetch(
         "SELECT prosrc FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace "
         "WHERE format('%s.%s', n.nspname, p.proname) = $1",
@@ -38,7 +39,7 @@ async def least_role(connection: asyncpg.Connection, need: str) -> Role | None:
     )
     ranks = {int(found[1]) for (body,) in bodies if (found := RANKED.search(body))}
     assert len(ranks) == len(bodies) == 1, f"{need} does not begin with one check of the rank"
-    return MEMBER_ROLES[ranks.pop() - 1]
+    return ROLES[ranks.pop() - 1]
 
 
 @pytest.mark.parametrize("line", list(MATRIX), ids=lambda line: line.name)

@@ -56,9 +56,12 @@ def test_a_malformed_need_is_refused(need: str) -> None:
         RoleMatrix().allow(Role.MEMBER, "thing.change", needs=[need])
 
 
-def test_nothing_is_for_the_system_alone() -> None:
-    with pytest.raises(InvalidInput, match="member can have"):
-        RoleMatrix().allow(Role.SYSTEM, "thing.change")
+@pytest.mark.parametrize("role", MEMBER_ROLES)
+def test_what_is_the_operator_s_no_member_may(role: Role) -> None:
+    line = RoleMatrix().allow(Role.SYSTEM, "thing.sell")
+    line.check(a_member(Role.SYSTEM))
+    with pytest.raises(Forbidden, match="takes system or above"):
+        line.check(a_member(role))
 
 
 def test_an_unknown_line_is_said_to_be_unknown() -> None:

@@ -8,7 +8,10 @@ from rich.table import Table
 
 from datalane.cli.output import AsJson, print_json
 from datalane.contracts.authorization import MATRIX, MEMBER_ROLES
+from datalane.contracts.context import Role
 from datalane.domains import PERMISSIONS
+
+_ROLES = (*MEMBER_ROLES, Role.SYSTEM)
 
 authz = typer.Typer(help="Who may do what.", no_args_is_help=True)
 
@@ -28,14 +31,14 @@ def matrix(as_json: AsJson = False) -> None:
                 "resource": line.resource,
                 "action": line.action,
                 "least_role": line.least.value,
-                "roles": [role.value for role in MEMBER_ROLES if line.allows(role)],
+                "roles": [role.value for role in _ROLES if line.allows(role)],
                 "needs": list(line.needs),
             }
             for line in MATRIX
         ]
-        print_json({"roles": [role.value for role in MEMBER_ROLES], "permissions": rows})
+        print_json({"roles": [role.value for role in _ROLES], "permissions": rows})
         return
-    table = Table("resource", "action", *(role.value for role in MEMBER_ROLES), box=None)
+    table = Table("resource", "action", *(role.value for role in _ROLES), box=None)
     for line in MATRIX:
-        table.add_row(line.resource, line.action, *("yes" if line.allows(role) else "-" for role in MEMBER_ROLES))
+        table.add_row(line.resource, line.action, *("yes" if line.allows(role) else "-" for role in _ROLES))
     Console().print(table)

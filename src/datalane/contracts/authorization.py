@@ -21,7 +21,8 @@ from datalane.contracts.context import Context, Role
 from datalane.errors import Forbidden, InvalidInput
 
 MEMBER_ROLES = (Role.VIEWER, Role.MEMBER, Role.ADMIN, Role.OWNER)
-"""What a membership may hold, by rising rank. The system role may do whatever an owner may."""
+"""What a membership may hold, by rising rank. The system role may do whatever an owner may, and what is the operator's
+alone: who sells says what a workspace has, not who buys."""
 
 CLASS_RULES: Mapping[str, Mapping[str, Role]] = MappingProxyType(
     {
@@ -100,8 +101,6 @@ class RoleMatrix:
         for need in line.needs:
             if not _NEED.fullmatch(need):
                 raise InvalidInput(f"permission {name}: {need!r} is neither schema.table:command nor schema.verb")
-        if least is Role.SYSTEM:
-            raise InvalidInput(f"permission {name}: the least role must be one that a member can have")
         known = self._lines.setdefault(name, line)
         if known != line:
             raise InvalidInput(f"permission {name} is stated twice, and differently")

@@ -17,7 +17,7 @@ that leaves the lane and comes back is bounded as one inside."""
 
 
 class Role(StrEnum):
-    """A membership's role, or `system` for the lane's own handlers. Ranks: see `rank`."""
+    """A membership's role, or `system` for the lane's own handlers and for its operator. Ranks: see `rank`."""
 
     VIEWER = "viewer"
     MEMBER = "member"
@@ -27,11 +27,11 @@ class Role(StrEnum):
 
     @property
     def rank(self) -> int:
-        """viewer 1, member 2, admin 3, owner and system 4; the database knows the same numbers."""
+        """viewer 1, member 2, admin 3, owner 4, system 5; verbs of the database ask for the same numbers."""
         return _RANKS[self]
 
 
-_RANKS = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3, Role.OWNER: 4, Role.SYSTEM: 4}
+_RANKS = {Role.VIEWER: 1, Role.MEMBER: 2, Role.ADMIN: 3, Role.OWNER: 4, Role.SYSTEM: 5}
 
 
 @dataclass(frozen=True, slots=True)

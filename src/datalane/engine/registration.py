@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import asyncpg
 
 from datalane.contracts.authorization import MATRIX
+from datalane.contracts.context import Role
 from datalane.contracts.registry import EventType
 from datalane.db.database import Database
 from datalane.db.faults import translated
@@ -44,7 +45,7 @@ async def _register(
     types: Sequence[EventType],
 ) -> None:
     """In sorted order, so that processes that start together take the rows' locks in one order."""
-    lines = list(MATRIX)
+    lines = [line for line in MATRIX if line.least is not Role.SYSTEM]  # what is the operator's no member has
     await connection.execute(
         "SELECT datalane.register_permissions($1, $2, $3)",
         *([line.resource for line in lines], [line.action for line in lines], [line.least.value for line in lines]),

@@ -15,7 +15,8 @@ from datalane.ops.isolation.session import Outcome, Session
 from datalane.ops.isolation.values import MINE, THEIRS
 
 NO_CONTEXT, OTHER = "no context", "other workspace"
-ACTORS = (NO_CONTEXT, OTHER, *(role.value for role in MEMBER_ROLES))
+ROLES = (*MEMBER_ROLES, Role.SYSTEM)
+ACTORS = (NO_CONTEXT, OTHER, *(role.value for role in ROLES))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def all_actors(seeds: Seeds, roles: Roles) -> list[Actor]:
         return Actor(NO_CONTEXT, role, f"BEGIN{step}", 0, MINE, closed)
 
     return [
-        *(behind_the_door(role.value, role, MINE) for role in reversed(MEMBER_ROLES)),
+        *(behind_the_door(role.value, role, MINE) for role in reversed(ROLES)),
         behind_the_door(OTHER, Role.OWNER, THEIRS),
         outside(roles.app, closed=False),
         *(outside(role, closed=True) for role in (roles.login, roles.worker, roles.signin)),

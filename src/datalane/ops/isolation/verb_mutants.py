@@ -17,8 +17,8 @@ from datalane.ops.isolation.values import THEIRS
 
 _PREDICATE = re.compile(r"\b(?:\w+\.)?workspace_id = (?:app\.workspace_id\(\)|workspace\b)")
 _DOOR = "app.workspace_id()"
-_ANYBODY = (Role.OWNER.value,)
-"""What does not depend on the role is tried as the owner, who is let through everywhere."""
+_ANYBODY = (Role.SYSTEM.value,)
+"""What does not depend on the role is tried as the system, which is let through everywhere."""
 _MOST_CALLERS = 2
 """How many of the verbs that call a faulty one are tried."""
 _CONTEXT = {

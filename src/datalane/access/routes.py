@@ -1,0 +1,16 @@
+"""Routes of access."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from datalane.access.entitlements.routes import add_entitlement_routes
+from datalane.contracts.http import Door
+
+
+def router(door: Door) -> APIRouter:
+    routes = APIRouter()
+    mine = door.router(prefix="/access", tags=["access"])
+    add_entitlement_routes(mine, door)
+    routes.include_router(mine)
+    return routes
