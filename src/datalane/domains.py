@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datalane.access import permissions as access_permissions
+from datalane.access.usage.enforcing import RequestQuota
+from datalane.access.usage.metering import bound_by_quotas
 from datalane.agents import permissions as agent_permissions
 from datalane.agents.budgets import admitting as budgets
 from datalane.agents.runtime import AgentsRuntime, make_agents
@@ -25,6 +27,7 @@ from datalane.engine.tools import Tools
 from datalane.identity import permissions as identity_permissions
 from datalane.integrations import permissions as integration_permissions
 from datalane.integrations.runtime import Integrations, make_integrations
+from datalane.knowledge import meters as knowledge_meters
 from datalane.knowledge import permissions as knowledge_permissions
 from datalane.knowledge import tools as knowledge_tools
 from datalane.knowledge.documents import actions as document_actions
@@ -38,6 +41,7 @@ from datalane.work.items import tools as item_tools
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter
     from datalane.engine.maintenance import Duty
+    from datalane.lane import Lane
     from datalane.settings import Settings
 
 PERMISSIONS = (
@@ -54,8 +58,8 @@ PERMISSIONS = (
 ACTIONS = (item_actions.register_actions, document_actions.register_actions)
 """What adds the actions of the domains."""
 
-METERS = (budgets.register_meters,)
-"""What adds the meters of the domains, and what bounds them."""
+METERS = (budgets.register_meters, knowledge_meters.register_meters, bound_by_quotas)
+"""What adds the meters of the domains, and what bounds them: the quotas bound all, so they come last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +132,12 @@ def domain_routers(runtime: Runtime) -> list[MakeRouter]:
     ]
 
 
+def request_quota(lane: Lane, settings: Settings) -> RequestQuota | None:
+    """What counts the requests of workspaces, where the settings name a quota for them."""
+    quota = settings.usage.request_quota
+    return None if quota is None else RequestQuota(lane.transaction, quota)
+
+
 def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) -> None:
     """The handlers of the lane's own jobs."""
     runtime.knowledge.register(handlers, database)
@@ -138,6 +148,7 @@ def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) 
 
 def maintenance_duties(settings: Settings) -> list[Duty]:
     """What the maintenance process does for the domains."""
+    from datalane.access.usage.sweeping import forgetting_usage, sweeping_usage
     from datalane.agents.forgetting import forgetting as forgetting_agents
     from datalane.agents.runs.sweeping import sweeping
     from datalane.agents.spans.forgetting import forgetting_traces
@@ -151,4 +162,6 @@ def maintenance_duties(settings: Settings) -> list[Duty]:
         sweeping(),
         forgetting_agents(settings.retention),
         forgetting_traces(),
+        sweeping_usage(),
+        forgetting_usage(settings.retention.usage),
     ]

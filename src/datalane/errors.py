@@ -15,6 +15,7 @@
     ├── IdempotencyMismatch     422  the same key came with another body
     ├── LimitExceeded           413  a limit of the lane; the message names it
     ├── RateLimited             429  try again after `retry_after` seconds
+    ├── UsageLimitReached       429  a quota of the plan is used up; `told` says which
     ├── Busy                    503  no room now; try again after `retry_after` seconds
     ├── DatabaseUnavailable     503  the database cannot be reached or refuses work
     ├── IssuerUnavailable       503  the keys of an issuer of ID tokens cannot be fetched
@@ -27,6 +28,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any, ClassVar
 
 
@@ -120,6 +122,32 @@ class RateLimited(DatalaneError):
     def __init__(self, message: str, retry_after: float) -> None:
         super().__init__(message)
         self.retry_after = retry_after
+
+
+class UsageLimitReached(DatalaneError):
+    """`retry_after` is None where waiting does not help: so much at once is more than the plan allows."""
+
+    code = "usage_limit_reached"
+    status = 429
+
+    def __init__(
+        self, message: str, *, quota_key: str, limit_units: int, remaining_units: int, retry_after: float | None
+    ) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+        self.told: dict[str, Any] = {
+            "quota_key": quota_key,
+            "limit_units": limit_units,
+            "remaining_units": remaining_units,
+        }
+        """Members of the problem document, JSON values."""
+        self.headers: dict[str, str] = {}
+        """Of the answer over HTTP, beside `Retry-After`."""
+
+    @property
+    def http_headers(self) -> dict[str, str]:
+        waiting = {} if self.retry_after is None else {"Retry-After": str(max(1, ceil(self.retry_after)))}
+        return {**waiting, **self.headers}
 
 
 class Busy(DatalaneError):

@@ -19,6 +19,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
+from datalane.access.usage.enforcing import Usage
 from datalane.agents.recorder import Agents
 from datalane.agents.recorder.toolbox import Toolbox
 from datalane.agents.safety.judging import Safety
@@ -55,6 +56,8 @@ class Lane:
         """Records runs of agents; its `tools` are the functions that they may call, and `moderate_with` names who
         judges what they are given and answer."""
         self.plans = Plans()
+        self.usage = Usage(self.transaction)
+        """Uses quotas of plans, in transactions of its own."""
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None

@@ -19,3 +19,25 @@ ASSIGN_PLANS = MATRIX.allow(Role.SYSTEM, "plan.assign", needs=["datalane.assign_
 OVERRIDE_ENTITLEMENTS = MATRIX.allow(
     Role.SYSTEM, "entitlement.override", needs=["datalane.override_entitlement", "datalane.end_override"]
 )
+
+# Usage
+USE_QUOTAS = MATRIX.allow(
+    Role.MEMBER,
+    "usage.consume",
+    needs=[
+        f"datalane.{verb}" for verb in ("consume", "consume_sold", "reserve_usage", "commit_usage", "release_usage")
+    ],
+)
+READ_USAGE = MATRIX.allow(
+    Role.VIEWER,
+    "usage.read",
+    needs=[
+        *(f"datalane.{verb}" for verb in ("usage_at", "usage_differences")),
+        *(f"datalane.{table}:select" for table in ("usage_counters", "usage_ledger", "usage_reservations")),
+    ],
+)
+CORRECT_USAGE = MATRIX.allow(
+    Role.SYSTEM,
+    "usage.correct",
+    needs=[f"datalane.{verb}" for verb in ("correct_usage", "reset_usage", "repair_usage")],
+)

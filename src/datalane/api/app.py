@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.telemetry import TelemetryConfig
 
 from datalane.api import docs_page, health, metrics_routes, openapi, problems
-from datalane.api.door import HttpDoor
+from datalane.api.door import Admission, HttpDoor
 from datalane.api.exact_routes import ExactRoutes
 from datalane.api.lanes import OpenLane
 from datalane.api.limits import BodyLimitMiddleware
@@ -22,12 +22,16 @@ NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": Fal
 
 
 def create_app(
-    lane: OpenLane, domains: Sequence[MakeRouter] = (), door: Callable[[OpenLane], HttpDoor] = HttpDoor
+    lane: OpenLane,
+    domains: Sequence[MakeRouter] = (),
+    door: Callable[[OpenLane, Admission | None], HttpDoor] = HttpDoor,
+    admission: Admission | None = None,
 ) -> FastAPI:
     """The HTTP API of a lane, which need not be open before the first request comes.
 
     `domains` make routers of an application's own, with the same door. `door` makes the door of all routes; the
-    isolation proof has one that it can break. `app.state.streams.stop()` ends the streams before the server stops.
+    isolation proof has one that it can break. `admission` counts the requests of workspaces. `app.state.streams.stop()`
+    ends the streams before the server stops.
     """
     app = FastAPI(
         title="Datalane",
@@ -37,7 +41,7 @@ def create_app(
         redoc_url=None,
         telemetry=NO_TELEMETRY,
     )
-    opened = door(lane)
+    opened = door(lane, admission)
     app.state.streams = opened.streams
     for router in routers(opened, domains):
         app.include_router(router)

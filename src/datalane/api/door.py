@@ -6,10 +6,10 @@ is stored in the same transaction) and the commit is done before the answer leav
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from fastapi import APIRouter, Depends
 from fastapi.routing import APIRoute
@@ -37,6 +37,14 @@ _GIVEN = "datalane.given"
 Handle = Callable[[Request], Awaitable[Response]]
 
 
+class Admission(Protocol):
+    """Counts requests that were authenticated, before they are read."""
+
+    async def admit(self, context: Context) -> Mapping[str, str]:
+        """Answers headers, or raises what keeps the request out."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """What a route needs. One without a permission is about the caller, in whatever workspace or none; a `late` one
@@ -61,8 +69,9 @@ class HttpDoor:
 
     route_class: ClassVar[type[DoorRoute]]
 
-    def __init__(self, lane: OpenLane) -> None:
+    def __init__(self, lane: OpenLane, admission: Admission | None = None) -> None:
         self.lane = lane
+        self.admission = admission
         self.streams = Streams(lane.settings.api)
         self.account = _dependency(Access(None, opens=False))
         self.account_writer = _dependency(Access(None, writes=True))
@@ -90,7 +99,11 @@ class HttpDoor:
         return self.lane.settings
 
     def router(self, *, prefix: str = "", tags: Sequence[str] = ()) -> APIRouter:
-        route_class = type("DoorRoute", (self.route_class,), {"lane": self.lane, "streams": self.streams})
+        route_class = type(
+            "DoorRoute",
+            (self.route_class,),
+            {"lane": self.lane, "streams": self.streams, "admission": self.admission},
+        )
         return DoorRouter(prefix=prefix, tags=list(tags), route_class=route_class)
 
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
@@ -118,6 +131,7 @@ class DoorRoute(APIRoute):
 
     lane: ClassVar[OpenLane]
     streams: ClassVar[Streams]
+    admission: ClassVar[Admission | None]
 
     @property
     def access(self) -> Access | None:
@@ -155,14 +169,25 @@ class DoorRoute(APIRoute):
     async def _answer(self, request: Request, access: Access, handle: Handle, secrets: frozenset[str]) -> Response:
         checked = CheckedRequest(request.scope, request.receive)
         try:
-            return await self._answer_checked(checked, access, handle, secrets)
+            caller, context = await self.admit(checked, access)
+            if context is None or self.admission is None:
+                return await self._answer_admitted(checked, access, caller, context, handle, secrets)
+            told = await self.admission.admit(context)
+            response = await self._answer_admitted(checked, access, caller, context, handle, secrets)
+            response.headers.update(told)
+            return response
         finally:
             await checked.close()
 
-    async def _answer_checked(
-        self, checked: CheckedRequest, access: Access, handle: Handle, secrets: frozenset[str]
+    async def _answer_admitted(
+        self,
+        checked: CheckedRequest,
+        access: Access,
+        caller: Caller,
+        context: Context | None,
+        handle: Handle,
+        secrets: frozenset[str],
     ) -> Response:
-        caller, context = await self.admit(checked, access)
         if access.uploads:
             meter_of(checked.scope).allow(self.lane.settings.limits.upload, "upload")
         asked = await self._read(checked, access)

@@ -30,6 +30,7 @@ from datalane.errors import (
     RateLimited,
     StaleVersion,
     Unauthenticated,
+    UsageLimitReached,
 )
 from datalane.kit.logs import get_logger
 from datalane.kit.redaction import redact_text
@@ -61,7 +62,7 @@ async def _handle(request: Request, error: Exception) -> Response:
     problem = problem_of(error)
     if isinstance(error, Forbidden):
         log_denial(request, error.denial, str(error), error.target)
-    elif isinstance(error, Unauthenticated | RateLimited):
+    elif isinstance(error, Unauthenticated | RateLimited | UsageLimitReached):
         log_denial(request, error.code, str(error))
     elif problem.status >= 500:
         log_failure(error)
@@ -126,9 +127,11 @@ def _known(error: DatalaneError) -> Problem:
         detail = "the role may not do this"
     elif isinstance(error, Unauthenticated):
         headers = {"WWW-Authenticate": "Bearer"}
+    elif isinstance(error, UsageLimitReached):
+        headers = error.http_headers
     elif isinstance(error, RateLimited):
         headers = _retry_after(error)
-    told = error.told if isinstance(error, StaleVersion) else {}
+    told = error.told if isinstance(error, StaleVersion | UsageLimitReached) else {}
     return Problem(error.status, error.code, detail, getattr(error, "errors", []), headers, told)
 
 

@@ -35,14 +35,15 @@ def api(
     from datalane.api.app import create_app
     from datalane.cli.http_server import serve
     from datalane.cli.lanes import load_lane, open_lane
-    from datalane.domains import domain_routers, make_runtime
+    from datalane.domains import domain_routers, make_runtime, request_quota
 
     settings, lane = load_settings(serving=True), load_lane(app)
     url = connection_settings(settings).database_url
     listener = inherited_socket() or listen(host or settings.api.host, settings.api.port if port is None else port)
     lane.configure(settings)
     runtime = make_runtime(settings, lane.actions, lane.agents.safety.moderator)
-    served = create_app(lane, [*domain_routers(runtime), *lane.routers])  # while the database is prepared
+    routers, admission = [*domain_routers(runtime), *lane.routers], request_quota(lane, settings)
+    served = create_app(lane, routers, admission=admission)  # while the database is prepared
 
     async def work(stop: asyncio.Event) -> None:
         async with open_lane(lane, settings, url, stop, runtime):

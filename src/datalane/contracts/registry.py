@@ -92,6 +92,8 @@ _STEP = {"from": "string", "to": "string"}
 _CONNECTOR = {"connector_id": "string", "kind": "string"}
 _AGENT_RUN = {"run_id": "string", "agent": "string", "status": "string"}
 _TOLD_OF_RUN = {"thread_id": "string|null", "error_class": "string|null"}
+_USED = {"quota_key": "string", "consumed_units": "integer", "limit_units": "integer"}
+_USED_OF = {"plan_id": "string", "plan_version": "integer", "period_start": "string", "period_end": "string"}
 _MEMBERSHIP = {"workspace_id": "string", "role": "string", "status": "string"}
 
 BUILT_IN: Mapping[str, dict[str, Any]] = {
@@ -139,6 +141,8 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
         {"run_id": "string", "tool_call_id": "string", "tool": "string", "status": "string"},
         {"tool_version": "integer|null", "attempt_count": "integer", "error_class": "string|null"},
     ),
+    "usage.threshold_reached": _object(_USED | {"percent": "integer"}, _USED_OF),
+    "usage.limit_reached": _object(_USED, _USED_OF),
     "security.anomaly": _object({"kind": "string"}, {"detail": "string", "user_id": "string", "session_id": "string"}),
 }
 

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from datalane.engine.handlers import Failure
-from datalane.errors import Busy, DatalaneError, RateLimited
+from datalane.errors import Busy, DatalaneError, RateLimited, UsageLimitReached
 from datalane.kit.retry import RetryPolicy, retry_delay
 
 MESSAGE_CHARACTERS = 1_000
@@ -38,8 +38,10 @@ def classify(error: BaseException) -> Failure:
         return error.failure
     if isinstance(error, DatalaneError):
         retryable = error.status >= 500 or error.status in _RETRYABLE_STATUS
-        if isinstance(error, RateLimited | Busy):
-            after = max(timedelta(seconds=error.retry_after), LEAST_PAUSE)
+        if isinstance(error, UsageLimitReached) and error.retry_after is None:
+            return Failure(error.code, sanitized(str(error)), retryable=False)
+        if isinstance(error, RateLimited | Busy | UsageLimitReached):
+            after = max(timedelta(seconds=error.retry_after or 0), LEAST_PAUSE)
             return Failure(error.code, sanitized(str(error)), retryable=True, retry_after=after, postponed=True)
         return Failure(error.code, sanitized(str(error)), getattr(error, "retryable", retryable))
     if isinstance(error, TimeoutError):

@@ -64,6 +64,10 @@ class Meters:
         """Who is asked before one of them is moved, in the order of being asked."""
         return [bound for bounded, bound in self._bounds if not bounded.isdisjoint(names)]
 
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(self._names)
+
     def take_over(self, other: Meters) -> None:
         """Name and bound what the other one does as well; what both have stays once."""
         self._names |= other._names

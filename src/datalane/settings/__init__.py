@@ -43,6 +43,7 @@ from datalane.settings.groups import (
     SessionSettings,
     SignUp,
     TelemetrySettings,
+    UsageSettings,
     WebhookSettings,
 )
 from datalane.settings.values import Duration, Pauses, Rate, split
@@ -75,6 +76,7 @@ __all__ = [
     "Settings",
     "SignUp",
     "TelemetrySettings",
+    "UsageSettings",
     "WebhookSettings",
     "examine_settings",
     "load_settings",
@@ -122,6 +124,7 @@ class Settings(BaseSettings):
     search: SearchSettings = SearchSettings()
     automation: AutomationSettings = AutomationSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
+    usage: UsageSettings = UsageSettings()
 
     @field_validator("log_level")
     @classmethod

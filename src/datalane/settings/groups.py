@@ -88,6 +88,7 @@ class Retention(BaseModel):
     agent_artifacts: Duration = timedelta(days=90)
     agent_runs: Duration = timedelta(days=400)
     agent_effects: Duration = timedelta(days=400)
+    usage: LongDuration = timedelta(days=400)
     orphaned_originals: LongDuration = timedelta(days=1)
 
 
@@ -248,6 +249,12 @@ class AgentSettings(BaseModel):
     moderator: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=200)] | None = None
     moderation_timeout: Annotated[Duration, Field(le=timedelta(minutes=1))] = timedelta(seconds=5)
     redaction: RedactionSettings = RedactionSettings()
+
+
+class UsageSettings(BaseModel):
+    """`request_quota` is the quota of which each request over HTTP is a use; without one requests are not counted."""
+
+    request_quota: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_.-]{0,63}$")] | None = None
 
 
 class ApiSettings(BaseModel):

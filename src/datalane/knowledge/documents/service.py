@@ -15,6 +15,7 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine import audit
 from datalane.engine.jobs import NewJob, cancel_jobs, enqueue_batch
+from datalane.engine.quotas import use_what_is_sold
 from datalane.engine.search.index import Collection, remove_entries
 from datalane.errors import NotFound
 from datalane.kit.clock import utc_now
@@ -23,6 +24,7 @@ from datalane.knowledge.documents.originals import Original, OriginalIdentity, d
 from datalane.knowledge.documents.removal import enqueue_removal
 from datalane.knowledge.documents.schemas import Deleted, Document, DocumentPage, Ingestion, NewDocument, Uploaded
 from datalane.knowledge.files import FileStore
+from datalane.knowledge.meters import BYTES, DOCUMENTS
 from datalane.knowledge.permissions import ADD_DOCUMENTS, DELETE_DOCUMENTS, READ_DOCUMENTS
 
 INGEST = "document.ingest"
@@ -152,6 +154,9 @@ async def _add_rows(
     tx: Transaction, fresh: Sequence[tuple[Original, UUID, int]], job_ids: Sequence[UUID | None]
 ) -> None:
     new = [(original, document_id) for original, document_id, ordinal in fresh if ordinal == 1]
+    if fresh:
+        used = {DOCUMENTS: len(fresh), BYTES: sum(original.size for original, _, _ in fresh)}
+        await use_what_is_sold(tx, used, f"version:{fresh[0][0].version_id}")
     if new:
         await _queries.add_documents(
             tx.connection,

@@ -1,0 +1,30 @@
+"""The meters of other domains, bounded by quotas of the same name: what is asked before it is used.
+
+What is used is counted where it is used, by the verbs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from datalane.access.usage import service
+from datalane.db.transaction import Transaction
+from datalane.engine.meters import Adding, Meters, Refusal
+
+
+def bound_by_quotas(meters: Meters) -> None:
+    """Ask the quotas of the workspace's plan before a meter is moved."""
+    meters.bound(meters.names, _within_quotas)
+
+
+async def _within_quotas(tx: Transaction, adding: Mapping[str, Adding], now: datetime) -> Refusal | None:
+    counters = {each.quota_key: each for each in (await service.list_counters(tx.following())).data}
+    for meter, added in adding.items():
+        counter = counters.get(meter)
+        if counter is None or counter.remaining_units is None:
+            continue
+        more = int(added.amount)
+        if counter.remaining_units < max(more, 1):
+            return Refusal(meter, f"the quota of the plan would not hold: {service.refusal_of(counter, more)}")
+    return None
