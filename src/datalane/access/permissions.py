@@ -25,7 +25,8 @@ USE_QUOTAS = MATRIX.allow(
     Role.MEMBER,
     "usage.consume",
     needs=[
-        f"datalane.{verb}" for verb in ("consume", "consume_sold", "reserve_usage", "commit_usage", "release_usage")
+        f"datalane.{verb}"
+        for verb in ("consume", "consume_batch", "consume_sold", "reserve_usage", "commit_usage", "release_usage")
     ],
 )
 READ_USAGE = MATRIX.allow(

@@ -10,21 +10,21 @@ What is refused raises `UsageLimitReached`: over HTTP that is 429 with `Retry-Af
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from datalane.access.usage import service
-from datalane.access.usage.schemas import Use
+from datalane.access.usage.lines import Lines, OpenDoor
+from datalane.access.usage.schemas import Counter, Use
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.errors import UsageLimitReached
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 
-OpenDoor = Callable[[Context], AbstractAsyncContextManager[Transaction]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -42,14 +42,14 @@ class Usage:
 
     def __init__(self, door: OpenDoor) -> None:
         self._door = door
+        self._lines = Lines(door)
 
     async def consume(
         self, context: Context, quota_key: str, units: int = 1, *, idempotency_key: str | None = None
     ) -> Use:
         """Count a use, once by the key; without one this call is the use. Raises `UsageLimitReached`, and as
         `service.use`."""
-        async with self._door(context) as tx:
-            used = await service.use(tx, quota_key, units, idempotency_key=idempotency_key or str(uuid7()))
+        used = await self._lines.use(context, quota_key, units, idempotency_key or str(uuid7()))
         return service.admitted(used, units)
 
     @asynccontextmanager
@@ -107,17 +107,18 @@ class RequestQuota:
 
     def __init__(self, door: OpenDoor, quota_key: str) -> None:
         self._door = door
+        self._lines = Lines(door)
         self.quota_key = quota_key
 
     async def admit(self, context: Context) -> dict[str, str]:
         """Count a request. Answers the headers that say what is left; raises `UsageLimitReached`, with them."""
         # The lane counts, since a viewer's request is one too.
-        system = replace(Context.system(context.workspace_id, context.correlation_id), causation_depth=0)
+        system = Context.system(context.workspace_id, context.correlation_id)
         async with self._door(system) as tx:
             counter = await service.get_counter(tx, self.quota_key)
-            if counter is None:
-                return {}
-            used = await service.use(tx, self.quota_key, idempotency_key=str(uuid7()))
+        if counter is None:
+            return {}
+        used = await self._lines.use(system, self.quota_key, 1, str(uuid7()))
         policy = {} if counter.limit_units is None else {"RateLimit-Policy": _policy(counter)}
         try:
             service.admitted(used, 1)
@@ -137,7 +138,8 @@ def rate_limit(used: Use, now: datetime) -> dict[str, str]:
     return {"RateLimit": f'"{used.quota_key}";r={used.remaining_units}{rest}'}
 
 
-def _policy(counter: Any) -> str:
+def _policy(counter: Counter) -> str:
     """`RateLimit-Policy`: the limit (`q`) and the seconds of the window (`w`)."""
-    seconds = counter.seconds or round((counter.period_end - counter.period_start).total_seconds())
+    begins, ends = counter.period_start, counter.period_end
+    seconds = counter.seconds or (round((ends - begins).total_seconds()) if begins and ends else 0)
     return f'"{counter.quota_key}";q={counter.limit_units};w={seconds}'

@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Callable
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from datalane.access.usage.enforcing import OpenDoor, RequestQuota
+from datalane.access.usage.enforcing import RequestQuota
+from datalane.access.usage.lines import OpenDoor
 from datalane.contracts.context import Context
 from datalane.errors import UsageLimitReached
 

@@ -5,6 +5,11 @@
 SELECT outcome, consumed_units, reserved_units, limit_units, period_start, period_end, retry_at
 FROM datalane.consume(:quota_key, :units, :idempotency_key, :now);
 
+-- name: consume_batch(quota_key, units, idempotency_keys, actor_ids, correlation_ids)
+-- Use units, many times.
+SELECT outcome, consumed_units, reserved_units, limit_units, period_start, period_end, retry_at
+FROM datalane.consume_batch(:quota_key, :units, :idempotency_keys, :actor_ids, :correlation_ids) ORDER BY ordinal;
+
 -- name: reserve(quota_key, units, idempotency_key, lasts, now)^
 -- Set units aside.
 SELECT outcome, consumed_units, reserved_units, limit_units, period_start, period_end, retry_at

@@ -6,12 +6,14 @@ limit was reached is told by an event of that transaction.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from datalane.access.entitlements.plans import MOST_UNITS
 from datalane.access.permissions import CORRECT_USAGE, READ_USAGE, USE_QUOTAS
 from datalane.access.usage.schemas import Corrected, Counter, CounterList, Difference, LedgerPage, LedgerRow, Use
+from datalane.contracts.context import Context
 from datalane.db.faults import translated
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
@@ -32,12 +34,41 @@ async def use(
     quota that the plan does not have, `Conflict` for a key that was used with other units.
     """
     USE_QUOTAS.check(tx.context)
-    _check_units(units)
+    check_units(units)
     with translated():
         row = await _queries.consume(
             tx.connection, quota_key=quota_key, units=units, idempotency_key=idempotency_key, now=now
         )
     return Use(quota_key=quota_key, **row)
+
+
+class Wanted(Protocol):
+    """A use of many: who uses how much, once by the key."""
+
+    @property
+    def context(self) -> Context: ...
+
+    @property
+    def units(self) -> int: ...
+
+    @property
+    def key(self) -> str: ...
+
+
+async def use_batch(tx: Transaction, quota_key: str, wanted: Sequence[Wanted]) -> list[Use]:
+    """Many uses of one quota with one lock of its counter, each as `use`; all of the workspace of `tx`. Raises as `use`
+    for any of them, and `Conflict` when one of the keys is used meanwhile: then nothing is counted."""
+    USE_QUOTAS.check(tx.context)
+    with translated():
+        rows = await _queries.consume_batch(
+            tx.connection,
+            quota_key=quota_key,
+            units=[each.units for each in wanted],
+            idempotency_keys=[each.key for each in wanted],
+            actor_ids=[each.context.actor_id for each in wanted],
+            correlation_ids=[each.context.correlation_id for each in wanted],
+        )
+    return [Use(quota_key=quota_key, **row) for row in rows]
 
 
 async def consume(
@@ -59,7 +90,7 @@ async def reserve(
     """Set units aside for work whose size is not known, until `commit`, `release`, or the end of `lasts`, a day at
     most. Answers as `use`."""
     USE_QUOTAS.check(tx.context)
-    _check_units(units)
+    check_units(units)
     with translated():
         row = await _queries.reserve(
             tx.connection, quota_key=quota_key, units=units, idempotency_key=idempotency_key, lasts=lasts, now=now
@@ -76,7 +107,7 @@ async def commit(
     Raises `NotFound`, and `Conflict` for a reservation that was settled otherwise or has expired.
     """
     USE_QUOTAS.check(tx.context)
-    _check_units(units, least=0)
+    check_units(units, least=0)
     with translated():
         row = await _queries.commit(
             tx.connection, quota_key=quota_key, units=units, idempotency_key=idempotency_key, now=now
@@ -145,7 +176,7 @@ async def correct(
     Raises `Forbidden` for anybody but the system, `Conflict` for more than was used, and `InvalidInput`.
     """
     CORRECT_USAGE.check(tx.context)
-    _check_units(abs(units) if _is_whole(units) else units)
+    check_units(abs(units) if _is_whole(units) else units)
     with translated():
         row = await _queries.correct(
             tx.connection,
@@ -212,7 +243,8 @@ def _counter(row: Any) -> Counter:
     return Counter(**row, window=row["in_window"])
 
 
-def _check_units(units: object, least: int = 1) -> None:
+def check_units(units: object, least: int = 1) -> None:
+    """Raises `InvalidInput` for what is no whole number of units."""
     if not (_is_whole(units) and least <= units <= MOST_UNITS):  # type: ignore[operator]
         raise InvalidInput(f"units are a whole number from {least} to {MOST_UNITS}, not {str(units)[:40]}")
 

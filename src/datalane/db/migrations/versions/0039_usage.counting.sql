@@ -135,7 +135,8 @@ BEGIN
 END $$;
 
 -- Tell once of what a counter has come to: a warning, or the limit. The caller holds the counter.
-CREATE FUNCTION datalane.tell_of_usage(workspace uuid, quota text, starts_at timestamptz, refused boolean, at timestamptz)
+CREATE FUNCTION datalane.tell_of_usage(
+    workspace uuid, quota text, starts_at timestamptz, refused boolean, actor uuid, correlation text, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     held datalane.usage_counters; told text; percent integer;
@@ -155,7 +156,7 @@ BEGIN
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = starts_at;
     IF told IS NOT NULL THEN
         PERFORM datalane.publish_for(
-            workspace, app.actor_id(), app.correlation_id(), told,
+            workspace, actor, correlation, told,
             jsonb_strip_nulls(jsonb_build_object(
                 'quota_key', quota, 'consumed_units', held.consumed_units, 'limit_units', held.limit_units, 'percent', percent,
                 'plan_id', held.plan_id, 'plan_version', held.plan_version,
@@ -218,30 +219,115 @@ RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 DECLARE
-    workspace constant uuid := app.workspace_id(); at timestamptz; mark bigint; held datalane.usage_counters; full_at timestamptz;
+    workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp()); mark bigint;
 BEGIN
     PERFORM datalane.require_rank(2);
-    at := datalane.told_time(now);
-    PERFORM datalane.check_use(units, idempotency_key);
-    PERFORM FROM datalane.usage_ledger l
-    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key;
-    IF FOUND THEN
-        RETURN QUERY SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
-        FROM datalane.usage_replayed(workspace, quota_key, idempotency_key, units) AS r;
-        RETURN;
+    IF now IS NOT NULL THEN
+        PERFORM datalane.told_time(now);
     END IF;
-    UPDATE datalane.usage_counters c
-    SET consumed_units = c.consumed_units + units, last_increment_at = at, last_increment_correlation_id = app.correlation_id(),
-        counter_version = c.counter_version + 1
-    WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
-            SELECT m.period_start FROM datalane.usage_counters m
-            WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at ORDER BY m.period_start DESC LIMIT 1)
-      AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
-      AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
-      AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + units <= c.limit_units)
-    RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units
-    INTO consumed_units, reserved_units, limit_units, period_start, period_end, mark;
-    IF NOT FOUND THEN
+    IF units BETWEEN 1 AND 1000000000000000 AND length(idempotency_key) BETWEEN 1 AND 200 THEN
+        -- What is asked for all the time goes straight; everything else is looked at closely.
+        UPDATE datalane.usage_counters c
+        SET consumed_units = c.consumed_units + units, last_increment_at = at, last_increment_correlation_id = app.correlation_id(),
+            counter_version = c.counter_version + 1
+        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
+                SELECT m.period_start FROM datalane.usage_counters m
+                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at ORDER BY m.period_start DESC LIMIT 1)
+          AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
+          AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
+          AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + units <= c.limit_units)
+          AND NOT EXISTS (SELECT l.kind FROM datalane.usage_ledger l
+                          WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key)
+        RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units
+        INTO consumed_units, reserved_units, limit_units, period_start, period_end, mark;
+        IF FOUND THEN
+            INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
+                                               correlation_id)
+            VALUES (workspace, quota_key, idempotency_key, 'consume', units, period_start, at, at, app.actor_id(), app.correlation_id())
+            ON CONFLICT DO NOTHING;
+            IF FOUND THEN
+                IF consumed_units >= mark THEN
+                    PERFORM datalane.tell_of_usage(workspace, quota_key, period_start, false, app.actor_id(), app.correlation_id(), at);
+                END IF;
+                outcome := 'accepted';
+                RETURN NEXT;
+                RETURN;
+            END IF;
+            -- Somebody else has brought the same key meanwhile: it is counted already.
+            UPDATE datalane.usage_counters c SET consumed_units = c.consumed_units - units
+            WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = period_start;
+        END IF;
+    END IF;
+    RETURN QUERY SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
+    FROM datalane.consume_closely(workspace, app.actor_id(), app.correlation_id(), quota_key, units, idempotency_key, at) AS r;
+END $$;
+
+-- Many uses of one quota that come at the same time, each with its actor and correlation: one lock of the counter and one commit for all.
+-- Answers one row for each, in order. Where all fit they are one statement, else each is looked at on its own.
+CREATE FUNCTION datalane.consume_batch(quota_key text, units bigint[], idempotency_keys text[], actor_ids uuid[], correlation_ids text[])
+RETURNS TABLE (ordinal bigint, outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz,
+               period_end timestamptz, retry_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_variable
+DECLARE
+    workspace constant uuid := app.workspace_id(); at constant timestamptz := clock_timestamp(); total bigint; number bigint; held record;
+BEGIN
+    PERFORM datalane.require_rank(2);
+    SELECT sum(u.units), count(*) INTO total, number FROM (
+        SELECT b.units FROM unnest(units, idempotency_keys) AS b (units, key)
+        WHERE b.units BETWEEN 1 AND 1000000000000 AND length(b.key) BETWEEN 1 AND 200) AS u;
+    IF number = cardinality(units) AND number = (SELECT count(DISTINCT k.key) FROM unnest(idempotency_keys) AS k (key)) THEN
+        UPDATE datalane.usage_counters c
+        SET consumed_units = c.consumed_units + total, last_increment_at = at,
+            last_increment_correlation_id = correlation_ids[cardinality(correlation_ids)], counter_version = c.counter_version + number
+        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
+                SELECT m.period_start FROM datalane.usage_counters m
+                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at ORDER BY m.period_start DESC LIMIT 1)
+          AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
+          AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
+          AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + total <= c.limit_units)
+          AND NOT EXISTS (SELECT l.kind FROM datalane.usage_ledger l
+                          WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = ANY (idempotency_keys))
+        RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units INTO held;
+        IF FOUND THEN
+            INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
+                                               correlation_id)
+            SELECT workspace, quota_key, b.key, 'consume', b.units, held.period_start, at, at, b.actor, b.correlation
+            FROM unnest(units, idempotency_keys, actor_ids, correlation_ids) AS b (units, key, actor, correlation) ORDER BY b.key
+            ON CONFLICT DO NOTHING;
+            GET DIAGNOSTICS total = ROW_COUNT;
+            IF total = number THEN
+                IF held.consumed_units >= held.mark_units THEN
+                    PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, false, actor_ids[1], correlation_ids[1], at);
+                END IF;
+                RETURN QUERY SELECT b.place, 'accepted', held.consumed_units, held.reserved_units, held.limit_units, held.period_start,
+                                    held.period_end, NULL::timestamptz
+                FROM unnest(idempotency_keys) WITH ORDINALITY AS b (key, place) ORDER BY b.place;
+                RETURN;
+            END IF;
+            RAISE EXCEPTION 'another use with one of these keys came in between' USING ERRCODE = '40001';
+        END IF;
+    END IF;
+    RETURN QUERY
+        SELECT b.place, r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
+        FROM unnest(units, idempotency_keys, actor_ids, correlation_ids) WITH ORDINALITY AS b (units, key, actor, correlation, place)
+        CROSS JOIN LATERAL datalane.consume_closely(workspace, b.actor, b.correlation, quota_key, b.units, b.key, at) AS r ORDER BY b.place;
+END $$;
+
+-- A use that is not the usual one: the first of a period, of a rolling window or after a limit has changed, one that came before, one that
+-- reaches the limit, and one that is none.
+CREATE FUNCTION datalane.consume_closely(
+    workspace uuid, actor uuid, correlation text, quota_key text, units bigint, idempotency_key text, at timestamptz)
+RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_variable
+DECLARE
+    mark bigint; held datalane.usage_counters; known text; used_at timestamptz;
+BEGIN
+    PERFORM datalane.check_use(units, idempotency_key);
+    SELECT l.kind INTO known FROM datalane.usage_ledger l
+    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key;
+    IF known IS NULL THEN
         -- Who comes after the limit was told of is refused without a lock.
         SELECT c.* INTO held FROM datalane.usage_counters c
         WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start <= at AND c.period_end > at AND c.limit_until > at
@@ -253,47 +339,41 @@ BEGIN
             IF held.workspace_id IS NULL THEN
                 PERFORM datalane.no_such_quota(workspace, quota_key, at);
             END IF;
-            PERFORM FROM datalane.usage_ledger l  -- whoever held it before may have brought the same key
+            SELECT l.kind INTO known FROM datalane.usage_ledger l  -- whoever held it before may have brought the same key
             WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key;
-            IF FOUND THEN
-                RETURN QUERY SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
-        FROM datalane.usage_replayed(workspace, quota_key, idempotency_key, units) AS r;
-                RETURN;
-            END IF;
-            IF held.consumed_units + held.reserved_units + units > held.limit_units AND held.limit_reached_at IS NULL THEN
-                PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, true, at);
+            IF known IS NULL AND held.consumed_units + held.reserved_units + units > held.limit_units AND held.limit_reached_at IS NULL THEN
+                PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, true, actor, correlation, at);
             END IF;
         END IF;
-        IF held.consumed_units + held.reserved_units + units > held.limit_units THEN
+        IF known IS NULL AND held.consumed_units + held.reserved_units + units > held.limit_units THEN
             RETURN QUERY SELECT 'refused', held.consumed_units, held.reserved_units, held.limit_units,
                                 nullif(held.period_start, '-infinity'), nullif(held.period_end, 'infinity'),
                                 datalane.usage_retry_at(held, units);
             RETURN;
         END IF;
-        UPDATE datalane.usage_counters c
-        SET consumed_units = c.consumed_units + units, last_increment_at = at, last_increment_correlation_id = app.correlation_id(),
-            counter_version = c.counter_version + 1
-        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = held.period_start
-        RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units
-        INTO consumed_units, reserved_units, limit_units, period_start, period_end, mark;
-        at := greatest(at, held.rolled_to + interval '1 microsecond');
     END IF;
-    INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id, correlation_id)
-    VALUES (workspace, quota_key, idempotency_key, 'consume', units, period_start, at, clock_timestamp(), app.actor_id(), app.correlation_id())
-    ON CONFLICT DO NOTHING;
-    IF NOT FOUND THEN
-        -- Somebody else has brought the same key meanwhile: it is counted already.
-        UPDATE datalane.usage_counters c SET consumed_units = c.consumed_units - units
-        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = period_start;
-        RETURN QUERY SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
-        FROM datalane.usage_replayed(workspace, quota_key, idempotency_key, units) AS r;
-        RETURN;
+    IF known IS NULL THEN
+        used_at := greatest(at, held.rolled_to + interval '1 microsecond');
+        INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id, correlation_id)
+        VALUES (workspace, quota_key, idempotency_key, 'consume', units, held.period_start, used_at, clock_timestamp(), actor, correlation)
+        ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            UPDATE datalane.usage_counters c
+            SET consumed_units = c.consumed_units + units, last_increment_at = at, last_increment_correlation_id = correlation,
+                counter_version = c.counter_version + 1
+            WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = held.period_start
+            RETURNING c.consumed_units, c.reserved_units, c.limit_units, nullif(c.period_start, '-infinity'), nullif(c.period_end, 'infinity'), c.mark_units
+            INTO consumed_units, reserved_units, limit_units, period_start, period_end, mark;
+            IF consumed_units >= mark THEN
+                PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, false, actor, correlation, at);
+            END IF;
+            outcome := 'accepted';
+            RETURN NEXT;
+            RETURN;
+        END IF;
     END IF;
-    IF consumed_units >= mark THEN
-        PERFORM datalane.tell_of_usage(workspace, quota_key, period_start, false, at);
-    END IF;
-    outcome := 'accepted'; period_start := nullif(period_start, '-infinity'); period_end := nullif(period_end, 'infinity');
-    RETURN NEXT;
+    RETURN QUERY SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
+    FROM datalane.usage_replayed(workspace, quota_key, idempotency_key, units) AS r;
 END $$;
 
 -- Use several things under one key, of which those count that the plan has a quota of: one row for each, until one is refused. The caller
@@ -351,7 +431,7 @@ BEGIN
         RAISE EXCEPTION 'the idempotency key was used before, for other units or for what is settled' USING ERRCODE = 'DL409';
     ELSIF held.consumed_units + held.reserved_units + units > held.limit_units THEN
         IF held.limit_reached_at IS NULL THEN
-            PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, true, at);
+            PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, true, app.actor_id(), app.correlation_id(), at);
         END IF;
         outcome := 'refused'; retry_at := datalane.usage_retry_at(held, units);
     ELSE
@@ -402,7 +482,7 @@ BEGIN
             WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = known.period_start;
             held.reserved_units := held.reserved_units - known.units; held.consumed_units := held.consumed_units + units;
             IF held.consumed_units >= held.mark_units THEN
-                PERFORM datalane.tell_of_usage(workspace, quota_key, known.period_start, false, at);
+                PERFORM datalane.tell_of_usage(workspace, quota_key, known.period_start, false, app.actor_id(), app.correlation_id(), at);
             END IF;
             outcome := 'accepted';
         END IF;
@@ -498,7 +578,7 @@ BEGIN
             counter_version = c.counter_version + 1
         WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = held.period_start;
         IF held.consumed_units + units >= held.mark_units THEN
-            PERFORM datalane.tell_of_usage(workspace, quota, held.period_start, false, at);
+            PERFORM datalane.tell_of_usage(workspace, quota, held.period_start, false, actor, correlation, at);
         END IF;
     END IF;
 END $$;
@@ -506,10 +586,11 @@ END $$;
 REVOKE ALL ON FUNCTION
     datalane.usage_period(text, text, timestamptz), datalane.usage_mark(bigint, bigint, integer[]), datalane.check_use(bigint, text),
     datalane.close_usage_period(uuid, text, timestamptz, timestamptz), datalane.roll_usage_counter(uuid, text, timestamptz),
-    datalane.hold_usage_counter(uuid, text, timestamptz, timestamptz), datalane.tell_of_usage(uuid, text, timestamptz, boolean, timestamptz),
+    datalane.hold_usage_counter(uuid, text, timestamptz, timestamptz), datalane.tell_of_usage(uuid, text, timestamptz, boolean, uuid, text, timestamptz),
     datalane.usage_retry_at(datalane.usage_counters, bigint), datalane.usage_replayed(uuid, text, text, bigint),
     datalane.no_such_quota(uuid, text, timestamptz), datalane.consume(text, bigint, text, timestamptz),
-    datalane.consume_sold(text[], bigint[], text, timestamptz),
+    datalane.consume_closely(uuid, uuid, text, text, bigint, text, timestamptz),
+    datalane.consume_sold(text[], bigint[], text, timestamptz), datalane.consume_batch(text, bigint[], text[], uuid[], text[]),
     datalane.reserve_usage(text, bigint, text, interval, timestamptz), datalane.commit_usage(text, text, bigint, timestamptz),
     datalane.hold_reserved(uuid, text, text, timestamptz), datalane.release_usage(text, text, timestamptz),
     datalane.settle_reservation(uuid, text, text, text, timestamptz),
@@ -517,7 +598,7 @@ REVOKE ALL ON FUNCTION
     FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     datalane.consume(text, bigint, text, timestamptz), datalane.consume_sold(text[], bigint[], text, timestamptz),
-    datalane.reserve_usage(text, bigint, text, interval, timestamptz),
+    datalane.consume_batch(text, bigint[], text[], uuid[], text[]), datalane.reserve_usage(text, bigint, text, interval, timestamptz),
     datalane.commit_usage(text, text, bigint, timestamptz), datalane.release_usage(text, text, timestamptz)
     TO datalane_app;
 

@@ -90,6 +90,8 @@ DROP FUNCTION datalane.hold_reserved;
 DROP FUNCTION datalane.commit_usage;
 DROP FUNCTION datalane.reserve_usage;
 DROP FUNCTION datalane.consume_sold;
+DROP FUNCTION datalane.consume_closely;
+DROP FUNCTION datalane.consume_batch;
 DROP FUNCTION datalane.consume;
 DROP FUNCTION datalane.no_such_quota;
 DROP FUNCTION datalane.usage_replayed;

@@ -85,7 +85,7 @@ BEGIN
             jsonb_build_object('consumed_units', held.consumed_units),
             jsonb_build_object('consumed_units', total, 'units', units, 'occurred_at', asked, 'reason', reason), at);
         IF units > 0 AND total >= held.mark_units AND held.period_end > at THEN
-            PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, false, at);
+            PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, false, app.actor_id(), app.correlation_id(), at);
         END IF;
         held.consumed_units := total;
         outcome := 'accepted';

@@ -1,0 +1,1 @@
+"""Using quotas beside plain updates of a row."""
