@@ -1,9 +1,9 @@
 """Uses of quotas by the library, and plain updates of one row a use, by as many clients.
 
-A use belongs to a transaction of its workspace, so both sides open one; inside, one of them calls the verb, and the other
-updates a row: all that a counter takes that has no limit, no ledger and no replay. The same UPDATE on a connection of
-one's own, as a statement alone, saves the transaction with its two round trips; it is measured besides. Everybody commits
-each use durably.
+A use belongs to a transaction of its workspace, so both sides open one; inside, one of them calls the verb, and the
+other updates a row: all that a counter takes that has no limit, no ledger and no replay. The same UPDATE on a
+connection of one's own, as a statement alone, saves the transaction with its two round trips; it is measured besides.
+Everybody commits each use durably.
 """
 
 from __future__ import annotations

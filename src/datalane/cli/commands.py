@@ -27,6 +27,8 @@ HOMES = {
     "events": "datalane.cli.events",
     "webhooks": "datalane.cli.webhooks",
     "agents": "datalane.cli.agents",
+    "plans": "datalane.cli.plans",
+    "usage": "datalane.cli.usage",
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from datalane.cli.inside import Workspace, inside
 from datalane.cli.output import AsJson, print_json
 from datalane.errors import InvalidInput
 from datalane.settings import load_settings
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from datalane.db.transaction import Transaction
 
-T = TypeVar("T")
-
 STATUSES = ("pending", "failed", "delivered", "dead_letter")
 
 webhooks = typer.Typer(
@@ -26,7 +24,6 @@ webhooks = typer.Typer(
     no_args_is_help=True,
 )
 
-Workspace = Annotated[str, typer.Option("--workspace", "-w", help="The id of the workspace.")]
 EndpointId = Annotated[str, typer.Argument(metavar="ENDPOINT", help="The endpoint's id.", show_default=False)]
 OfEndpoint = Annotated[str | None, typer.Option("--endpoint", "-e", help="Only deliveries to this endpoint.")]
 OfStatus = Annotated[str | None, typer.Option("--status", "-s", help="Only deliveries of this status.")]
@@ -41,7 +38,7 @@ def endpoints(workspace: Workspace, limit: Limit = 25, as_json: AsJson = False) 
     from datalane.cli.webhook_tables import print_endpoints
     from datalane.integrations.webhooks.endpoints.service import list_endpoints
 
-    page = _inside(workspace, lambda tx: list_endpoints(tx, page_size=limit))
+    page = inside(workspace, lambda tx: list_endpoints(tx, page_size=limit))
     if as_json:
         print_json({"endpoints": [each.model_dump(mode="json") for each in page.data]})
     else:
@@ -62,7 +59,7 @@ def deliveries(
     from datalane.integrations.webhooks.deliveries.service import DeliveryFilter, list_deliveries
 
     asked = DeliveryFilter(_endpoint(endpoint), _status(status, STATUSES), event_type)  # type: ignore[arg-type]
-    page = _inside(workspace, lambda tx: list_deliveries(tx, asked, page_size=limit))
+    page = inside(workspace, lambda tx: list_deliveries(tx, asked, page_size=limit))
     if as_json:
         print_json({"deliveries": [each.model_dump(mode="json") for each in page.data]})
     else:
@@ -94,7 +91,7 @@ def recover(endpoint_id: EndpointId, workspace: Workspace, dry_run: DryRun = Fal
 
     rate = load_settings().webhooks.recovery_rate
     asked = EndpointRecovery(endpoint_id=parse_id(endpoint_id, "an endpoint's"), dry_run=dry_run)
-    done = _inside(workspace, lambda tx: recover_endpoint(tx, asked, rate))
+    done = inside(workspace, lambda tx: recover_endpoint(tx, asked, rate))
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
@@ -132,7 +129,7 @@ def replay(
         asked = DeliveryChoice(where=where, dry_run=dry_run)
     else:
         asked = DeliveryChoice(ids=[parse_id(delivery, "a delivery's")], dry_run=dry_run)
-    done = _inside(workspace, lambda tx: replay_deliveries(tx, asked))
+    done = inside(workspace, lambda tx: replay_deliveries(tx, asked))
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
@@ -145,25 +142,11 @@ def _switch(
     from datalane.cli.office import parse_id
 
     wanted = parse_id(endpoint_id, "an endpoint's")
-    done = _inside(workspace, lambda tx: verb(tx, wanted))
+    done = inside(workspace, lambda tx: verb(tx, wanted))
     if as_json:
         print_json(done.model_dump(mode="json"))
     else:
         typer.echo(f"{done.endpoint_id} is {done.status}")
-
-
-def _inside(workspace: str, action: Callable[[Transaction], Awaitable[T]]) -> T:
-    """Do `action` through the door of the workspace, as the lane itself."""
-    from datalane.cli.office import Office, parse_id
-    from datalane.contracts.context import Context
-
-    office, home = Office(load_settings()), parse_id(workspace, "a workspace's")
-
-    async def act() -> T:
-        async with office.database() as database, database.transaction(Context.system(home)) as tx:
-            return await action(tx)
-
-    return asyncio.run(act())
 
 
 def _endpoint(text: str | None) -> UUID | None:

@@ -1,8 +1,8 @@
 """Uses that come at the same time share a transaction.
 
 A counter is locked until its transaction has committed, so that uses of one quota go one after the other, and each
-would wait for a commit of its own. Of those that wait in this process many are taken along with one lock and one commit.
-Who comes alone waits for nobody.
+would wait for a commit of its own. Many that wait in this process are taken along with one lock and one commit. Who
+comes alone waits for nobody.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from datalane.identity.accounts import sign_up
 from datalane.identity.schemas import NewAccount
 from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.ops.isolation.asking import Asker
+from datalane.ops.isolation.route_access import add_access
 from datalane.ops.isolation.route_agents import AgentsMaker
 from datalane.ops.isolation.route_maker import ids_in, read_made
 from datalane.ops.isolation.route_table import Call, Route, minimal
@@ -63,6 +64,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     other.things["user_id"] = str(people["neighbour"].user_id)
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
+        await add_access(database, space)
         await maker.page(space)
     world.usual_model = await maker.models(home, other)
     for actor in world.roles():

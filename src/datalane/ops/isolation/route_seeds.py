@@ -11,6 +11,7 @@ from typing import Any
 
 from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
+from datalane.ops.isolation.access_seeds import access_seeds
 from datalane.ops.isolation.agent_seeds import agent_seeds
 from datalane.ops.isolation.integration_seeds import integration_seeds
 from datalane.ops.isolation.route_seed import Seed
@@ -160,6 +161,7 @@ def _views() -> Mapping[str, Sequence[Seed]]:
 
 
 SEEDS: Mapping[str, Sequence[Seed]] = {
+    **access_seeds(),
     **integration_seeds(),
     **agent_seeds(),
     **_views(),

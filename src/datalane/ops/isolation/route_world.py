@@ -17,8 +17,8 @@ HOME, OTHER = "homeland", "elsewhere"
 """Words that stand in every text of the one workspace, and in none of the other's."""
 UNENDING: Mapping[str, Mapping[str, str]] = {"GET /timeline/live": {"wait": "0"}}
 """Routes whose answer goes on, and what makes it end."""
-ABOUT: Mapping[str, str] = {"GET /agents/rollback-report": "model_version_id"}
-"""Lists that are about one thing, and the name of its id."""
+ABOUT: Mapping[str, str] = {"GET /agents/rollback-report": "model_version_id", "GET /usage/ledger/list": "quota_key"}
+"""Lists that are about one thing, and the name of its id or key."""
 NEEDED = "needed"
 """What a field and views of the one workspace alone are called."""
 SEEN = "proof.seen"

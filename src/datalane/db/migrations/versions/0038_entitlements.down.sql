@@ -31,4 +31,5 @@ SET LOCAL ROLE datalane_owner;
 DROP TABLE datalane.entitlement_versions;
 DROP TABLE datalane.entitlement_overrides;
 DROP TABLE datalane.workspace_plans;
+DROP TABLE datalane.plan_quotas;
 DROP TABLE datalane.plans;

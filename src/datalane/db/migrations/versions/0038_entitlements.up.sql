@@ -1,11 +1,10 @@
--- The vendor's plans, for the whole lane. A version never changes. `features` are keys; `quotas` are objects by key, with `limit`
--- (null: none), `window`, `seconds` of a rolling one, `time_zone` and `warn_at` in percent. The default plan holds where none is
+-- The vendor's plans, for the whole lane. A version never changes; the digest is of what it says. The default plan holds where none is
 -- assigned, from `default_from` to `default_until`.
 CREATE TABLE datalane.plans (
     plan_id text NOT NULL CONSTRAINT plans_have_plain_names CHECK (plan_id ~ '^[a-z][a-z0-9_.-]{0,63}$'),
     plan_version integer NOT NULL CONSTRAINT versions_begin_at_one CHECK (plan_version > 0),
     features text[] NOT NULL CONSTRAINT features_are_few CHECK (cardinality(features) <= 500),
-    quotas jsonb NOT NULL CONSTRAINT quotas_are_by_key CHECK (jsonb_typeof(quotas) = 'object'),
+    content_sha256 bytea NOT NULL CONSTRAINT a_digest_has_32_bytes CHECK (octet_length(content_sha256) = 32),
     registered_at timestamptz NOT NULL,
     retired_at timestamptz,
     default_from timestamptz,
@@ -14,7 +13,25 @@ CREATE TABLE datalane.plans (
     PRIMARY KEY (plan_id, plan_version)
 );
 SELECT app.protect('datalane.plans', 'global', verbs => 'SELECT, INSERT, UPDATE',
-                   operator_columns => '{plan_id,plan_version,features,quotas,registered_at,retired_at,default_from,default_until}');
+                   operator_columns => '{plan_id,plan_version,features,registered_at,retired_at,default_from,default_until}');
+
+-- What a plan allows in each window: null is no limit. Days and months begin at midnight of the time zone, that of UTC without one; a
+-- rolling window is the last `seconds`. `warn_at` are percents of the limit.
+CREATE TABLE datalane.plan_quotas (
+    plan_id text NOT NULL,
+    plan_version integer NOT NULL,
+    quota_key text NOT NULL CONSTRAINT keys_are_plain CHECK (quota_key ~ '^[a-z][a-z0-9_.-]{0,63}$'),
+    limit_units bigint CONSTRAINT limits_are_bounded CHECK (limit_units BETWEEN 0 AND 1000000000000000),
+    in_window text NOT NULL CONSTRAINT window_is_known CHECK (in_window IN ('minute', 'hour', 'day', 'month', 'rolling')),
+    seconds integer CONSTRAINT windows_roll_for_a_time CHECK (seconds BETWEEN 60 AND 34560000),
+    time_zone text,
+    warn_at integer[] NOT NULL CONSTRAINT warnings_are_few CHECK (cardinality(warn_at) <= 5),
+    CONSTRAINT what_rolls_has_seconds CHECK ((in_window = 'rolling') = (seconds IS NOT NULL)),
+    PRIMARY KEY (plan_id, plan_version, quota_key),
+    CONSTRAINT quotas_are_of_a_plan FOREIGN KEY (plan_id, plan_version) REFERENCES datalane.plans (plan_id, plan_version)
+);
+SELECT app.protect('datalane.plan_quotas', 'global', verbs => 'SELECT, INSERT',
+                   operator_columns => '{plan_id,plan_version,quota_key,limit_units,in_window,seconds,time_zone,warn_at}');
 
 -- Which plan a workspace has from when on. A later one takes the place of an earlier one; nothing is changed afterwards, so that what
 -- was enforced at a moment can be told. What was planned and did not come is canceled.
@@ -96,17 +113,23 @@ CREATE FUNCTION datalane.register_plan(plan_id text, features text[], quotas jso
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 DECLARE
-    newest record; sorted text[]; at constant timestamptz := coalesce(now, clock_timestamp()); number integer;
+    newest record; sorted text[]; digest bytea; at constant timestamptz := coalesce(now, clock_timestamp()); number integer;
 BEGIN
     PERFORM pg_advisory_xact_lock(38, 1);
     SELECT coalesce(array_agg(DISTINCT f ORDER BY f), '{}') INTO sorted FROM unnest(features) AS f;
-    SELECT p.plan_version, p.features, p.quotas, p.retired_at INTO newest FROM datalane.plans p
+    digest := sha256(convert_to(sorted::text || quotas::text, 'UTF8'));
+    SELECT p.plan_version, p.content_sha256, p.retired_at INTO newest FROM datalane.plans p
     WHERE p.plan_id = plan_id ORDER BY p.plan_version DESC LIMIT 1;
-    IF newest.retired_at IS NULL AND newest.features = sorted AND newest.quotas = quotas THEN
+    IF newest.retired_at IS NULL AND newest.content_sha256 = digest THEN
         number := newest.plan_version;
     ELSE
         number := coalesce(newest.plan_version, 0) + 1;
-        INSERT INTO datalane.plans (plan_id, plan_version, features, quotas, registered_at) VALUES (plan_id, number, sorted, quotas, at);
+        INSERT INTO datalane.plans (plan_id, plan_version, features, content_sha256, registered_at)
+        VALUES (plan_id, number, sorted, digest, at);
+        INSERT INTO datalane.plan_quotas (plan_id, plan_version, quota_key, limit_units, in_window, seconds, time_zone, warn_at)
+        SELECT plan_id, number, q.key, (q.value->>'limit')::bigint, q.value->>'window', (q.value->>'seconds')::integer, q.value->>'time_zone',
+               ARRAY(SELECT w::integer FROM jsonb_array_elements_text(coalesce(q.value->'warn_at', '[]')) AS w ORDER BY w::integer)
+        FROM jsonb_each(quotas) AS q (key, value) ORDER BY q.key;
     END IF;
     UPDATE datalane.plans p SET default_until = at
     WHERE p.default_from IS NOT NULL AND p.default_until IS NULL
@@ -362,15 +385,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
                CASE WHEN p.source = 'default' THEN least(p.ends_at, at + interval '1 minute') ELSE p.ends_at END AS ends_at
         FROM datalane.plan_in(workspace, at) AS p
     ), planned AS (
-        SELECT p.plan_id, p.plan_version, p.status, p.ends_at, q.key, q.value
-        FROM plan p JOIN datalane.plans d ON d.plan_id = p.plan_id AND d.plan_version = p.plan_version
-        CROSS JOIN LATERAL jsonb_each(d.quotas) AS q (key, value) WHERE only_key IS NULL OR q.key = only_key
+        SELECT p.plan_id, p.plan_version, p.status, p.ends_at, q.quota_key AS key, q.limit_units, q.in_window, q.seconds, q.time_zone, q.warn_at
+        FROM plan p JOIN datalane.plan_quotas q ON q.plan_id = p.plan_id AND q.plan_version = p.plan_version
+        WHERE only_key IS NULL OR q.quota_key = only_key
     )
     SELECT n.key, CASE WHEN r.expires_at IS NOT NULL THEN NULL WHEN n.status = 'disabled' THEN 0
-                       WHEN o.override_id IS NOT NULL THEN o.limit_units ELSE (n.value->>'limit')::bigint END,
-           n.value->>'window', (n.value->>'seconds')::integer, coalesce(n.value->>'time_zone', 'UTC'),
-           ARRAY(SELECT w::integer FROM jsonb_array_elements_text(coalesce(n.value->'warn_at', '[]')) AS w ORDER BY w::integer),
-           n.plan_id, n.plan_version, coalesce(r.source, o.source), r.expires_at IS NOT NULL,
+                       WHEN o.override_id IS NOT NULL THEN o.limit_units ELSE n.limit_units END,
+           n.in_window, n.seconds, coalesce(n.time_zone, 'UTC'), n.warn_at, n.plan_id, n.plan_version, coalesce(r.source, o.source), r.expires_at IS NOT NULL,
            least(n.ends_at, r.expires_at, o.expires_at, (
                SELECT min(u.effective_at) FROM datalane.entitlement_overrides u
                WHERE u.workspace_id = workspace AND u.kind IN ('quota', 'recovery') AND u.key = n.key AND u.effective_at > at AND u.canceled_at IS NULL))

@@ -387,7 +387,7 @@ DECLARE
 BEGIN
     PERFORM datalane.require_rank(2);
     at := datalane.told_time(now);
-    PERFORM FROM datalane.plans p WHERE p.quotas ?| quota_keys LIMIT 1;
+    PERFORM FROM datalane.plan_quotas q WHERE q.quota_key = ANY (quota_keys) LIMIT 1;
     IF NOT FOUND THEN
         RETURN;
     END IF;
@@ -560,7 +560,7 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     held datalane.usage_counters;
 BEGIN
-    PERFORM FROM datalane.plans p WHERE p.quotas ? quota LIMIT 1;
+    PERFORM FROM datalane.plan_quotas q WHERE q.quota_key = quota LIMIT 1;
     IF NOT FOUND THEN
         RETURN;
     END IF;

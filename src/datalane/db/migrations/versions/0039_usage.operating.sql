@@ -292,7 +292,7 @@ BEGIN
     IF coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0) > 0 THEN
         PERFORM datalane.count_agent_usage(workspace, 'agent.tokens', 'tokens',
                                            coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0), at);
-        PERFORM datalane.meter_usage(workspace, 'agent.tokens', coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0),
+        PERFORM datalane.meter_usage(workspace, 'agent.tokens', (coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0))::bigint,
                                      'run:' || run || ':' || sums.ordinals[1], app.actor_id(), app.correlation_id(), clock_timestamp());
     END IF;
     FOR spent IN
