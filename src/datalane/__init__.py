@@ -23,11 +23,13 @@ _HOMES = {
     "Job": "datalane.engine.handlers",
     "JobError": "datalane.engine.failures",
     "Lane": "datalane.lane",
+    "Quota": "datalane.access.entitlements.plans",
     "Role": "datalane.contracts.context",
     "Transaction": "datalane.db.transaction",
+    "metered": "datalane.access.usage.enforcing",
 }
 
-__all__ = ["Context", "DatalaneError", "Job", "JobError", "Lane", "Role", "Transaction"]
+__all__ = ["Context", "DatalaneError", "Job", "JobError", "Lane", "Quota", "Role", "Transaction", "metered"]
 
 
 def __getattr__(name: str) -> Any:
