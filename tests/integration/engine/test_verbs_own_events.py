@@ -14,6 +14,7 @@ from tests.integration.agents.desk import ERASE, PAY, TOOLS, LedgerDesk
 from tests.integration.agents.spans.telling import Receiver, agent, chat
 from tests.integration.engine.lab import LEASE, Lab, after, ranked
 
+from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
 from datalane.agents.runs.sweeping import sweep_once
 from datalane.contracts.context import Context, Role
 from datalane.contracts.registry import BUILT_IN, EVENTS
@@ -30,6 +31,7 @@ SELECT p.proname, pg_get_functiondef(p.oid) AS definition, EXISTS (
 FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = 'datalane'
 """
 BURYING = ("cancel_jobs", "fail_job", "fail_job_here", "skip_job", "rescue_jobs", "reclaim_jobs")
+USING = ("consume", "consume_batch", "consume_sold", "reserve_usage", "commit_usage", "correct_usage")
 EVENTS_OF = "SELECT event_id, event_type, version, payload FROM datalane.events ORDER BY event_id"
 
 
@@ -216,12 +218,46 @@ async def run_agents(story: Story, home: Context, urls: Prepared) -> None:
     await story.check("take_agent_spans", home)
 
 
+async def use_quotas(story: Story, home: Context) -> None:
+    """Every way in which a quota is used up; each verb has one of a single unit."""
+    names = ("consume", "batch", "sold", "commit", "reserve", "correct")
+    plans = Plans()
+    quotas = {f"by.{name}": Quota(1, "day", warn_at=()) for name in names}
+    plans.add(Plan("single", (), quotas | {"agent.tokens": Quota(10, "day", warn_at=(50,))}))
+    await register_plans(story.lab.database, plans)
+    system, slots = ranked(home, Role.SYSTEM), "1, 'k'"
+    async with story.lab.database.transaction(system) as tx:
+        await tx.execute("SELECT datalane.assign_plan('single')")
+    calls = {
+        "consume": f"'by.consume', {slots}",
+        "consume_batch": "'by.batch', '{1}', '{k}', ARRAY[app.actor_id()], '{c}'",
+        "consume_sold": "'{by.sold}', '{1}', 'k'",
+        "reserve_usage": "'by.reserve', 2, 'k'",
+        "commit_usage": "'by.commit', 'k', 1",
+        "correct_usage": "'by.correct', 1, 'k', 'why'",
+        "reset_usage": "'by.correct', 'k2', 'why'",
+    }
+    async with story.lab.database.transaction(system) as tx:
+        await tx.execute("SELECT datalane.reserve_usage('by.commit', 1, 'k')")
+    for verb, arguments in calls.items():
+        async with story.lab.database.transaction(system) as tx:
+            await tx.execute(f"SELECT datalane.{verb}({arguments})")
+        await story.check(verb, home)
+    desk = LedgerDesk(story.lab.database, ranked(home, Role.MEMBER))
+    run = await desk.hold()
+    await story.check("begin_agent_run", home)
+    step = [{"kind": "model", "name": "chat", "input_tokens": 6, "output_tokens": 0}]
+    await desk.rows("SELECT datalane.record_agent_steps($1, $2, $3)", run.run_id, run.lease_token, step)
+    await story.check("record_agent_steps", home)
+
+
 async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context, urls: Prepared) -> None:
     story = Story(lab)
     await enter(story)
     await reuse_a_refresh_token(story, await live_together(story))
     await bury_jobs(story, context)
     await run_agents(story, context, urls)
+    await use_quotas(story, context)
     assert story.told == {
         "sign_up": {"workspace.created", "membership.added"},
         "create_workspace": {"workspace.created", "membership.added"},
@@ -244,6 +280,9 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
         "sweep_agent_runs": {"agent.run.retrying"},
         "end_agent_run": {"agent.run.completed"},
         "take_agent_spans": {"agent.run.started", "agent.run.completed"},
+        **{verb: {"usage.limit_reached"} for verb in USING},
+        "reset_usage": set(),  # it takes back, by way of a verb that may also add
+        "record_agent_steps": {"usage.threshold_reached"},
     }
     assert set(story.told) == await verbs_that_publish(lab.database), "exercise the verb that publishes too"
 
