@@ -72,3 +72,17 @@ async def test_a_meter_never_goes_backwards(amount: Decimal) -> None:
     meters.name("mail")
     with pytest.raises((InvalidInput, ArithmeticError)):
         await meters.ask(NO_DATABASE, {"mail": Adding(amount)}, NOW)
+
+
+@pytest.mark.parametrize("holds", [True, False])
+async def test_a_bound_says_whether_it_is_one_for_a_workspace(holds: bool) -> None:
+    async def here(tx: Any) -> bool:
+        return holds
+
+    meters = Meters()
+    meters.name("mail", "paper")
+    meters.bound(["mail"], bound_at(1, []), here)
+    assert await meters.is_bounded(NO_DATABASE, "mail", "paper") is holds
+    assert not await meters.is_bounded(NO_DATABASE, "paper")
+    meters.bound(["paper"], bound_at(1, []))
+    assert await meters.is_bounded(NO_DATABASE, "paper")

@@ -39,13 +39,22 @@ class Refusal:
 
 Bound = Callable[[Transaction, Mapping[str, Adding], datetime], Awaitable[Refusal | None]]
 """Says why not, or None. It is given the meters that it bounds, of those that are asked about."""
+Holds = Callable[[Transaction], Awaitable[bool]]
+"""Whether a bound is one for the workspace of a transaction."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Bounded:
+    names: frozenset[str]
+    bound: Bound
+    holds: Holds | None
 
 
 @dataclass
 class Meters:
     """The meters of one lane and what bounds them."""
 
-    _bounds: list[tuple[frozenset[str], Bound]] = field(default_factory=list)
+    _bounds: list[_Bounded] = field(default_factory=list)
     _names: set[str] = field(default_factory=set)
 
     def name(self, *names: str) -> None:
@@ -54,15 +63,19 @@ class Meters:
             raise ConfigurationError(f"there is a meter {taken[0]} already")
         self._names |= set(names)
 
-    def bound(self, names: Collection[str], bound: Bound) -> None:
-        """Ask `bound` before any of them is moved. Raises `ConfigurationError` for a meter that is not there."""
+    def bound(self, names: Collection[str], bound: Bound, holds: Holds | None = None) -> None:
+        """Ask `bound` before any of them is moved, and `holds` whether to ask it in a workspace at all; without it,
+        always. Raises `ConfigurationError` for a meter that is not there."""
         if unknown := sorted(set(names) - self._names):
             raise ConfigurationError(f"there is no meter {unknown[0]}")
-        self._bounds.append((frozenset(names), bound))
+        self._bounds.append(_Bounded(frozenset(names), bound, holds))
 
-    def bounds(self, *names: str) -> list[Bound]:
-        """Who is asked before one of them is moved, in the order of being asked."""
-        return [bound for bounded, bound in self._bounds if not bounded.isdisjoint(names)]
+    async def is_bounded(self, tx: Transaction, *names: str) -> bool:
+        """Whether anything bounds one of them in this workspace."""
+        for each in self._bounds:
+            if not each.names.isdisjoint(names) and (each.holds is None or await each.holds(tx)):
+                return True
+        return False
 
     @property
     def names(self) -> frozenset[str]:
@@ -83,9 +96,9 @@ class Meters:
                 raise InvalidInput(f"there is no meter {name[:80]!r}")
             if not added.amount >= 0:
                 raise InvalidInput(f"the meter {name} is moved forwards only")
-        for names, bound in self._bounds:
-            asked = {name: added for name, added in adding.items() if name in names}
-            refusal = await bound(tx, asked, now) if asked else None
+        for each in self._bounds:
+            asked = {name: added for name, added in adding.items() if name in each.names}
+            refusal = await each.bound(tx, asked, now) if asked else None
             if refusal is not None:
                 return refusal
         return None

@@ -15,7 +15,12 @@ from datalane.engine.meters import Adding, Meters, Refusal
 
 def bound_by_quotas(meters: Meters) -> None:
     """Ask the quotas of the workspace's plan before a meter is moved."""
-    meters.bound(meters.names, _within_quotas)
+    names = meters.names
+
+    async def has_quotas(tx: Transaction) -> bool:
+        return any(each.quota_key in names for each in (await service.list_counters(tx.following())).data)
+
+    meters.bound(names, _within_quotas, has_quotas)
 
 
 async def _within_quotas(tx: Transaction, adding: Mapping[str, Adding], now: datetime) -> Refusal | None:

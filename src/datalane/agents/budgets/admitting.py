@@ -30,7 +30,7 @@ _queries = load_queries(__file__)
 def register_meters(meters: Meters) -> None:
     """Add the meters of agents, bounded by the workspace's own budgets."""
     meters.name(TOKENS, COST)
-    meters.bound((TOKENS, COST), _within_budgets)
+    meters.bound((TOKENS, COST), _within_budgets, _has_budgets)
 
 
 async def begin_admitted(tx: Transaction, meters: Meters, new: NewRun, now: datetime | None = None) -> BegunRun:
@@ -80,8 +80,10 @@ async def check_call(
 
 async def is_bounded(tx: Transaction, meters: Meters) -> bool:
     """Whether anything bounds the agents of the workspace: a budget of its own, or somebody else who is to be asked."""
-    if meters.bounds(TOKENS, COST) != [_within_budgets]:
-        return True
+    return await meters.is_bounded(tx, TOKENS, COST)
+
+
+async def _has_budgets(tx: Transaction) -> bool:
     found: bool = await _queries.has_budgets(tx.connection, workspace_id=tx.workspace_id)
     return found
 
