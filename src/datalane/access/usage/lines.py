@@ -14,6 +14,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from uuid import UUID
 
+import asyncpg
+
 from datalane.access.usage import service
 from datalane.access.usage.schemas import Use
 from datalane.contracts.context import Context, Role
@@ -89,7 +91,7 @@ class Lines:
                 raise _Alone
             async with self._door(some[0].context) as tx:
                 answers = await service.use_batch(tx, quota_key, some)
-        except (DatalaneError, _Alone):
+        except (DatalaneError, asyncpg.PostgresError, _Alone):
             for wanted in some:
                 await self._answer_alone(quota_key, wanted)
         except BaseException as error:

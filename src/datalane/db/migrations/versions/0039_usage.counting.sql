@@ -305,7 +305,7 @@ BEGIN
                 FROM unnest(idempotency_keys) WITH ORDINALITY AS b (key, place) ORDER BY b.place;
                 RETURN;
             END IF;
-            RAISE EXCEPTION 'another use with one of these keys came in between' USING ERRCODE = '40001';
+            RAISE EXCEPTION 'another use with one of these keys came in between' USING ERRCODE = 'DL409';
         END IF;
     END IF;
     RETURN QUERY
