@@ -42,11 +42,19 @@ async def test_a_plan_holds_from_its_moment_until_the_next_one(
         await service.assign_plan(tx, "trial", expires_at=NOON + 4 * HOUR, now=NOON)
         await service.assign_plan(tx, "pro", effective_at=NOON + 2 * HOUR, expires_at=NOON + 3 * HOUR, now=NOON)
         held = [await service.get_plan(tx, NOON + hours * HOUR) for hours in (-1, 0, 1, 2, 3)]
-    # What a later plan took the place of does not come back when that one expires.
-    assert [plan and plan.plan_id for plan in held] == [None, "trial", "trial", "pro", None]
+    # What a later plan took the place of does not come back when that one expires: that one is closed.
+    assert [plan and (plan.plan_id, plan.status) for plan in held] == [
+        None,
+        ("trial", "enabled"),
+        ("trial", "enabled"),
+        ("pro", "enabled"),
+        ("pro", "disabled"),
+    ]
     assert await timeline(database, context, NOON, NOON + 5 * HOUR) == [
         (NOON, NOON + 2 * HOUR, "trial", 1, "enabled", ["search"]),
         (NOON + 2 * HOUR, NOON + 3 * HOUR, "pro", 1, "enabled", ["reports.export", "search"]),
+        (NOON + 3 * HOUR, NOON + 4 * HOUR, "pro", 1, "disabled", []),
+        (NOON + 4 * HOUR, NOON + 5 * HOUR, "pro", 1, "disabled", []),
     ]
 
 
@@ -225,7 +233,9 @@ async def test_the_default_plan_holds_where_none_is_assigned(database: Database)
     finally:
         await register_plans(database, plans_of(Plan("free", ("search",), {})))
     async with database.transaction(mine) as tx:
-        assert await service.get_plan(tx, NOON) is None
+        plan = await service.get_plan(tx, NOON)  # without a default what was sold is closed
+        assert plan is not None
+        assert (plan.plan_id, plan.status) == ("pro", "disabled")
 
 
 async def test_another_workspace_s_plan_is_behind_the_wall(database: Database, operator: Context) -> None:

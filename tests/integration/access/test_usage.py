@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import asyncpg
 import pytest
 from tests.conftest import a_context
 from tests.integration.access.conftest import plans_of
@@ -13,6 +15,7 @@ from tests.integration.access.conftest import plans_of
 from datalane.access.entitlements import service as entitlements
 from datalane.access.entitlements.plans import Plan, Quota, register_plans
 from datalane.access.usage import service
+from datalane.access.usage.sweeping import Swept, forget_once, sweep_once
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.db.transaction import Transaction
@@ -114,12 +117,22 @@ async def test_what_is_rolled_back_was_not_used(database: Database, metered: Con
     ],
 )
 async def test_a_period_ends_at_its_boundary_and_leaves_an_audit_record(
-    database: Database, metered: Context, quota: str, last: datetime, first: datetime
+    database: Database, metered: Context, urls: Any, quota: str, last: datetime, first: datetime
 ) -> None:
     async with database.transaction(metered) as tx:
-        assert await use(tx, quota, 10, "1") == ("accepted", 10)
-        assert (await use(tx, quota, 1, "2", last))[0] == "refused"
+        assert await use(tx, quota, 9, "1") == ("accepted", 9)
+        assert (await use(tx, quota, 2, "2", last))[0] == "refused"
         assert await use(tx, quota, 2, "3", first) == ("accepted", 2)
+        # Its clock was read before the boundary, and it came after others.
+        assert await use(tx, quota, 1, "late", first - timedelta(milliseconds=1)) == ("accepted", 10)
+    connection = await asyncpg.connect(urls.maintenance_url)
+    try:
+        await sweep_once(connection, first + timedelta(seconds=4))
+        assert (await sweep_once(connection, first + timedelta(seconds=5))).closed >= 1
+        await sweep_once(connection, first + timedelta(seconds=6))
+    finally:
+        await connection.close()
+    async with database.transaction(metered) as tx:
         rows = await tx.fetch(
             "SELECT l.resource_id, d.before, d.after FROM datalane.audit_log l "
             "JOIN datalane.audit_details d USING (workspace_id, audit_id) "
@@ -396,10 +409,6 @@ async def test_recovery_refuses_nothing_for_a_time_and_counts_all(database: Data
 async def test_an_expired_reservation_is_given_back_and_a_period_closed_by_maintenance(
     database: Database, metered: Context, urls: Any
 ) -> None:
-    import asyncpg
-
-    from datalane.access.usage.sweeping import Swept, forget_once, sweep_once
-
     async with database.transaction(metered) as tx:
         await service.reserve(tx, "a.day", 6, idempotency_key="late", now=NOON)
         await use(tx, "a.day", 4, "1")
@@ -454,3 +463,112 @@ async def test_raw_sql_writes_no_usage(database: Database, metered: Context, rol
             with pytest.raises(Forbidden):
                 async with database.transaction(mine) as tx:
                     await tx.execute(statement)
+
+
+async def test_what_is_taken_back_from_a_rolling_window_leaves_it_with_its_uses(
+    database: Database, metered: Context
+) -> None:
+    minute = timedelta(minutes=1)
+    async with database.transaction(metered) as tx:
+        await use(tx, "a.rolling", 6, "1")
+        await use(tx, "a.rolling", 4, "2", NOON + 20 * minute)
+        assert await service.reset(tx, "a.rolling", "a fault", idempotency_key="r", now=NOON + 30 * minute) == 10
+        assert await service.reset(tx, "a.rolling", "a fault", idempotency_key="r", now=NOON + 30 * minute) == 10
+        assert await use(tx, "a.rolling", 3, "3", NOON + 31 * minute) == ("accepted", 3)
+        assert await use(tx, "a.rolling", 7, "4", NOON + 61 * minute) == ("accepted", 10)
+        assert await use(tx, "a.rolling", 1, "5", NOON + 81 * minute) == ("refused", 10)
+        assert await use(tx, "a.rolling", 3, "6", NOON + 91 * minute) == ("accepted", 10)
+        assert await service.find_differences(tx) == []
+        with pytest.raises(Conflict, match="only 10 units"):
+            async with tx.savepoint():
+                await service.correct(tx, "a.rolling", -11, "too much", idempotency_key="c", now=NOON + 91 * minute)
+
+
+async def test_a_reset_of_nothing_is_remembered_by_its_key(database: Database, metered: Context) -> None:
+    async with database.transaction(metered) as tx:
+        assert await service.reset(tx, "a.day", "nothing yet", idempotency_key="r", now=NOON) == 0
+        await use(tx, "a.day", 7, "1")
+        assert await service.reset(tx, "a.day", "nothing yet", idempotency_key="r", now=NOON) == 0
+        assert await use(tx, "a.day", 3, "2") == ("accepted", 10)
+
+
+async def test_a_window_that_changes_ends_the_period_that_it_takes_the_place_of(database: Database) -> None:
+    mine, first = Context.system(a_context().workspace_id), datetime(2031, 3, 1, tzinfo=UTC)
+    for window, plan in (("month", "monthly"), ("day", "daily")):
+        await register_plans(database, plans_of(Plan(plan, (), {"a": Quota(10, window)})))  # type: ignore[arg-type]
+    async with database.transaction(mine) as tx:
+        await entitlements.assign_plan(tx, "monthly", now=first)
+        assert await use(tx, "a", 6, "1", first + HOUR) == ("accepted", 6)
+        await entitlements.assign_plan(tx, "daily", now=first + 2 * HOUR)
+        used = await service.use(tx, "a", 4, idempotency_key="2", now=first + 3 * HOUR)
+        assert (used.outcome, used.consumed_units, used.period_end) == ("accepted", 10, first + DAY)
+        assert await use(tx, "a", 10, "3", first + 15 * DAY) == ("accepted", 10)
+        await entitlements.assign_plan(tx, "monthly", now=first + 15 * DAY + HOUR)
+        month = await service.use(tx, "a", 1, idempotency_key="4", now=first + 15 * DAY + HOUR)
+        assert (month.outcome, month.period_end) == (
+            "refused",
+            datetime(2031, 4, 1, tzinfo=UTC),
+        )  # all of the 1st is used
+        assert await use(tx, "a", 10, "5", datetime(2031, 4, 1, tzinfo=UTC)) == ("accepted", 10)
+        assert await service.find_differences(tx) == []
+
+
+async def test_who_did_not_reserve_does_not_settle(database: Database, metered: Context) -> None:
+    ada, bob = (Context(metered.workspace_id, a_context().actor_id, Role.MEMBER) for _ in range(2))
+    async with database.transaction(metered) as tx:
+        await entitlements.assign_plan(tx, "windows")
+    async with database.transaction(ada) as tx:
+        await service.reserve(tx, "a.day", 5, idempotency_key="work")
+    for act in (
+        lambda tx: service.release(tx, "a.day", idempotency_key="work"),
+        lambda tx: service.commit(tx, "a.day", 1, idempotency_key="work"),
+    ):
+        with pytest.raises(Forbidden):
+            async with database.transaction(bob) as tx:
+                await act(tx)
+    async with database.transaction(replace(bob, role=Role.ADMIN)) as tx:
+        assert await service.release(tx, "a.day", idempotency_key="work")
+
+
+@pytest.mark.parametrize("key", ["lane:run:1:1", "a\x1fb"])
+async def test_keys_of_the_lane_are_nobody_else_s(database: Database, metered: Context, key: str) -> None:
+    for act in (service.use, service.reserve):
+        with pytest.raises(InvalidInput, match="idempotency key"):
+            async with database.transaction(metered) as tx:
+                await act(tx, "a.day", 1, idempotency_key=key, now=NOON)
+
+
+async def test_a_commit_finds_the_limit_that_holds_now(database: Database, metered: Context) -> None:
+    async with database.transaction(metered) as tx:
+        await service.reserve(tx, "a.day", 1, idempotency_key="work", now=NOON)
+        await entitlements.override_quota(tx, "a.day", 5, "less", now=NOON)
+        over = await service.commit(tx, "a.day", 10, idempotency_key="work", now=NOON)
+        assert (over.outcome, over.limit_units) == ("refused", 5)
+        await entitlements.begin_recovery(tx, "a.day", NOON + HOUR, "an outage", now=NOON)
+        done = await service.commit(tx, "a.day", 10, idempotency_key="work", now=NOON)
+        assert (done.outcome, done.consumed_units) == ("accepted", 10)
+
+
+async def test_a_use_that_could_never_fit_does_not_reach_the_limit(database: Database, metered: Context) -> None:
+    async with database.transaction(metered) as tx:
+        assert await use(tx, "a.hour", 11, "1") == ("refused", 0)
+        assert await events(tx, metered) == []
+        await use(tx, "a.hour", 10, "2")
+        assert [kind for kind, _ in await events(tx, metered)] == ["usage.limit_reached"]
+
+
+async def test_a_rolling_limit_is_told_once_in_its_time(database: Database, metered: Context) -> None:
+    async with database.transaction(metered) as tx:
+        for number in range(30):
+            await use(tx, "a.rolling", 1, str(number), NOON + number * timedelta(minutes=6))
+        told = [kind for kind, _ in await events(tx, metered)]
+    assert told.count("usage.limit_reached") <= 3
+    assert told.count("usage.threshold_reached") <= 3
+
+
+async def test_what_an_expired_plan_sold_is_closed_and_not_free(database: Database, metered: Context) -> None:
+    async with database.transaction(metered) as tx:
+        await entitlements.assign_plan(tx, "windows", expires_at=NOON, now=NOON - HOUR)
+        assert await use(tx, "a.day", 1, "1", NOON - HOUR) == ("accepted", 1)
+        refused = await service.use(tx, "a.day", idempotency_key="2", now=NOON)
+        assert (refused.outcome, refused.limit_units) == ("refused", 0)

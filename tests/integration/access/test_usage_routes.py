@@ -94,7 +94,8 @@ async def test_units_are_used_and_refused_with_all_that_a_client_needs(client: h
 async def test_a_refused_use_is_told_of_though_the_request_failed(
     client: httpx.AsyncClient, shop: Person, database: Database
 ) -> None:
-    await post(client, shop, "/usage/consume", quota_key="reports", units=11, idempotency_key="1")
+    for units, key in ((11, "never"), (9, "1"), (2, "2")):
+        await post(client, shop, "/usage/consume", quota_key="reports", units=units, idempotency_key=key)
     async with database.transaction(Context.system(shop.workspace_id)) as tx:
         events = "SELECT count(*) FROM datalane.events WHERE workspace_id = $1 AND event_type = 'usage.limit_reached'"
         assert await tx.fetchval(events, shop.workspace_id) == 1

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 from uuid import UUID
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 EntitlementStatus = Literal["enabled", "disabled", "grace"]
 
@@ -51,6 +51,8 @@ class FeatureAnswer(BaseModel):
 
     feature_key: str
     allowed: bool
+    is_known: bool = Field(default=True, exclude=True)
+    """Whether the plan or an override names it."""
     entitlement_status: EntitlementStatus
     reason: str
     until: datetime | None

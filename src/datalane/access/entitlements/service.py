@@ -62,6 +62,7 @@ async def check_feature(tx: Transaction, feature_key: str, at: datetime | None =
     return FeatureAnswer(
         feature_key=feature_key,
         allowed=False,
+        is_known=False,
         entitlement_status="disabled",
         reason=said,
         until=None if plan is None else plan.expires_at,

@@ -20,7 +20,7 @@ async def may(tx: Transaction, key: str, units: int = 1, at: datetime | None = N
     if counter is None:
         return _of_feature(feature)
     of_quota = _of_quota(counter, units)
-    if feature.reason.endswith(f"does not include {key}"):  # a quota alone
+    if not feature.is_known:  # a quota alone
         return of_quota
     allowed = feature.allowed and of_quota.allowed
     return of_quota.but(

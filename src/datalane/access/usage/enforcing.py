@@ -21,12 +21,15 @@ from datalane.access.usage.lines import Lines, OpenDoor
 from datalane.access.usage.schemas import Counter, Use
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
-from datalane.errors import UsageLimitReached
+from datalane.errors import Conflict, DatalaneError, UsageLimitReached
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
+from datalane.kit.logs import get_logger
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+log = get_logger(__name__)
 
 
 @dataclass
@@ -38,7 +41,8 @@ class ReservedWork:
 
 
 class Usage:
-    """Uses quotas in transactions of its own, which stay whatever becomes of the work."""
+    """Uses quotas in transactions of its own, which stay whatever becomes of the work; inside a transaction of the same
+    task, in that one."""
 
     def __init__(self, door: OpenDoor) -> None:
         self._door = door
@@ -63,8 +67,12 @@ class Usage:
         lasts: timedelta = service.RESERVED_FOR,
     ) -> AsyncIterator[ReservedWork]:
         """Set units aside for the time of the block, and count what it took: all of them unless the block says. What
-        the block raises gives them back. Raises `UsageLimitReached` when there is no room for them, or at the end for
-        what the block took beyond them."""
+        the block raises gives them back.
+
+        Raises `UsageLimitReached` when there is no room for them. When the block took more than was set aside and
+        there is no room for that, what was set aside is counted and it is raised at the end; so it is when the block
+        took longer than `lasts` and there is no room any more.
+        """
         key, work = idempotency_key or str(uuid7()), ReservedWork(units)
         async with self._door(context) as tx:
             set_aside = await service.reserve(tx, quota_key, units, idempotency_key=key, lasts=lasts)
@@ -72,13 +80,27 @@ class Usage:
         try:
             yield work
         except BaseException:
-            async with self._door(context) as tx:
-                await service.release(tx, quota_key, idempotency_key=key)
+            try:
+                async with self._door(context) as tx:
+                    await service.release(tx, quota_key, idempotency_key=key)
+            except DatalaneError as error:  # it ends by itself; what the block raised is what matters
+                log.warning("usage_not_released", quota_key=quota_key, error=str(error))
             raise
         took = units if work.units is None else work.units
-        async with self._door(context) as tx:
-            used = await service.commit(tx, quota_key, took, idempotency_key=key)
-        service.admitted(used, took)
+        service.admitted(await self._settle(context, quota_key, took, units, key), took)
+
+    async def _settle(self, context: Context, quota_key: str, took: int, reserved: int, key: str) -> Use:
+        try:
+            async with self._door(context) as tx:
+                used = await service.commit(tx, quota_key, took, idempotency_key=key)
+                if used.is_refused:
+                    await service.commit(tx, quota_key, reserved, idempotency_key=key)
+                return used
+        except Conflict:  # nothing is set aside any more: it took too long
+            if not took:
+                raise
+            async with self._door(context) as tx:
+                return await service.use(tx, quota_key, took, idempotency_key=key)
 
 
 def metered(

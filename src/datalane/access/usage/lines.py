@@ -78,7 +78,8 @@ class Lines:
         line = self._waiting[name]
         try:
             while line:
-                await self._serve_some(name[2], [line.popleft() for _ in range(min(AT_ONCE, len(line)))])
+                some = [line.popleft() for _ in range(min(AT_ONCE, len(line)))]
+                await self._serve_some(name[2], [each for each in some if not each.answer.done()])
         finally:
             del self._waiting[name]
             for wanted in line:
@@ -87,7 +88,7 @@ class Lines:
     async def _serve_some(self, quota_key: str, some: Sequence[Wanted]) -> None:
         """Together; where something is wrong with one of them, each on its own."""
         try:
-            if len(some) == 1:
+            if len(some) < 2:
                 raise _Alone
             async with self._door(some[0].context) as tx:
                 answers = await service.use_batch(tx, quota_key, some)

@@ -108,7 +108,8 @@ BEGIN
     END IF;
 END $$;
 
--- The vendor's plans. Answers the version: a new one when it says something else than the newest, which a retired plan does anew.
+-- The vendor's plans. Answers the version: a new one when it says something else than the newest, was retired, or is the default again: the
+-- spans in which a version was the default stay as they were.
 CREATE FUNCTION datalane.register_plan(plan_id text, features text[], quotas jsonb, is_default boolean DEFAULT false, now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
@@ -118,9 +119,9 @@ BEGIN
     PERFORM pg_advisory_xact_lock(38, 1);
     SELECT coalesce(array_agg(DISTINCT f ORDER BY f), '{}') INTO sorted FROM unnest(features) AS f;
     digest := sha256(convert_to(sorted::text || quotas::text, 'UTF8'));
-    SELECT p.plan_version, p.content_sha256, p.retired_at INTO newest FROM datalane.plans p
+    SELECT p.plan_version, p.content_sha256, p.retired_at, p.default_until INTO newest FROM datalane.plans p
     WHERE p.plan_id = plan_id ORDER BY p.plan_version DESC LIMIT 1;
-    IF newest.retired_at IS NULL AND newest.content_sha256 = digest THEN
+    IF newest.retired_at IS NULL AND newest.content_sha256 = digest AND NOT (is_default AND newest.default_until IS NOT NULL) THEN
         number := newest.plan_version;
     ELSE
         number := coalesce(newest.plan_version, 0) + 1;
@@ -134,8 +135,8 @@ BEGIN
     UPDATE datalane.plans p SET default_until = at
     WHERE p.default_from IS NOT NULL AND p.default_until IS NULL
       AND CASE WHEN is_default THEN (p.plan_id, p.plan_version) <> (plan_id, number) ELSE p.plan_id = plan_id END;
-    UPDATE datalane.plans p SET default_from = at, default_until = NULL
-    WHERE is_default AND p.plan_id = plan_id AND p.plan_version = number AND (p.default_from IS NULL OR p.default_until IS NOT NULL);
+    UPDATE datalane.plans p SET default_from = at
+    WHERE is_default AND p.plan_id = plan_id AND p.plan_version = number AND p.default_from IS NULL;
     RETURN number;
 END $$;
 
@@ -196,6 +197,7 @@ DECLARE
     workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp()); plan text;
 BEGIN
     PERFORM datalane.require_rank(5);
+    PERFORM datalane.check_agreed('operator', reason);
     PERFORM datalane.move_entitlements(workspace, at);
     UPDATE datalane.workspace_plans w SET canceled_at = at
     WHERE w.workspace_id = workspace AND w.assignment_id = assignment AND w.canceled_at IS NULL AND w.effective_at > at
@@ -253,6 +255,7 @@ DECLARE
     workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp()); ended record;
 BEGIN
     PERFORM datalane.require_rank(5);
+    PERFORM datalane.check_agreed('operator', reason);
     PERFORM datalane.move_entitlements(workspace, at);
     UPDATE datalane.entitlement_overrides o
     SET expires_at = CASE WHEN o.effective_at < at THEN at ELSE o.expires_at END, canceled_at = CASE WHEN o.effective_at >= at THEN at END
@@ -271,7 +274,7 @@ BEGIN
 END $$;
 
 -- The plan that is enforced at a moment, not granted to anyone: the last one that began by then, unless it has expired; else the
--- default of the lane at that moment. `ends_at` is when that may be otherwise.
+-- default of the lane at that moment; else the expired one, disabled. `ends_at` is when that may be otherwise.
 CREATE FUNCTION datalane.plan_in(workspace uuid, at timestamptz)
 RETURNS TABLE (plan_id text, plan_version integer, status text, effective_at timestamptz, expires_at timestamptz, source text, ends_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
@@ -293,6 +296,11 @@ BEGIN
         SELECT p.plan_id, p.plan_version, 'enabled', p.default_from, NULL::timestamptz, 'default', least(p.default_until, upcoming)
         FROM datalane.plans p WHERE p.default_from <= at AND coalesce(p.default_until, 'infinity') > at
         ORDER BY p.default_from DESC LIMIT 1;
+    IF NOT FOUND AND held.plan_id IS NOT NULL THEN
+        -- An expired plan opens nothing: what it sold is closed, not free.
+        RETURN QUERY SELECT held.plan_id, held.plan_version, 'disabled', held.expires_at, NULL::timestamptz, 'expired', least(upcoming, (
+            SELECT min(p.default_from) FROM datalane.plans p WHERE p.default_from > at));
+    END IF;
 END $$;
 
 -- What is, was or will be enforced at a moment in the workspace of the context; no row where there is no plan.
@@ -331,7 +339,8 @@ BEGIN
         FROM spans s CROSS JOIN LATERAL datalane.plan_in(workspace, s.starts_at) AS p ORDER BY s.starts_at;
 END $$;
 
--- Every feature that the plan or an override names at a moment, not granted to anyone. `ends_at` is when it may be otherwise.
+-- Every feature that the plan or an override names at a moment, not granted to anyone; of a plan that is disabled none is on. `expires_at`
+-- is when it may be otherwise.
 CREATE FUNCTION datalane.entitlements_in(workspace uuid, at timestamptz, only_key text DEFAULT NULL)
 RETURNS TABLE (feature_key text, entitlement_status text, plan_id text, plan_version integer, effective_at timestamptz, expires_at timestamptz,
                override_id uuid, override_source text, updated_by_actor_id uuid)
@@ -349,8 +358,12 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
           AND o.effective_at <= at AND coalesce(o.expires_at, 'infinity') > at AND o.canceled_at IS NULL
         ORDER BY o.key, o.effective_at DESC, o.override_id DESC
     )
-    SELECT coalesce(b.key, n.key), coalesce(b.status, n.status), (SELECT p.plan_id FROM plan p), (SELECT p.plan_version FROM plan p),
-           coalesce(b.effective_at, n.effective_at), CASE WHEN b.key IS NULL THEN n.ends_at ELSE b.expires_at END,
+    SELECT coalesce(b.key, n.key), CASE WHEN (SELECT p.status FROM plan p) = 'disabled' THEN 'disabled' ELSE coalesce(b.status, n.status) END,
+           (SELECT p.plan_id FROM plan p), (SELECT p.plan_version FROM plan p), coalesce(b.effective_at, n.effective_at),
+           least(CASE WHEN b.key IS NULL THEN n.ends_at ELSE b.expires_at END, (
+               SELECT min(u.effective_at) FROM datalane.entitlement_overrides u
+               WHERE u.workspace_id = workspace AND u.kind = 'feature' AND u.key = coalesce(b.key, n.key) AND u.effective_at > at
+                 AND u.canceled_at IS NULL)),
            b.override_id, b.source, b.updated_by_actor_id
     FROM planned n FULL JOIN beside b ON b.key = n.key ORDER BY 1
 $$;

@@ -23,8 +23,10 @@ CREATE FUNCTION datalane.check_use(units bigint, idempotency_key text) RETURNS v
 BEGIN
     IF units IS NULL OR units NOT BETWEEN 1 AND 1000000000000000 THEN
         RAISE EXCEPTION 'a use has 1 to 10^15 units, not %', units USING ERRCODE = 'DL400';
-    ELSIF idempotency_key IS NULL OR length(idempotency_key) NOT BETWEEN 1 AND 200 THEN
-        RAISE EXCEPTION 'an idempotency key has 1 to 200 characters' USING ERRCODE = 'DL400';
+    ELSIF idempotency_key IS NULL OR length(idempotency_key) NOT BETWEEN 1 AND 200 OR position(E'\x1f' IN idempotency_key) > 0 THEN
+        RAISE EXCEPTION 'an idempotency key has 1 to 200 characters, and none that separates' USING ERRCODE = 'DL400';
+    ELSIF starts_with(idempotency_key, 'lane:') THEN
+        RAISE EXCEPTION 'idempotency keys that begin with lane: are those of the lane itself' USING ERRCODE = 'DL400';
     END IF;
 END $$;
 
@@ -48,7 +50,8 @@ BEGIN
 END $$;
 
 -- Drop from a rolling counter what its window has left. A clock that was set back lets what it had dropped in again, from the ledger; of
--- callers who read it a moment before each other the later one's time holds. The caller holds the counter.
+-- callers who read it a moment before each other the later one's time holds. That the limit was reached is told once in a window, as units
+-- come and go all the time. The caller holds the counter.
 CREATE FUNCTION datalane.roll_usage_counter(workspace uuid, quota text, at timestamptz)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -69,12 +72,13 @@ BEGIN
     UPDATE datalane.usage_counters c
     SET rolled_to = target, consumed_units = c.consumed_units - left_units,
         mark_units = CASE WHEN left_units = 0 THEN c.mark_units ELSE datalane.usage_mark(c.consumed_units - left_units, c.limit_units, c.warn_at) END,
-        limit_reached_at = CASE WHEN c.consumed_units - left_units + c.reserved_units >= c.limit_units THEN c.limit_reached_at END
+        limit_reached_at = CASE WHEN c.limit_reached_at > target THEN c.limit_reached_at END
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = '-infinity';
 END $$;
 
 -- The counter of a quota at a moment, held until the transaction ends, with the limit that holds then. A new period closes those that are
--- over. `asked` is the moment whose period it is, which for what is told late lies before `at`. Null where the workspace has no such quota.
+-- over, and one of another window those that it takes the place of; those that have just ended are left a moment to who came in time. `asked`
+-- is the moment whose period it is, which for what is told late lies before `at`. Null where the workspace has no such quota.
 CREATE FUNCTION datalane.hold_usage_counter(workspace uuid, quota text, at timestamptz, asked timestamptz)
 RETURNS datalane.usage_counters LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -84,28 +88,35 @@ BEGIN
     SELECT v.version INTO number FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace;
     number := coalesce(number, 0);
     SELECT c.* INTO held FROM datalane.usage_counters c
-    WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start <= asked ORDER BY c.period_start DESC LIMIT 1 FOR UPDATE;
+    WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start <= asked AND c.closed_at IS NULL
+    ORDER BY c.period_start DESC LIMIT 1 FOR UPDATE;
     IF NOT FOUND OR held.period_end <= asked OR held.limit_until <= at OR held.entitlement_version <> number THEN
-        SELECT q.* INTO terms FROM datalane.quotas_in(workspace, asked, quota) AS q;
-        IF NOT FOUND AND asked < at THEN
-            SELECT q.* INTO terms FROM datalane.quotas_in(workspace, at, quota) AS q;
+        SELECT q.* INTO terms FROM datalane.quotas_in(workspace, at, quota) AS q;
+        SELECT p.starts_at, p.ends_at INTO period FROM datalane.usage_period(terms.in_window, terms.time_zone, at) AS p;
+        IF terms.quota_key IS NULL OR asked < period.starts_at THEN
+            -- What is told of a period before is bounded as it was then.
+            SELECT q.* INTO over FROM datalane.quotas_in(workspace, asked, quota) AS q;
+            IF over.quota_key IS NOT NULL THEN
+                terms := over;
+            END IF;
+            SELECT p.starts_at, p.ends_at INTO period FROM datalane.usage_period(terms.in_window, terms.time_zone, asked) AS p;
         END IF;
         IF terms.quota_key IS NULL THEN
             RETURN NULL;
         END IF;
-        SELECT p.starts_at, p.ends_at INTO period FROM datalane.usage_period(terms.in_window, terms.time_zone, asked) AS p;
         INSERT INTO datalane.usage_counters (workspace_id, quota_key, period_start, period_end, consumed_units, reserved_units, limit_units,
                                              rolling_seconds, rolled_to, warn_at, mark_units, limit_until, entitlement_version, plan_id,
                                              plan_version, recovering, counter_version)
         VALUES (workspace, quota, period.starts_at, period.ends_at, 0, 0, terms.limit_units, terms.seconds,
-                CASE WHEN terms.seconds IS NOT NULL THEN asked - make_interval(secs => terms.seconds) END, terms.warn_at,
+                CASE WHEN terms.seconds IS NOT NULL THEN at - make_interval(secs => terms.seconds) END, terms.warn_at,
                 datalane.usage_mark(0, terms.limit_units, terms.warn_at), coalesce(terms.holds_until, 'infinity'), number, terms.plan_id,
                 terms.plan_version, terms.recovering, 0)
         ON CONFLICT (workspace_id, quota_key, period_start) DO NOTHING;
-        IF FOUND AND asked = at THEN
+        IF asked = at THEN
             FOR over IN
                 SELECT c.period_start FROM datalane.usage_counters c
-                WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.closed_at IS NULL AND c.period_end <= at
+                WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.closed_at IS NULL AND c.period_start <> period.starts_at
+                  AND (c.period_end <= at - interval '5 seconds' OR c.period_start <= at AND c.period_end > at)
                 ORDER BY c.period_start FOR UPDATE
             LOOP
                 PERFORM datalane.close_usage_period(workspace, quota, over.period_start, at);
@@ -115,19 +126,29 @@ BEGIN
         WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = period.starts_at FOR UPDATE;
         IF held.entitlement_version <= number THEN
             UPDATE datalane.usage_counters c
-            SET limit_units = terms.limit_units, warn_at = terms.warn_at, rolling_seconds = terms.seconds,
+            SET period_end = period.ends_at, limit_units = terms.limit_units, warn_at = terms.warn_at, rolling_seconds = terms.seconds,
                 mark_units = datalane.usage_mark(c.consumed_units, terms.limit_units, terms.warn_at),
                 limit_until = coalesce(terms.holds_until, 'infinity'), entitlement_version = number, plan_id = terms.plan_id,
                 plan_version = terms.plan_version, recovering = terms.recovering,
                 limit_reached_at = CASE WHEN c.consumed_units + c.reserved_units >= terms.limit_units THEN c.limit_reached_at END
-            WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = period.starts_at;
+            WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = period.starts_at
+            RETURNING c.rolling_seconds INTO held.rolling_seconds;
         END IF;
+    END IF;
+    IF held.closed_at IS NOT NULL AND held.period_end > at THEN
+        UPDATE datalane.usage_counters c SET closed_at = NULL
+        WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = held.period_start;
+    END IF;
+    IF held.reserved_units > 0 THEN
+        FOR over IN
+            SELECT r.idempotency_key FROM datalane.usage_reservations r
+            WHERE r.workspace_id = workspace AND r.quota_key = quota AND r.period_start = held.period_start AND r.status = 'open' AND r.expires_at <= at
+        LOOP
+            PERFORM datalane.settle_reservation(workspace, quota, over.idempotency_key, 'expired', at);
+        END LOOP;
     END IF;
     IF held.rolling_seconds IS NOT NULL THEN
         PERFORM datalane.roll_usage_counter(workspace, quota, at);
-    ELSIF held.closed_at IS NOT NULL AND held.period_end > at THEN
-        UPDATE datalane.usage_counters c SET closed_at = NULL
-        WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = held.period_start;
     END IF;
     SELECT c.* INTO held FROM datalane.usage_counters c
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = held.period_start;
@@ -148,10 +169,12 @@ BEGIN
     ELSE
         SELECT max(w.percent) INTO percent FROM unnest(held.warn_at) AS w (percent)
         WHERE ceil(held.limit_units * w.percent / 100.0) <= held.consumed_units;
-        told := CASE WHEN percent IS NOT NULL THEN 'usage.threshold_reached' END;
+        told := CASE WHEN percent IS NOT NULL AND (held.rolling_seconds IS NULL OR coalesce(held.warned_at, '-infinity') <= held.rolled_to)
+                     THEN 'usage.threshold_reached' END;
     END IF;
     UPDATE datalane.usage_counters c
     SET limit_reached_at = CASE WHEN told = 'usage.limit_reached' THEN at ELSE c.limit_reached_at END,
+        warned_at = CASE WHEN told = 'usage.threshold_reached' THEN at ELSE c.warned_at END,
         mark_units = datalane.usage_mark(c.consumed_units, c.limit_units, c.warn_at)
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = starts_at;
     IF told IS NOT NULL THEN
@@ -166,20 +189,32 @@ BEGIN
     END IF;
 END $$;
 
--- From when on there may be room for so many units: at the end of the period, or when enough has left the rolling window; null where a
--- limit is below them at all times.
-CREATE FUNCTION datalane.usage_retry_at(held datalane.usage_counters, units bigint) RETURNS timestamptz LANGUAGE sql STABLE SET search_path = '' AS $$
-    SELECT CASE
-        WHEN held.limit_units IS NULL OR units > held.limit_units THEN NULL
-        WHEN held.rolling_seconds IS NULL THEN held.period_end
-        ELSE (
-            SELECT min(s.at) + make_interval(secs => held.rolling_seconds) FROM (
-                SELECT l.at, sum(l.units) OVER (ORDER BY l.at, l.idempotency_key) AS gone FROM datalane.usage_ledger l
-                WHERE l.workspace_id = held.workspace_id AND l.quota_key = held.quota_key AND l.period_start = held.period_start
-                  AND l.at > held.rolled_to
-            ) AS s WHERE s.gone >= held.consumed_units + held.reserved_units + units - held.limit_units)
-    END
-$$;
+-- From when on there may be room for so many units: at the end of the period, or when enough has left the rolling window or is no longer set
+-- aside; null where a limit is below them at all times.
+CREATE FUNCTION datalane.usage_retry_at(held datalane.usage_counters, units bigint) RETURNS timestamptz LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+DECLARE
+    needed bigint := held.consumed_units + held.reserved_units + units - held.limit_units; used record; free_at timestamptz;
+BEGIN
+    IF held.limit_units IS NULL OR units > held.limit_units THEN
+        RETURN NULL;
+    ELSIF held.rolling_seconds IS NULL THEN
+        RETURN held.period_end;
+    END IF;
+    FOR used IN
+        SELECT l.at, l.units FROM datalane.usage_ledger l
+        WHERE l.workspace_id = held.workspace_id AND l.quota_key = held.quota_key AND l.period_start = held.period_start AND l.at > held.rolled_to
+        ORDER BY l.at
+    LOOP
+        needed := needed - used.units;
+        free_at := used.at + make_interval(secs => held.rolling_seconds);
+        EXIT WHEN needed <= 0;
+    END LOOP;
+    IF needed > 0 THEN
+        SELECT max(r.expires_at) INTO free_at FROM datalane.usage_reservations r
+        WHERE r.workspace_id = held.workspace_id AND r.quota_key = held.quota_key AND r.period_start = held.period_start AND r.status = 'open';
+    END IF;
+    RETURN free_at;
+END $$;
 
 -- What a use that was counted already is answered with.
 CREATE FUNCTION datalane.usage_replayed(workspace uuid, quota text, key text, units bigint)
@@ -225,14 +260,16 @@ BEGIN
     IF now IS NOT NULL THEN
         PERFORM datalane.told_time(now);
     END IF;
-    IF units BETWEEN 1 AND 1000000000000000 AND length(idempotency_key) BETWEEN 1 AND 200 THEN
+    IF units BETWEEN 1 AND 1000000000000000 AND length(idempotency_key) BETWEEN 1 AND 200 AND NOT starts_with(idempotency_key, 'lane:')
+            AND position(E'\x1f' IN idempotency_key) = 0 THEN
         -- What is asked for all the time goes straight; everything else is looked at closely.
         UPDATE datalane.usage_counters c
         SET consumed_units = c.consumed_units + units, last_increment_at = at, last_increment_correlation_id = app.correlation_id(),
             counter_version = c.counter_version + 1
         WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
                 SELECT m.period_start FROM datalane.usage_counters m
-                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at ORDER BY m.period_start DESC LIMIT 1)
+                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at AND m.closed_at IS NULL
+                ORDER BY m.period_start DESC LIMIT 1)
           AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
           AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
           AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + units <= c.limit_units)
@@ -275,14 +312,16 @@ BEGIN
     PERFORM datalane.require_rank(2);
     SELECT sum(u.units), count(*) INTO total, number FROM (
         SELECT b.units FROM unnest(units, idempotency_keys) AS b (units, key)
-        WHERE b.units BETWEEN 1 AND 1000000000000 AND length(b.key) BETWEEN 1 AND 200) AS u;
+        WHERE b.units BETWEEN 1 AND 1000000000000 AND length(b.key) BETWEEN 1 AND 200 AND NOT starts_with(b.key, 'lane:')
+          AND position(E'\x1f' IN b.key) = 0) AS u;
     IF number = cardinality(units) AND number = (SELECT count(DISTINCT k.key) FROM unnest(idempotency_keys) AS k (key)) THEN
         UPDATE datalane.usage_counters c
         SET consumed_units = c.consumed_units + total, last_increment_at = at,
             last_increment_correlation_id = correlation_ids[cardinality(correlation_ids)], counter_version = c.counter_version + number
         WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
                 SELECT m.period_start FROM datalane.usage_counters m
-                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at ORDER BY m.period_start DESC LIMIT 1)
+                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at AND m.closed_at IS NULL
+                ORDER BY m.period_start DESC LIMIT 1)
           AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
           AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
           AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + total <= c.limit_units)
@@ -317,14 +356,19 @@ END $$;
 -- A use that is not the usual one: the first of a period, of a rolling window or after a limit has changed, one that came before, one that
 -- reaches the limit, and one that is none.
 CREATE FUNCTION datalane.consume_closely(
-    workspace uuid, actor uuid, correlation text, quota_key text, units bigint, idempotency_key text, at timestamptz)
+    workspace uuid, actor uuid, correlation text, quota_key text, units bigint, idempotency_key text, at timestamptz,
+    by_lane boolean DEFAULT false)
 RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 DECLARE
     mark bigint; held datalane.usage_counters; known text; used_at timestamptz;
 BEGIN
-    PERFORM datalane.check_use(units, idempotency_key);
+    IF by_lane THEN
+        PERFORM datalane.check_use(units, 'lane');
+    ELSE
+        PERFORM datalane.check_use(units, idempotency_key);
+    END IF;
     SELECT l.kind INTO known FROM datalane.usage_ledger l
     WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key;
     IF known IS NULL THEN
@@ -341,7 +385,8 @@ BEGIN
             END IF;
             SELECT l.kind INTO known FROM datalane.usage_ledger l  -- whoever held it before may have brought the same key
             WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key;
-            IF known IS NULL AND held.consumed_units + held.reserved_units + units > held.limit_units AND held.limit_reached_at IS NULL THEN
+            IF known IS NULL AND held.consumed_units + held.reserved_units + units > held.limit_units AND units <= held.limit_units
+                    AND held.limit_reached_at IS NULL THEN
                 PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, true, actor, correlation, at);
             END IF;
         END IF;
@@ -397,7 +442,8 @@ BEGIN
         JOIN datalane.quotas_in(app.workspace_id(), at) AS q ON q.quota_key = u.key ORDER BY u.key
     LOOP
         SELECT c.outcome, c.consumed_units, c.reserved_units, c.limit_units, c.retry_at INTO answer
-        FROM datalane.consume(used.key, used.number, idempotency_key, now) AS c;
+        FROM datalane.consume_closely(app.workspace_id(), app.actor_id(), app.correlation_id(), used.key, used.number,
+                                      'lane:' || idempotency_key, at, true) AS c;
         RETURN QUERY SELECT used.key, used.number, answer.outcome, answer.consumed_units, answer.reserved_units, answer.limit_units, answer.retry_at;
         EXIT WHEN answer.outcome = 'refused';
     END LOOP;
@@ -430,7 +476,7 @@ BEGIN
                                                                  AND l.idempotency_key = idempotency_key) THEN
         RAISE EXCEPTION 'the idempotency key was used before, for other units or for what is settled' USING ERRCODE = 'DL409';
     ELSIF held.consumed_units + held.reserved_units + units > held.limit_units THEN
-        IF held.limit_reached_at IS NULL THEN
+        IF held.limit_reached_at IS NULL AND units <= held.limit_units THEN
             PERFORM datalane.tell_of_usage(workspace, quota_key, held.period_start, true, app.actor_id(), app.correlation_id(), at);
         END IF;
         outcome := 'refused'; retry_at := datalane.usage_retry_at(held, units);
@@ -478,7 +524,8 @@ BEGIN
                     clock_timestamp(), app.actor_id(), app.correlation_id());
             UPDATE datalane.usage_counters c
             SET reserved_units = c.reserved_units - known.units, consumed_units = c.consumed_units + units, last_increment_at = at,
-                last_increment_correlation_id = app.correlation_id(), counter_version = c.counter_version + 1
+                last_increment_correlation_id = app.correlation_id(), counter_version = c.counter_version + 1,
+                limit_reached_at = CASE WHEN c.consumed_units + units + c.reserved_units - known.units >= c.limit_units THEN c.limit_reached_at END
             WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = known.period_start;
             held.reserved_units := held.reserved_units - known.units; held.consumed_units := held.consumed_units + units;
             IF held.consumed_units >= held.mark_units THEN
@@ -500,24 +547,32 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- The counter that units are reserved of, held until the transaction ends.
+-- The counter that units are reserved of, held until the transaction ends, with the limit that holds now where its period still does. Who
+-- reserved them, an admin or the lane settles them.
 CREATE FUNCTION datalane.hold_reserved(workspace uuid, quota text, key text, at timestamptz)
 RETURNS datalane.usage_counters LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    starts_at timestamptz; held datalane.usage_counters;
+    known record; held datalane.usage_counters;
 BEGIN
-    SELECT r.period_start INTO starts_at FROM datalane.usage_reservations r
+    SELECT r.period_start, r.actor_id INTO known FROM datalane.usage_reservations r
     WHERE r.workspace_id = workspace AND r.quota_key = quota AND r.idempotency_key = key;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such reservation' USING ERRCODE = 'DL404';
+    ELSIF known.actor_id <> app.actor_id() THEN
+        PERFORM datalane.require_rank(3);
     END IF;
+    -- The counter of the period in which they were reserved is locked first: a use of the present one may wait for it, not the other way round.
     PERFORM FROM datalane.usage_counters c
-    WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = starts_at FOR UPDATE;
-    IF starts_at = '-infinity' THEN
-        PERFORM datalane.roll_usage_counter(workspace, quota, at);
-    END IF;
+    WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = known.period_start FOR UPDATE;
     SELECT c.* INTO held FROM datalane.usage_counters c
-    WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = starts_at;
+    WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = known.period_start;
+    IF held.period_end > at THEN
+        held := datalane.hold_usage_counter(workspace, quota, at, at);
+        IF held.period_start IS DISTINCT FROM known.period_start THEN
+            SELECT c.* INTO held FROM datalane.usage_counters c
+            WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = known.period_start;
+        END IF;
+    END IF;
     RETURN held;
 END $$;
 
@@ -589,7 +644,7 @@ REVOKE ALL ON FUNCTION
     datalane.hold_usage_counter(uuid, text, timestamptz, timestamptz), datalane.tell_of_usage(uuid, text, timestamptz, boolean, uuid, text, timestamptz),
     datalane.usage_retry_at(datalane.usage_counters, bigint), datalane.usage_replayed(uuid, text, text, bigint),
     datalane.no_such_quota(uuid, text, timestamptz), datalane.consume(text, bigint, text, timestamptz),
-    datalane.consume_closely(uuid, uuid, text, text, bigint, text, timestamptz),
+    datalane.consume_closely(uuid, uuid, text, text, bigint, text, timestamptz, boolean),
     datalane.consume_sold(text[], bigint[], text, timestamptz), datalane.consume_batch(text, bigint[], text[], uuid[], text[]),
     datalane.reserve_usage(text, bigint, text, interval, timestamptz), datalane.commit_usage(text, text, bigint, timestamptz),
     datalane.hold_reserved(uuid, text, text, timestamptz), datalane.release_usage(text, text, timestamptz),

@@ -24,10 +24,16 @@ BEGIN
     RETURN QUERY
         SELECT q.quota_key, q.in_window, q.seconds, q.time_zone,
                CASE WHEN q.seconds IS NULL THEN p.starts_at ELSE usage_at.at - make_interval(secs => q.seconds) END, nullif(p.ends_at, 'infinity'),
-               coalesce(CASE WHEN q.seconds IS NULL THEN c.consumed_units ELSE (
-                   SELECT sum(l.units)::bigint FROM datalane.usage_ledger l
-                   WHERE l.workspace_id = workspace AND l.quota_key = q.quota_key AND l.period_start = '-infinity'
-                     AND l.at > usage_at.at - make_interval(secs => q.seconds)) END, 0),
+               coalesce(CASE
+                   WHEN q.seconds IS NULL THEN c.consumed_units
+                   WHEN c.rolled_to <= usage_at.at - make_interval(secs => q.seconds) THEN c.consumed_units - (
+                       SELECT coalesce(sum(l.units), 0)::bigint FROM datalane.usage_ledger l
+                       WHERE l.workspace_id = workspace AND l.quota_key = q.quota_key AND l.period_start = '-infinity'
+                         AND l.at > c.rolled_to AND l.at <= usage_at.at - make_interval(secs => q.seconds))
+                   ELSE (
+                       SELECT sum(l.units)::bigint FROM datalane.usage_ledger l
+                       WHERE l.workspace_id = workspace AND l.quota_key = q.quota_key AND l.period_start = '-infinity'
+                         AND l.at > usage_at.at - make_interval(secs => q.seconds)) END, 0),
                coalesce(c.reserved_units, 0), q.limit_units, q.plan_id, q.plan_version, q.override_source, q.recovering,
                c.last_increment_at, c.last_increment_correlation_id, coalesce(c.counter_version, 0)
         FROM datalane.quotas_in(workspace, usage_at.at, only_key) AS q
@@ -59,8 +65,10 @@ BEGIN
     IF held.workspace_id IS NULL THEN
         PERFORM datalane.no_such_quota(workspace, quota_key, at);
     END IF;
-    SELECT l.kind, l.units INTO known FROM datalane.usage_ledger l
-    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key;
+    SELECT min(l.kind) AS kind, sum(l.units) AS units INTO known FROM datalane.usage_ledger l
+    WHERE l.workspace_id = workspace AND l.quota_key = quota_key
+      AND (l.idempotency_key = idempotency_key OR starts_with(l.idempotency_key, idempotency_key || E'\x1f'))
+    HAVING count(*) > 0;
     IF FOUND AND (known.kind <> 'correction' OR known.units <> units) THEN
         RAISE EXCEPTION 'the idempotency key was used for something else: % of % units', known.kind, known.units USING ERRCODE = 'DL409';
     ELSIF FOUND THEN
@@ -68,13 +76,29 @@ BEGIN
     ELSE
         counts := held.rolled_to IS NULL OR asked > held.rolled_to;
         total := held.consumed_units + CASE WHEN counts THEN units ELSE 0 END;
-        IF total < 0 THEN
-            RAISE EXCEPTION 'only % units were used in that period', held.consumed_units USING ERRCODE = 'DL409';
+        IF total < 0 OR units < 0 AND NOT counts THEN
+            RAISE EXCEPTION 'only % units were used in that period', CASE WHEN counts THEN held.consumed_units ELSE 0 END USING ERRCODE = 'DL409';
+        ELSIF held.rolled_to IS NULL OR units > 0 THEN
+            INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
+                                               correlation_id, reason)
+            VALUES (workspace, quota_key, idempotency_key, 'correction', units, held.period_start, asked, clock_timestamp(), app.actor_id(),
+                    app.correlation_id(), reason);
+        ELSE
+            -- What is taken back from a rolling window leaves it with the uses that it was taken from, the last ones first.
+            INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
+                                               correlation_id, reason)
+            SELECT workspace, quota_key, idempotency_key || CASE WHEN t.place = 1 THEN '' ELSE E'\x1f' || t.place END, 'correction',
+                   -least(t.used, -units - t.before), held.period_start, t.at, clock_timestamp(), app.actor_id(), app.correlation_id(), reason
+            FROM (
+                SELECT u.at, u.used, row_number() OVER (ORDER BY u.at DESC) AS place,
+                       coalesce(sum(u.used) OVER (ORDER BY u.at DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+                FROM (
+                    SELECT l.at, sum(l.units)::bigint AS used FROM datalane.usage_ledger l
+                    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.period_start = '-infinity' AND l.at > held.rolled_to
+                    GROUP BY l.at HAVING sum(l.units) > 0
+                ) AS u
+            ) AS t WHERE t.before < -units;
         END IF;
-        INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
-                                           correlation_id, reason)
-        VALUES (workspace, quota_key, idempotency_key, 'correction', units, held.period_start, asked, clock_timestamp(), app.actor_id(),
-                app.correlation_id(), reason);
         UPDATE datalane.usage_counters c
         SET consumed_units = total, counter_version = c.counter_version + 1,
             mark_units = CASE WHEN units < 0 THEN datalane.usage_mark(total, c.limit_units, c.warn_at) ELSE c.mark_units END,
@@ -108,12 +132,22 @@ BEGIN
     IF held.workspace_id IS NULL THEN
         PERFORM datalane.no_such_quota(workspace, quota_key, at);
     END IF;
-    SELECT l.units INTO known FROM datalane.usage_ledger l
-    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key AND l.kind = 'correction';
+    SELECT sum(l.units) INTO known FROM datalane.usage_ledger l
+    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.kind = 'correction'
+      AND (l.idempotency_key = idempotency_key OR starts_with(l.idempotency_key, idempotency_key || E'\x1f'))
+    HAVING count(*) > 0;
     IF FOUND THEN
         RETURN -known;
     ELSIF held.consumed_units > 0 THEN
         PERFORM FROM datalane.correct_usage(quota_key, -held.consumed_units, idempotency_key, reason, NULL, at);
+    ELSE
+        -- Nothing to take back is remembered too, so that the key takes back nothing later.
+        PERFORM datalane.check_use(1, idempotency_key);
+        PERFORM datalane.check_agreed('operator', reason);
+        INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
+                                           correlation_id, reason)
+        VALUES (workspace, quota_key, idempotency_key, 'correction', 0, held.period_start, greatest(at, held.rolled_to + interval '1 microsecond'),
+                clock_timestamp(), app.actor_id(), app.correlation_id(), reason);
     END IF;
     RETURN held.consumed_units;
 END $$;
@@ -160,7 +194,7 @@ BEGIN
     RETURN mended;
 END $$;
 
--- Close the periods that are over, of all workspaces, so many at most. Answers how many.
+-- Close the periods that are over, of all workspaces, so many at most, and leave a moment to uses that came in time. Answers how many.
 CREATE FUNCTION datalane.close_usage_periods(most integer, now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
@@ -168,7 +202,7 @@ DECLARE
 BEGIN
     FOR over IN
         SELECT c.workspace_id, c.quota_key, c.period_start FROM datalane.usage_counters c
-        WHERE c.closed_at IS NULL AND c.period_end <= at ORDER BY c.period_end LIMIT most FOR UPDATE SKIP LOCKED
+        WHERE c.closed_at IS NULL AND c.period_end <= at - interval '5 seconds' ORDER BY c.period_end LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
         PERFORM datalane.close_usage_period(over.workspace_id, over.quota_key, over.period_start, at);
         closed := closed + 1;
@@ -183,13 +217,11 @@ DECLARE
     late record; at constant timestamptz := coalesce(now, clock_timestamp()); expired integer := 0;
 BEGIN
     FOR late IN
-        SELECT r.workspace_id, r.quota_key, r.idempotency_key, r.period_start FROM datalane.usage_reservations r
-        WHERE r.status = 'open' AND r.expires_at <= at ORDER BY r.expires_at LIMIT most
+        -- The counter comes before its reservations, as for everybody else. Whoever holds one now gives them back, as does its next use.
+        SELECT r.workspace_id, r.quota_key, r.idempotency_key FROM datalane.usage_reservations r
+        JOIN datalane.usage_counters c ON c.workspace_id = r.workspace_id AND c.quota_key = r.quota_key AND c.period_start = r.period_start
+        WHERE r.status = 'open' AND r.expires_at <= at ORDER BY r.expires_at LIMIT most FOR UPDATE OF c SKIP LOCKED
     LOOP
-        -- The counter comes before its reservations, as for everybody else; one that is held now is for the next round.
-        PERFORM FROM datalane.usage_counters c
-        WHERE c.workspace_id = late.workspace_id AND c.quota_key = late.quota_key AND c.period_start = late.period_start FOR UPDATE SKIP LOCKED;
-        CONTINUE WHEN NOT FOUND;
         IF datalane.settle_reservation(late.workspace_id, late.quota_key, late.idempotency_key, 'expired', at) THEN
             expired := expired + 1;
         END IF;
@@ -222,6 +254,12 @@ BEGIN
             ON o.workspace_id = c.workspace_id AND o.quota_key = c.quota_key AND o.period_start = c.period_start AND o.at <= least(c.rolled_to, before)
         WHERE c.period_start = '-infinity' LIMIT most
     ) AS old WHERE l.workspace_id = old.workspace_id AND l.quota_key = old.quota_key AND l.idempotency_key = old.idempotency_key;
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    forgotten := forgotten + rows;
+    DELETE FROM datalane.usage_reservations r USING (
+        SELECT o.workspace_id, o.quota_key, o.idempotency_key FROM datalane.usage_reservations o
+        WHERE o.period_start = '-infinity' AND o.status <> 'open' AND o.settled_at < before LIMIT most
+    ) AS old WHERE r.workspace_id = old.workspace_id AND r.quota_key = old.quota_key AND r.idempotency_key = old.idempotency_key;
     GET DIAGNOSTICS rows = ROW_COUNT;
     RETURN forgotten + rows;
 END $$;
@@ -293,7 +331,7 @@ BEGIN
         PERFORM datalane.count_agent_usage(workspace, 'agent.tokens', 'tokens',
                                            coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0), at);
         PERFORM datalane.meter_usage(workspace, 'agent.tokens', (coalesce(sums.input_tokens, 0) + coalesce(sums.output_tokens, 0))::bigint,
-                                     'run:' || run || ':' || sums.ordinals[1], app.actor_id(), app.correlation_id(), clock_timestamp());
+                                     'lane:run:' || run || ':' || sums.ordinals[1], app.actor_id(), app.correlation_id(), clock_timestamp());
     END IF;
     FOR spent IN
         SELECT c.currency, sum(c.cost) AS cost FROM unnest(sums.currencies, sums.costs) AS c (currency, cost)

@@ -20,6 +20,7 @@ CREATE TABLE datalane.usage_counters (
     plan_version integer NOT NULL,
     recovering boolean NOT NULL,
     limit_reached_at timestamptz,
+    warned_at timestamptz,
     last_increment_at timestamptz,
     last_increment_correlation_id text,
     counter_version bigint NOT NULL,
