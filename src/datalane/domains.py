@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from datalane.access import permissions as access_permissions
+from datalane.access.lifecycle import actions as access_actions
+from datalane.access.runtime import AccessRuntime, make_access
 from datalane.access.usage.enforcing import RequestQuota
 from datalane.access.usage.metering import bound_by_quotas
 from datalane.agents import permissions as agent_permissions
@@ -69,6 +71,7 @@ class Runtime:
     knowledge: Knowledge
     integrations: Integrations
     agents: AgentsRuntime
+    access: AccessRuntime
 
     async def aclose(self) -> None:
         await self.knowledge.aclose()
@@ -90,6 +93,8 @@ def make_runtime(settings: Settings, actions: Actions | None = None, moderator: 
     meters = Meters()
     for register_meters in METERS:
         register_meters(meters)
+    access = make_access(settings)
+    access_actions.register_actions(known, access.signals)
     knowledge, tools = make_knowledge(settings), Tools()
     item_tools.register_tools(tools)
     knowledge_tools.register_tools(tools, knowledge, settings.limits)
@@ -97,6 +102,7 @@ def make_runtime(settings: Settings, actions: Actions | None = None, moderator: 
         knowledge,
         make_integrations(settings, known),
         make_agents(settings, tools, meters, CitationSuppressor(), moderator),
+        access,
     )
 
 
@@ -143,11 +149,13 @@ def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) 
     runtime.knowledge.register(handlers, database)
     runtime.integrations.register(handlers, database)
     runtime.agents.register(handlers, database)
+    runtime.access.register(handlers, database)
     field_handlers.register(handlers)
 
 
 def maintenance_duties(settings: Settings) -> list[Duty]:
     """What the maintenance process does for the domains."""
+    from datalane.access.lifecycle.sweeping import sweeping as sweeping_demo_access
     from datalane.access.usage.sweeping import forgetting_usage, sweeping_usage
     from datalane.agents.forgetting import forgetting as forgetting_agents
     from datalane.agents.runs.sweeping import sweeping
@@ -164,4 +172,5 @@ def maintenance_duties(settings: Settings) -> list[Duty]:
         forgetting_traces(),
         sweeping_usage(),
         forgetting_usage(settings.retention.usage),
+        sweeping_demo_access(),
     ]

@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
+import datalane.access.lifecycle.metrics
 import datalane.agents.metrics
 import datalane.agents.safety.metrics
 import datalane.agents.spans.metrics
@@ -30,6 +31,7 @@ import datalane.knowledge.moderation.service
 import datalane.knowledge.own_indexes.metrics
 import datalane.knowledge.responses.service
 import datalane.knowledge.retrieval.asked
+from datalane.access.lifecycle.states import DEMO_ACCESS, RULES, SIGNALS, Ignored
 from datalane.agents.runs.states import RUN as AGENT_RUN
 from datalane.agents.runs.states import TOOL_CALL
 from datalane.api.app import create_app
@@ -236,6 +238,7 @@ def test_every_rule_of_the_guard_is_in_the_reference_with_its_story() -> None:
 def test_every_metric_is_in_the_reference_with_its_labels() -> None:
     known = {}
     modules = (
+        datalane.access.lifecycle.metrics,
         datalane.agents.metrics,
         datalane.agents.safety.metrics,
         datalane.agents.spans.metrics,
@@ -308,6 +311,17 @@ def test_the_diagrams_of_agents_are_their_lifecycles() -> None:
     text = page("concepts/agents.md")
     assert code_blocks(text, "mermaid") == [AGENT_RUN.mermaid() + "\n", TOOL_CALL.mermaid() + "\n"]
     assert {row[0].strip("`") for row in table_rows(text)} >= {*AGENT_RUN.states, *TOOL_CALL.states}
+
+
+def test_the_diagram_and_the_signals_of_demo_access_are_the_codes() -> None:
+    text = page("concepts/access.md")
+    assert DEMO_ACCESS.mermaid() + "\n" in code_blocks(text, "mermaid")
+    rows = {row[0].strip("`"): row[1:] for row in table_rows(text)}
+    assert rows.keys() >= {*DEMO_ACCESS.states, *SIGNALS}
+    states = list(DEMO_ACCESS.states)
+    for signal in SIGNALS[:-1]:
+        told = [RULES[state][signal] for state in states]  # type: ignore[index]
+        assert rows[signal][-6:] == ["–" if isinstance(each, Ignored) else f"`{each}`" for each in told]
 
 
 def test_the_diagrams_of_webhooks_are_their_lifecycles() -> None:

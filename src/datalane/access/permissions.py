@@ -42,3 +42,22 @@ CORRECT_USAGE = MATRIX.allow(
     "usage.correct",
     needs=[f"datalane.{verb}" for verb in ("correct_usage", "reset_usage", "repair_usage")],
 )
+
+# Demo access
+READ_DEMO_ACCESS = MATRIX.allow(
+    Role.VIEWER,
+    "demo_access.read",
+    needs=[f"datalane.{table}:select" for table in ("demo_access", "access_signals", "access_history")],
+)
+READ_ACCESS_HISTORY = MATRIX.allow(Role.ADMIN, "demo_access.read_history")
+# A rule may hand signals on that a source has signed; whether they are, is looked at again.
+RELAY_SIGNALS = MATRIX.allow(Role.ADMIN, "demo_access.relay")
+SIGNAL_ACCESS = MATRIX.allow(Role.SYSTEM, "demo_access.signal", needs=["datalane.record_access_signals"])
+MEND_ACCESS = MATRIX.allow(
+    Role.SYSTEM,
+    "demo_access.mend",
+    needs=[
+        f"datalane.{verb}"
+        for verb in ("settle_demo_access", "release_access_signals", "lock_demo_access", "note_access_difference")
+    ],
+)

@@ -26,6 +26,7 @@ HOMES = {
     "jobs": "datalane.cli.jobs",
     "events": "datalane.cli.events",
     "webhooks": "datalane.cli.webhooks",
+    "access": "datalane.cli.access",
     "agents": "datalane.cli.agents",
     "plans": "datalane.cli.plans",
     "usage": "datalane.cli.usage",

@@ -94,6 +94,13 @@ _AGENT_RUN = {"run_id": "string", "agent": "string", "status": "string"}
 _TOLD_OF_RUN = {"thread_id": "string|null", "error_class": "string|null"}
 _USED = {"quota_key": "string", "consumed_units": "integer", "limit_units": "integer"}
 _USED_OF = {"plan_id": "string", "plan_version": "integer", "period_start": "string", "period_end": "string"}
+_ACCESS = {"from": "string", "to": "string", "plan_id": "string|null", "why": "string", "version": "integer"}
+_TOLD_OF_ACCESS = {
+    "ends_at": "string|null",
+    "grace_ends_at": "string|null",
+    "source_system": "string|null",
+    "source_event_id": "string|null",
+}
 _MEMBERSHIP = {"workspace_id": "string", "role": "string", "status": "string"}
 
 BUILT_IN: Mapping[str, dict[str, Any]] = {
@@ -143,6 +150,10 @@ BUILT_IN: Mapping[str, dict[str, Any]] = {
     ),
     "usage.threshold_reached": _object(_USED | {"percent": "integer"}, _USED_OF),
     "usage.limit_reached": _object(_USED, _USED_OF),
+    "access.signaled": _object({"signed": "string"}),
+    "access.activated": _object(_ACCESS, _TOLD_OF_ACCESS),
+    "access.changed": _object(_ACCESS, _TOLD_OF_ACCESS),
+    "access.deactivated": _object(_ACCESS, _TOLD_OF_ACCESS),
     "security.anomaly": _object({"kind": "string"}, {"detail": "string", "user_id": "string", "session_id": "string"}),
 }
 

@@ -20,6 +20,8 @@ from datalane.credentials import find_weak
 from datalane.environment import PREFIX, Fault, find_unknown, variables_of
 from datalane.errors import ConfigurationError
 from datalane.settings.groups import (
+    AccessSettings,
+    AccessSource,
     AgentSettings,
     ApiSettings,
     AssistantSettings,
@@ -49,6 +51,8 @@ from datalane.settings.groups import (
 from datalane.settings.values import Duration, Pauses, Rate, split
 
 __all__ = [
+    "AccessSettings",
+    "AccessSource",
     "AgentSettings",
     "ApiSettings",
     "AssistantSettings",
@@ -123,6 +127,7 @@ class Settings(BaseSettings):
     inbound: InboundSettings = InboundSettings()
     search: SearchSettings = SearchSettings()
     automation: AutomationSettings = AutomationSettings()
+    access: AccessSettings = AccessSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     usage: UsageSettings = UsageSettings()
 

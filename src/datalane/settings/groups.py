@@ -19,6 +19,7 @@ from pydantic import (
 )
 from pydantic_settings import NoDecode
 
+from datalane.errors import InvalidInput
 from datalane.kit.detection import Detector
 from datalane.kit.net import is_loopback
 from datalane.kit.secrets import HOW_TO_MAKE
@@ -369,6 +370,48 @@ class AutomationSettings(BaseModel):
     processes: Count = 1
     condition_time: Duration = timedelta(milliseconds=50)
     memory: Annotated[int, Field(ge=128 * MIB)] = 256 * MIB
+
+
+class AccessSource(BaseModel):
+    """Who may tell of the demo access of workspaces, by signals that one of its `keys` has signed: a secret
+    (`whsec_…`) that only the source has too, or its public key (`whpk_…`)."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+    keys: Annotated[tuple[SecretStr, ...], Field(min_length=1, max_length=3)]
+
+    @field_validator("name")
+    @classmethod
+    def _is_not_the_operator(cls, value: str) -> str:
+        if value == "operator":
+            raise ValueError("operator is the name of the operator's own signals")
+        return value
+
+    @field_validator("keys")
+    @classmethod
+    def _are_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        from datalane.kit.standard_webhooks import read_verifier  # not every process needs its library
+
+        for key in value:
+            try:
+                read_verifier(key.get_secret_value())
+            except InvalidInput as error:
+                raise ValueError(f"each key is a secret, whsec_…, or a public key, whpk_…: {error}") from None
+        return value
+
+
+class AccessSettings(BaseModel):
+    """Nobody is trusted by default: then the operator alone tells of access."""
+
+    sources: Annotated[tuple[AccessSource, ...], BeforeValidator(listed), NoDecode] = ()
+
+    @field_validator("sources")
+    @classmethod
+    def _one_of_each(cls, value: tuple[AccessSource, ...]) -> tuple[AccessSource, ...]:
+        if len({source.name for source in value}) < len(value):
+            raise ValueError("two sources have the same name")
+        return value
 
 
 class TelemetrySettings(BaseModel):

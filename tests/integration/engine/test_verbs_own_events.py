@@ -251,6 +251,25 @@ async def use_quotas(story: Story, home: Context) -> None:
     await story.check("record_agent_steps", home)
 
 
+async def tell_of_access(story: Story, home: Context) -> None:
+    """Access that is given, ends with its period, and is given again by a signal that was held."""
+    system, yesterday, tomorrow = (
+        ranked(home, Role.SYSTEM),
+        utc_now() - timedelta(days=1),
+        utc_now() + timedelta(days=2),
+    )
+    first = {"source_system": "billing", "source_event_id": "1", "signal": "activate", "plan_id": "single"}
+    given = {**first, "occurred_at": f"{yesterday}", "ends_at": f"{yesterday + timedelta(hours=1)}"}
+    held = {**first, "source_event_id": "2", "occurred_at": f"{tomorrow}"}
+    async with story.lab.database.transaction(system) as tx:
+        await tx.execute("SELECT datalane.record_access_signals($1, now => $2)", [given, held], yesterday)
+    await story.check("record_access_signals", home)
+    for verb in ("settle_demo_access", "release_access_signals"):
+        async with story.lab.database.transaction(system) as tx:
+            await tx.execute(f"SELECT datalane.{verb}()")
+        await story.check(verb, home)
+
+
 async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, context: Context, urls: Prepared) -> None:
     story = Story(lab)
     await enter(story)
@@ -258,6 +277,7 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
     await bury_jobs(story, context)
     await run_agents(story, context, urls)
     await use_quotas(story, context)
+    await tell_of_access(story, context)
     assert story.told == {
         "sign_up": {"workspace.created", "membership.added"},
         "create_workspace": {"workspace.created", "membership.added"},
@@ -283,6 +303,9 @@ async def test_what_the_verbs_publish_themselves_matches_its_schema(lab: Lab, co
         **{verb: {"usage.limit_reached"} for verb in USING},
         "reset_usage": set(),  # it takes back, by way of a verb that may also add
         "record_agent_steps": {"usage.threshold_reached"},
+        "record_access_signals": {"access.activated"},
+        "settle_demo_access": {"access.deactivated"},
+        "release_access_signals": {"access.activated"},
     }
     assert set(story.told) == await verbs_that_publish(lab.database), "exercise the verb that publishes too"
 

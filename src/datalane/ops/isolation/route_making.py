@@ -17,6 +17,7 @@ from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.ops.isolation.asking import Asker
 from datalane.ops.isolation.route_access import add_access
 from datalane.ops.isolation.route_agents import AgentsMaker
+from datalane.ops.isolation.route_demo_access import add_demo_access
 from datalane.ops.isolation.route_maker import ids_in, read_made
 from datalane.ops.isolation.route_table import Call, Route, minimal
 from datalane.ops.isolation.route_world import (
@@ -62,6 +63,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     await maker.join(other, {"member": people["neighbour"]})
     home.things["user_id"] = str(people["target"].user_id)
     other.things["user_id"] = str(people["neighbour"].user_id)
+    await add_demo_access(database, (home, other))
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
         await add_access(database, space)

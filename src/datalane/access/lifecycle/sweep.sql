@@ -1,0 +1,3 @@
+-- name: sweep(most, patience, reconcile, now)^
+-- A job for each access that time has changed, or that is to be reconciled.
+SELECT settling, reconciling FROM datalane.sweep_demo_access(:most, :patience, :reconcile, :now);
