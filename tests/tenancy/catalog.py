@@ -27,6 +27,8 @@ GLOBAL = {
     "datalane.attempt_buckets",
     "datalane.event_handlers",
     "datalane.event_types",
+    "datalane.plan_quotas",
+    "datalane.plans",
     "datalane.job_kinds",
     "datalane.role_matrix",
     "datalane.sessions",

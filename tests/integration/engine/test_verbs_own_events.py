@@ -232,13 +232,14 @@ async def use_quotas(story: Story, home: Context) -> None:
         "consume": f"'by.consume', {slots}",
         "consume_batch": "'by.batch', '{1}', '{k}', ARRAY[app.actor_id()], '{c}'",
         "consume_sold": "'{by.sold}', '{1}', 'k'",
-        "reserve_usage": "'by.reserve', 2, 'k'",
+        "reserve_usage": "'by.reserve', 1, 'k'",
         "commit_usage": "'by.commit', 'k', 1",
         "correct_usage": "'by.correct', 1, 'k', 'why'",
         "reset_usage": "'by.correct', 'k2', 'why'",
     }
     async with story.lab.database.transaction(system) as tx:
         await tx.execute("SELECT datalane.reserve_usage('by.commit', 1, 'k')")
+        await tx.execute("SELECT datalane.reserve_usage('by.reserve', 1, 'before')")
     for verb, arguments in calls.items():
         async with story.lab.database.transaction(system) as tx:
             await tx.execute(f"SELECT datalane.{verb}({arguments})")

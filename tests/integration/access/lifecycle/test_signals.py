@@ -164,7 +164,7 @@ async def test_an_end_that_has_passed_is_seen_before_anything_is_written(
     assert [each.state for each in seen] == ["active", "grace", "grace", "expired"]
     assert [each.since for each in seen] == [NOON, NOON + DAY, NOON + DAY, NOON + DAY + HOUR]
     assert await plan(database, context, NOON + DAY + HOUR / 2) == ("pro", "enabled", NOON + DAY + HOUR)
-    assert await plan(database, context, NOON + DAY + HOUR) is None
+    assert await plan(database, context, NOON + DAY + HOUR) == ("pro", "disabled", None)
     assert await events(database, context) == ["access.activated pending>active"]
 
 

@@ -296,8 +296,8 @@ BEGIN
         SELECT p.plan_id, p.plan_version, 'enabled', p.default_from, NULL::timestamptz, 'default', least(p.default_until, upcoming)
         FROM datalane.plans p WHERE p.default_from <= at AND coalesce(p.default_until, 'infinity') > at
         ORDER BY p.default_from DESC LIMIT 1;
-    IF NOT FOUND AND held.plan_id IS NOT NULL THEN
-        -- An expired plan opens nothing: what it sold is closed, not free.
+    IF NOT FOUND AND held.status <> 'disabled' THEN
+        -- An expired plan opens nothing: what it sold is closed, not free. One that was closed for a time is none any more.
         RETURN QUERY SELECT held.plan_id, held.plan_version, 'disabled', held.expires_at, NULL::timestamptz, 'expired', least(upcoming, (
             SELECT min(p.default_from) FROM datalane.plans p WHERE p.default_from > at));
     END IF;
