@@ -9,7 +9,7 @@ cluster. What the wall does not stop is SQL injection that changes the context: 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
@@ -141,7 +141,8 @@ class _Bracket:
         try:
             await roll_back(connection)
         finally:
-            await self._door.pool.release(connection)
+            with suppress(asyncpg.InternalClientError):  # one that broke may have been taken from us already
+                await self._door.pool.release(connection)
         if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
             return DatabaseUnavailable("the connection to the database was lost")
         return translate(error) if isinstance(error, asyncpg.PostgresError) else None

@@ -572,3 +572,13 @@ async def test_what_an_expired_plan_sold_is_closed_and_not_free(database: Databa
         assert await use(tx, "a.day", 1, "1", NOON - HOUR) == ("accepted", 1)
         refused = await service.use(tx, "a.day", idempotency_key="2", now=NOON)
         assert (refused.outcome, refused.limit_units) == ("refused", 0)
+
+
+async def test_a_key_that_was_used_meanwhile_is_not_committed(database: Database, metered: Context) -> None:
+    async with database.transaction(metered) as tx:
+        await service.reserve(tx, "a.day", 2, idempotency_key="both", now=NOON)
+        assert await use(tx, "a.day", 2, "both") == ("accepted", 2)
+        with pytest.raises(Conflict, match="another use"):
+            async with tx.savepoint():
+                await service.commit(tx, "a.day", 2, idempotency_key="both", now=NOON)
+        assert await service.find_differences(tx) == []

@@ -521,7 +521,11 @@ BEGIN
                                                correlation_id)
             VALUES (workspace, quota_key, idempotency_key, 'commit', units, known.period_start,
                     CASE WHEN held.rolling_seconds IS NULL THEN known.reserved_at ELSE greatest(at, held.rolled_to + interval '1 microsecond') END,
-                    clock_timestamp(), app.actor_id(), app.correlation_id());
+                    clock_timestamp(), app.actor_id(), app.correlation_id())
+            ON CONFLICT DO NOTHING;
+            IF NOT FOUND THEN
+                RAISE EXCEPTION 'the idempotency key was used for another use meanwhile' USING ERRCODE = 'DL409';
+            END IF;
             UPDATE datalane.usage_counters c
             SET reserved_units = c.reserved_units - known.units, consumed_units = c.consumed_units + units, last_increment_at = at,
                 last_increment_correlation_id = app.correlation_id(), counter_version = c.counter_version + 1,
