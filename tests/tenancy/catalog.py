@@ -28,8 +28,11 @@ GLOBAL = {
     "datalane.event_handlers",
     "datalane.event_types",
     "datalane.job_kinds",
+    "datalane.plan_quotas",
+    "datalane.plans",
     "datalane.role_matrix",
     "datalane.sessions",
+    "datalane.tracked_events",
     "datalane.user_identities",
     "datalane.users",
 }
