@@ -12,6 +12,7 @@ from datalane.access.analytics.schemas import (
     AnalyticsEventPage,
     AnalyticsFilter,
     AnalyticsOutcomes,
+    AnalyticsTold,
     AnomalyStatus,
     DiscardedEvents,
     EventDiscard,
@@ -20,7 +21,6 @@ from datalane.access.analytics.schemas import (
     EventReplay,
     IntegrityAnomaly,
     IntegrityAnomalyPage,
-    NewAnalyticsEvent,
     NewAnalyticsEvents,
     NewTrackingVersion,
     PlanId,
@@ -61,9 +61,7 @@ def _add_events(routes: APIRouter, door: Door) -> None:
     settings = door.settings.access.analytics
 
     @routes.post("/analytics-events")
-    async def record(
-        body: NewAnalyticsEvent | NewAnalyticsEvents, tx: Transaction = door.writer(RECORD_ANALYTICS)
-    ) -> AnalyticsOutcomes:
+    async def record(body: AnalyticsTold, tx: Transaction = door.writer(RECORD_ANALYTICS)) -> AnalyticsOutcomes:
         """Tell of one event or of up to 1,000. What is not valid is held back; the answer says so of each."""
         events = body.events if isinstance(body, NewAnalyticsEvents) else [body]
         return await service.record_events(tx, events, settings)

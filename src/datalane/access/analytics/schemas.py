@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from datalane.access.analytics.tracked import EVENT_NAME, MOST_NAME_CHARACTERS
 from datalane.contracts.storable import Label, Moment, Text
@@ -129,6 +129,18 @@ class NewAnalyticsEvents(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     events: Annotated[list[NewAnalyticsEvent], Field(min_length=1, max_length=MOST_EVENTS)]
+
+
+def _shape(body: Any) -> str:
+    """So that what is wrong is told of the shape that was meant."""
+    is_batch = isinstance(body, NewAnalyticsEvents) or (isinstance(body, dict) and "events" in body)
+    return "batch" if is_batch else "event"
+
+
+AnalyticsTold = Annotated[
+    Annotated[NewAnalyticsEvent, Tag("event")] | Annotated[NewAnalyticsEvents, Tag("batch")], Discriminator(_shape)
+]
+"""One event, or many as `events`."""
 
 
 class HeldReason(BaseModel):

@@ -104,6 +104,15 @@ async def test_what_is_malformed_is_refused(client: httpx.AsyncClient, ada: Pers
     assert (await get(client, ada, "/billing/analytics-events"))["data"] == []
 
 
+async def test_a_fault_of_one_event_is_told_by_its_place(client: httpx.AsyncClient, ada: Person) -> None:
+    told = await post(
+        client, ada, "/billing/analytics-events", {"events": [event("1"), event("2", occurred_at="soon")]}, 422
+    )
+    assert [fault["field"] for fault in told["errors"]] == ["body.batch.events.1.occurred_at"]
+    told = await post(client, ada, "/billing/analytics-events", event("1", more=1), 422)
+    assert [fault["field"] for fault in told["errors"]] == ["body.event.more"]
+
+
 async def test_a_body_of_a_megabyte_is_refused(client: httpx.AsyncClient, ada: Person) -> None:
     await post(client, ada, "/analytics/tracking-plan/register", PLAN, 201)
     large = await post(client, ada, "/billing/analytics-events", event("1", {"source": "x" * 300_000}), 413)
