@@ -33,7 +33,7 @@ async def plans(database: Database) -> None:
 
 @pytest.fixture
 async def changed(desk: AnalyticsDesk) -> AnalyticsDesk:
-    """Its workspace has had `trial` since yesterday, `pro` since noon, and has nothing from tomorrow on."""
+    """Its workspace has had `trial` since yesterday and `pro` since noon, which expires at midnight."""
     await desk.assign("trial", NOON - 24 * HOUR)
     await desk.assign("pro", NOON, expires_at=NOON + 12 * HOUR)
     return desk
@@ -47,7 +47,7 @@ async def test_an_event_has_the_plan_that_was_enforced_when_it_happened(changed:
     moments = [-3 * 24 * 60, -1, 0, 1, 12 * 60 - 1, 12 * 60, 15 * 60]
     await changed.tell(*(at(moment, str(place)) for place, moment in enumerate(moments)))
     events = sorted(await changed.events(), key=lambda event: event.source_event_id)
-    assert [event.plan_id for event in events] == [None, "trial", "pro", "pro", "pro", None, None]
+    assert [event.plan_id for event in events] == [None, "trial", "pro", "pro", "pro", "pro", "pro"]
     assert [event.entitlement_snapshot and event.entitlement_snapshot.features for event in events[:3]] == [
         [],
         ["search"],
@@ -82,9 +82,13 @@ async def test_an_event_has_the_plan_that_was_enforced_when_it_happened(changed:
         (-5.1, {"plan_id": "pro"}, ["plan_id"]),
         (2, {"plan_id": "trial", "entitlement_snapshot": {"features": ["reports.export", "search"]}}, ["plan_id"]),
         (12 * 60 + 2, {"plan_id": "pro"}, None),
-        (12 * 60 - 2, {"entitlement_snapshot": {"plan_id": None, "features": []}}, None),
-        (13 * 60, {"plan_id": "pro"}, ["plan_id"]),
-        (13 * 60, {"entitlement_snapshot": {"plan_id": None}}, None),
+        (12 * 60 - 2, {"entitlement_snapshot": {"plan_id": "pro", "status": "disabled", "features": []}}, None),
+        (13 * 60, {"plan_id": "pro"}, None),
+        (13 * 60, {"entitlement_snapshot": {"plan_id": "pro", "status": "enabled"}}, ["status"]),
+        (13 * 60, {"entitlement_snapshot": {"plan_id": None}}, ["plan_id"]),
+        (2 - 24 * 60, {"entitlement_snapshot": {"plan_id": None, "features": []}}, None),
+        (6 - 24 * 60, {"entitlement_snapshot": {"plan_id": None}}, ["plan_id"]),
+        (-3 * 24 * 60, {"entitlement_snapshot": {"plan_id": None, "features": []}}, None),
         (-3 * 24 * 60, {"plan_id": "trial"}, ["plan_id"]),
     ],
 )
