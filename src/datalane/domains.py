@@ -155,6 +155,7 @@ def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) 
 
 def maintenance_duties(settings: Settings) -> list[Duty]:
     """What the maintenance process does for the domains."""
+    from datalane.access.analytics.forgetting import forgetting_analytics
     from datalane.access.lifecycle.sweeping import sweeping as sweeping_demo_access
     from datalane.access.usage.sweeping import forgetting_usage, sweeping_usage
     from datalane.agents.forgetting import forgetting as forgetting_agents
@@ -173,4 +174,5 @@ def maintenance_duties(settings: Settings) -> list[Duty]:
         sweeping_usage(),
         forgetting_usage(settings.retention.usage),
         sweeping_demo_access(),
+        forgetting_analytics(settings.retention.analytics),
     ]

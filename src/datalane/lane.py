@@ -18,6 +18,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from datalane.access.analytics.tracked import TrackedEvent, TrackedEvents, register_tracked_events
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
 from datalane.access.usage.enforcing import Usage
 from datalane.agents.recorder import Agents
@@ -58,6 +59,7 @@ class Lane:
         self.plans = Plans()
         self.usage = Usage(self.transaction)
         """Uses quotas of plans, in transactions of its own."""
+        self.tracked = TrackedEvents()
         self.routers: list[MakeRouter] = []
         """The routes of the application, for `create_app` after the lane's own."""
         self._settings: Settings | None = None
@@ -97,6 +99,7 @@ class Lane:
         try:
             await register(database, {}, self.handlers.events, list(EVENTS))
             await register_plans(database, self.plans)
+            await register_tracked_events(database, self.tracked)
             yield self
         finally:
             self._database = None
@@ -133,6 +136,13 @@ class Lane:
         """State a plan of the application. When it says something else than before, that is a new version of it. The
         `default` holds for workspaces that were given none. Raises `ConfigurationError`."""
         return self.plans.add(Plan(plan_id, tuple(features), dict(quotas or {}), default))
+
+    def track(
+        self, name: str, schema: Mapping[str, Any], *, version: int = 1, owner: str, description: str = ""
+    ) -> TrackedEvent:
+        """State an event of product analytics that is tracked in every workspace. A version never changes: another
+        schema takes another one. Raises `ConfigurationError`."""
+        return self.tracked.add(TrackedEvent(name, version, dict(schema), owner, description))
 
     def serve(self, make_router: MakeRouter) -> MakeRouter:
         """Serve routes of the application behind the same door. `make_router` receives it when the API starts."""

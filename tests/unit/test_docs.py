@@ -17,6 +17,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel, TypeAdapter
 from typer.main import get_command
 
+import datalane.access.analytics.metrics
 import datalane.access.lifecycle.metrics
 import datalane.agents.metrics
 import datalane.agents.safety.metrics
@@ -239,6 +240,7 @@ def test_every_metric_is_in_the_reference_with_its_labels() -> None:
     known = {}
     modules = (
         datalane.access.lifecycle.metrics,
+        datalane.access.analytics.metrics,
         datalane.agents.metrics,
         datalane.agents.safety.metrics,
         datalane.agents.spans.metrics,

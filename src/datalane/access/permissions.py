@@ -61,3 +61,28 @@ MEND_ACCESS = MATRIX.allow(
         for verb in ("settle_demo_access", "release_access_signals", "lock_demo_access", "note_access_difference")
     ],
 )
+
+# Analytics
+_TRACKING = ("tracking_plan", "tracking_retirements")
+_ANALYTICS = ("analytics_events", "analytics_quarantine", "integrity_anomalies")
+
+READ_ANALYTICS = MATRIX.allow(
+    Role.VIEWER,
+    "analytics.read",
+    needs=["datalane.read_tracked_events", *(f"datalane.{table}:select" for table in (*_TRACKING, *_ANALYTICS))],
+)
+RECORD_ANALYTICS = MATRIX.allow(
+    Role.MEMBER, "analytics.record", needs=["datalane.record_analytics", "datalane.hold_analytics"]
+)
+MANAGE_TRACKING = MATRIX.allow(
+    Role.ADMIN, "tracking_plan.manage", needs=[f"datalane.{table}:insert" for table in _TRACKING]
+)
+MEND_ANALYTICS = MATRIX.allow(
+    Role.ADMIN,
+    "analytics.mend",
+    needs=[
+        "datalane.land_analytics",
+        *(f"datalane.analytics_quarantine:{command}" for command in ("insert", "update", "delete")),
+    ],
+)
+RESOLVE_ANOMALIES = MATRIX.allow(Role.SYSTEM, "integrity_anomaly.resolve", needs=["datalane.resolve_integrity_anomaly"])

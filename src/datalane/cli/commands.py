@@ -30,6 +30,7 @@ HOMES = {
     "agents": "datalane.cli.agents",
     "plans": "datalane.cli.plans",
     "usage": "datalane.cli.usage",
+    "analytics": "datalane.cli.analytics",
     "authz": "datalane.cli.authz",
     "files": "datalane.cli.files",
     "seed": "datalane.cli.seed",

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import asyncpg
 
 from datalane.db.named_queries import load_queries
+from datalane.engine.bites import forget_all
 from datalane.engine.maintenance import Duty
 from datalane.kit.clock import utc_now
 from datalane.kit.logs import get_logger
@@ -48,13 +49,7 @@ async def forget_once(
     """One run at `now`. `connection` is the maintenance login's, in no transaction."""
 
     async def all_of(verb: Callable[..., Awaitable[int]], kept: timedelta) -> int:
-        total = 0
-        for _ in range(bites):
-            gone = await verb(connection, kept=kept, most=bite, now=now)
-            total += gone
-            if gone < bite:
-                break
-        return total
+        return await forget_all(connection, verb, kept, now, bite, bites)
 
     return Forgotten(
         await all_of(_queries.forget_webhook_deliveries, retention.deliveries),

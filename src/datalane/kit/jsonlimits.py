@@ -30,7 +30,7 @@ def encode_within(value: Any, name: str, max_bytes: int, max_depth: int) -> str:
         raise InvalidInput(f"{name} holds a NUL character, which the database cannot store")
     if b"null" in encoded and _holds_no_number(value):
         raise InvalidInput(f"{name} holds NaN or Infinity, which is not JSON")
-    if _deeper_than(value, max_depth):
+    if encoded.count(b"{") + encoded.count(b"[") > max_depth and _deeper_than(value, max_depth):
         raise LimitExceeded(f"{name} is nested deeper than the limit of {max_depth}")
     return encoded.decode()
 

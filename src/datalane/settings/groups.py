@@ -90,6 +90,7 @@ class Retention(BaseModel):
     agent_runs: Duration = timedelta(days=400)
     agent_effects: Duration = timedelta(days=400)
     usage: LongDuration = timedelta(days=400)
+    analytics: LongDuration = timedelta(days=400)
     orphaned_originals: LongDuration = timedelta(days=1)
 
 
@@ -401,10 +402,20 @@ class AccessSource(BaseModel):
         return value
 
 
+class AnalyticsSettings(BaseModel):
+    """A client near a change of its plan may honestly see the other one: within `snapshot_tolerance` of it there is no
+    anomaly. Events that are older than `oldest` are held back. A query of analytics ends after `query_time`."""
+
+    snapshot_tolerance: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=5)
+    oldest: Duration = timedelta(days=400)
+    query_time: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=30)
+
+
 class AccessSettings(BaseModel):
     """Nobody is trusted by default: then the operator alone tells of access."""
 
     sources: Annotated[tuple[AccessSource, ...], BeforeValidator(listed), NoDecode] = ()
+    analytics: AnalyticsSettings = AnalyticsSettings()
 
     @field_validator("sources")
     @classmethod

@@ -36,6 +36,7 @@ from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.domains import domain_routers, open_runtime
 from datalane.engine.registration import register
+from datalane.kit.clock import utc_now
 from datalane.settings import AttemptSettings, Rate, Settings
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -129,7 +130,12 @@ def ids_of(running: RunningApp, headers: dict[str, str]) -> dict[str, str]:
         "graders": [{"name": "right", "scores": ["right"]}],
         "results": [{"case_id": "one", "outcome": "graded", "scores": {"right": 1}}],
     }
+    post("/analytics/tracking-plan/register", event_name="heron.seen", json_schema={}, owner="owls")
+    told = {"event_name": "heron.seen", "source_event_id": "first", "occurred_at": utc_now().isoformat()}
+    post("/billing/analytics-events", **told, plan_id="a plan that is not there")
+    anomalies = running.run(running.client.get("/billing/integrity-anomalies", headers=headers))
     return {
+        "anomaly_id": anomalies.json()["data"][0]["anomaly_id"],
         "dataset_version_id": dataset_version_id,
         "evaluation_id": post("/agents/evaluations/record", **measured)["evaluation_id"],
         **{

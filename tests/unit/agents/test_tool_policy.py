@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalane.agents.conformance import Fault
 from datalane.agents.tools.policy import (
     APPROVAL,
     DEFAULT,
@@ -33,6 +32,7 @@ from datalane.agents.tools.policy import (
     leads_back,
     matches,
 )
+from datalane.contracts.conformance import Fault
 from datalane.contracts.context import Role
 
 DIGEST = digest_arguments({"to": "ada"})

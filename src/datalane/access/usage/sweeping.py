@@ -5,13 +5,13 @@ A period that is over is also closed by the next use of its quota, whichever com
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
 
 from datalane.db.named_queries import load_queries
+from datalane.engine.bites import all_of
 from datalane.engine.maintenance import Duty
 from datalane.kit.clock import utc_now
 from datalane.kit.logs import get_logger
@@ -52,21 +52,11 @@ def forgetting_usage(kept: timedelta) -> Duty:
 async def sweep_once(connection: asyncpg.Connection, now: datetime, bite: int = BITE) -> Swept:
     """One sweep at `now`. `connection` is the maintenance login's; each bite is a transaction."""
     return Swept(
-        expired=await _all_of(lambda: _queries.expire(connection, most=bite, now=now), bite),
-        closed=await _all_of(lambda: _queries.close(connection, most=bite, now=now), bite),
+        expired=await all_of(lambda: _queries.expire(connection, most=bite, now=now), bite, BITES),
+        closed=await all_of(lambda: _queries.close(connection, most=bite, now=now), bite, BITES),
     )
 
 
 async def forget_once(connection: asyncpg.Connection, now: datetime, kept: timedelta, bite: int = BITE) -> int:
     """Forget closed periods with their ledger. Answers how many periods and rows of rolling windows went."""
-    return await _all_of(lambda: _queries.forget(connection, kept=kept, most=bite, now=now), bite)
-
-
-async def _all_of(verb: Callable[[], Awaitable[int]], bite: int) -> int:
-    total = 0
-    for _ in range(BITES):
-        done = await verb()
-        total += done
-        if done < bite:
-            break
-    return total
+    return await all_of(lambda: _queries.forget(connection, kept=kept, most=bite, now=now), bite, BITES)

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Protocol
 from uuid import UUID
 
-from datalane.agents.conformance import conforms
 from datalane.agents.evaluations.schemas import DatasetCase, GraderSaid
 from datalane.agents.versions.schemas import OutputSchemaWithText
+from datalane.contracts.conformance import conforms
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.kit.measuring import MEASURES, measure_queries

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 from uuid import UUID
 
-from datalane.agents.conformance import find_faults
 from datalane.agents.metrics import count_call, count_run
 from datalane.agents.permissions import DECIDE_CALLS, RECORD_RUNS
 from datalane.agents.runs.queueing import leave_job
@@ -17,6 +16,7 @@ from datalane.agents.runs.rulings import ARGUMENTS, Ruling, rule_on
 from datalane.agents.runs.schemas import ErrorClass, HeldRun
 from datalane.agents.safety.judging import Judged
 from datalane.agents.safety.recording import record_moderation
+from datalane.contracts.conformance import find_faults
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import SchemaViolation

@@ -14,7 +14,6 @@ from uuid import UUID
 
 import orjson
 
-from datalane.agents.conformance import conforms
 from datalane.agents.metrics import count_run
 from datalane.agents.permissions import RECORD_RUNS
 from datalane.agents.runs.queueing import leave_job
@@ -30,6 +29,7 @@ from datalane.agents.runs.schemas import (
     RecordedStep,
     RunEnd,
 )
+from datalane.contracts.conformance import conforms
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import LimitExceeded

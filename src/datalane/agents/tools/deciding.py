@@ -12,7 +12,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from datalane.agents.conformance import Fault, find_faults
 from datalane.agents.permissions import READ_TOOLS
 from datalane.agents.tools.policy import (
     Approval,
@@ -28,6 +27,7 @@ from datalane.agents.tools.policy import (
 )
 from datalane.agents.tools.schemas import ArgumentFault, Execution, ToolCheck, ToolCheckResult
 from datalane.agents.tools.service import read_links
+from datalane.contracts.conformance import Fault, find_faults
 from datalane.contracts.context import Context, Role
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction

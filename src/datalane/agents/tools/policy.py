@@ -19,7 +19,7 @@ from uuid import UUID
 
 import orjson
 
-from datalane.agents.conformance import Fault
+from datalane.contracts.conformance import Fault
 from datalane.contracts.context import Role
 
 SideEffect = Literal["none", "read", "write", "external"]

@@ -12,7 +12,6 @@ from typing import Any
 
 import orjson
 
-from datalane.agents.conformance import check_schema
 from datalane.agents.permissions import MANAGE_TOOLS, READ_TOOLS
 from datalane.agents.tools.policy import Link, leads_back
 from datalane.agents.tools.schemas import (
@@ -25,6 +24,7 @@ from datalane.agents.tools.schemas import (
     ToolWithVersions,
 )
 from datalane.contracts.authorization import MATRIX
+from datalane.contracts.conformance import check_schema
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record

@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import datetime
 from uuid import UUID
 
-from datalane.agents.conformance import check_schema
 from datalane.agents.permissions import READ_VERSIONS, REGISTER_VERSIONS
 from datalane.agents.versions.schemas import (
     NewOutputSchema,
@@ -14,6 +13,7 @@ from datalane.agents.versions.schemas import (
     OutputSchemaWithText,
     RegisteredOutputSchema,
 )
+from datalane.contracts.conformance import check_schema
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from uuid import UUID
 
 from datalane.contracts.authorization import MATRIX
 from datalane.contracts.context import Role
@@ -152,6 +153,8 @@ class Examiner:
                 continue
             fitting = place.name in other.things
             for name, value in other.things.items():
+                if name != place.name and not _is_uuid(value):
+                    continue  # no id of anything that the place could be for
                 if layer is Layer.NONE or (name == place.name if fitting else name == "workspace_id"):
                     yield self._foreign_cell(route, place, name, value, layer)
         if layer is Layer.NONE:
@@ -320,6 +323,13 @@ class Examiner:
             if changed and space.word not in actor.writes_to:
                 return "changed rows of another workspace"
         return ""
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return bool(UUID(text))
+    except ValueError:
+        return False
 
 
 def _least(route: Route, seed: Seed) -> Role:

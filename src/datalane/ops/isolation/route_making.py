@@ -16,7 +16,7 @@ from datalane.identity.schemas import NewAccount
 from datalane.kit.ids import new_correlation_id, uuid7
 from datalane.ops.isolation.asking import Asker
 from datalane.ops.isolation.route_access import add_access
-from datalane.ops.isolation.route_agents import AgentsMaker
+from datalane.ops.isolation.route_analytics import AnalyticsMaker
 from datalane.ops.isolation.route_demo_access import add_demo_access
 from datalane.ops.isolation.route_maker import ids_in, read_made
 from datalane.ops.isolation.route_table import Call, Route, minimal
@@ -119,7 +119,7 @@ async def _people(database: Database, settings: Settings) -> dict[str, Person]:
     return dict(zip([*members, *owners], made, strict=True))
 
 
-class _Maker(AgentsMaker):
+class _Maker(AnalyticsMaker):
     async def fill(self, space: Space, *, with_shared_file: bool) -> None:
         things = space.things
         things["workspace_id"] = str(space.workspace_id)
@@ -155,6 +155,7 @@ class _Maker(AgentsMaker):
         await self.add_runs(space)
         await self.add_evaluations(space)
         await self.add_budgets(space)
+        await self.add_analytics(space)
         await self._cite(space)
         await self._keys(space)
 

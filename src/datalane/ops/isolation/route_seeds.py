@@ -13,6 +13,7 @@ from datalane.contracts.context import Role
 from datalane.errors import ConfigurationError
 from datalane.ops.isolation.access_seeds import access_seeds
 from datalane.ops.isolation.agent_seeds import agent_seeds
+from datalane.ops.isolation.analytics_seeds import analytics_seeds
 from datalane.ops.isolation.integration_seeds import integration_seeds
 from datalane.ops.isolation.route_seed import Seed
 from datalane.ops.isolation.route_table import FORM, Call, Route, Where, minimal, options
@@ -164,6 +165,7 @@ SEEDS: Mapping[str, Sequence[Seed]] = {
     **access_seeds(),
     **integration_seeds(),
     **agent_seeds(),
+    **analytics_seeds(),
     **_views(),
     **_work("project"),
     **_work("item"),

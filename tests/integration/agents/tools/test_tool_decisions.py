@@ -9,7 +9,6 @@ import asyncpg
 import pytest
 from tests.integration.agents.tools.conftest import MAIL, Workshop, said
 
-from datalane.agents.conformance import Fault
 from datalane.agents.tools import deciding, rules, service
 from datalane.agents.tools.policy import (
     APPROVAL,
@@ -24,6 +23,7 @@ from datalane.agents.tools.policy import (
     matches,
 )
 from datalane.agents.tools.schemas import ToolRuleChange, ToolToPublish
+from datalane.contracts.conformance import Fault
 from datalane.contracts.context import Role
 from datalane.errors import NotFound
 from datalane.kit.ids import uuid7

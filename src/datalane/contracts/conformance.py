@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
+from dataclasses import field as dataclass_field
 from threading import Lock
 from typing import Any
 
 import jsonschema_rs
 import orjson
 
-from datalane.agents.schema_work import SchemaWork, Steps, pattern_options
+from datalane.contracts.schema_work import SchemaWork, Steps, pattern_options
 from datalane.errors import InvalidInput, LimitExceeded
 from datalane.kit.jsonlimits import encode_within
 
@@ -41,10 +42,12 @@ _PATTERN_KEPT = 4 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a value; `field` is the path to it, empty for all of it."""
+    """What is wrong with a value; `field` is the path to it, empty for all of it, and `keyword` the one of the schema
+    that says so, empty where no single one does."""
 
     field: str
     message: str
+    keyword: str = dataclass_field(default="", compare=False)
 
 
 _UNEXPLAINED = Fault("", "it does not match the schema; it would take too long to say where")
@@ -71,9 +74,12 @@ class CheckedSchema:
 
     def fits(self, value: Any, name: str) -> bool:
         """Raises as `conforms`."""
-        read, size = _read(value, name)
-        self._count(read, size, name)
-        return self._validator.is_valid(read)
+        return self.fits_read(*_read(value, name), name)
+
+    def fits_read(self, value: Any, size: int, name: str) -> bool:
+        """As `fits`, of a value that was read from `size` bytes of JSON within the limits."""
+        self._count(value, size, name)
+        return self._validator.is_valid(value)
 
     def faults(self, value: Any, name: str) -> tuple[Fault, ...]:
         """As `find_faults`. Raises as `conforms`."""
@@ -113,30 +119,43 @@ class CheckedSchema:
 
 @dataclass
 class KeptSchemas:
-    """Compiled schemas by their text, the last used ones up to `most`: bytes of text, and 4 KiB for each pattern.
+    """Compiled schemas by their text, or by a key that is shorter than it: the last used ones up to `most`, which is
+    bytes of text, and 4 KiB for each pattern.
 
     The memory that they take is up to a hundred times that.
     """
 
     most: int
-    _kept: OrderedDict[str, CheckedSchema] = field(default_factory=OrderedDict)
+    _kept: OrderedDict[Hashable, tuple[CheckedSchema, int]] = dataclass_field(default_factory=OrderedDict)
     _size: int = 0
-    _lock: Lock = field(default_factory=Lock)
+    _lock: Lock = dataclass_field(default_factory=Lock)
 
     def get(self, schema: Mapping[str, Any], name: str) -> CheckedSchema:
         """Raises as `check_schema`."""
         text = encode_within(schema, name, MOST_SCHEMA_BYTES, SCHEMA_DEPTH)
+        return self.find(text) or self._keep(text, text)
+
+    def keep(self, key: Hashable, schema: Mapping[str, Any], name: str) -> CheckedSchema:
+        """Under a key that stands for this schema for good. Raises as `check_schema`."""
+        return self._keep(key, encode_within(schema, name, MOST_SCHEMA_BYTES, SCHEMA_DEPTH))
+
+    def find(self, key: Hashable) -> CheckedSchema | None:
+        """What was kept under the key, if it still is."""
         with self._lock:
-            if text in self._kept:
-                self._kept.move_to_end(text)
-                return self._kept[text]
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][0]
+
+    def _keep(self, key: Hashable, text: str) -> CheckedSchema:
         checked = CheckedSchema(orjson.loads(text))
+        size = len(text) + checked.patterns * _PATTERN_KEPT
         with self._lock:
-            if text not in self._kept:
-                self._kept[text] = checked
-                self._size += _kept_size(text, checked)
+            if key not in self._kept:
+                self._kept[key] = (checked, size)
+                self._size += size
             while self._size > self.most:
-                self._size -= _kept_size(*self._kept.popitem(last=False))
+                self._size -= self._kept.popitem(last=False)[1][1]
         return checked
 
     def __len__(self) -> int:
@@ -188,10 +207,6 @@ def _read(value: Any, name: str) -> tuple[Any, int]:
     return orjson.loads(text), len(text)
 
 
-def _kept_size(text: str, checked: CheckedSchema) -> int:
-    return len(text) + checked.patterns * _PATTERN_KEPT
-
-
 def _reason(error: Exception) -> str:
     if isinstance(error, jsonschema_rs.ValidationError):
         place = "/".join(str(step) for step in error.instance_path)
@@ -208,7 +223,7 @@ def _told(fault: jsonschema_rs.ValidationError) -> Fault:
     message, value = fault.message, orjson.dumps(fault.instance).decode()
     if len(message) > _SHOWN_CHARACTERS and message.startswith(value):  # what is wrong comes behind the value
         message = f"{value[:_SHOWN_OF_VALUE]}…{message[len(value) :]}"
-    return Fault(_shortened(place), _shortened(message))
+    return Fault(_shortened(place), _shortened(message), fault.kind.name)
 
 
 def _shortened(message: str) -> str:

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datalane.agents import conformance
-from datalane.agents.conformance import Fault, KeptSchemas, check_schema, conforms, find_faults
-from datalane.agents.schema_work import SchemaWork
+from datalane.contracts import conformance
+from datalane.contracts.conformance import Fault, KeptSchemas, check_schema, conforms, find_faults
+from datalane.contracts.schema_work import SchemaWork
 from datalane.errors import InvalidInput, LimitExceeded
 
 ANSWER = {
