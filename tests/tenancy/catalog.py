@@ -30,8 +30,6 @@ GLOBAL = {
     "datalane.plan_quotas",
     "datalane.plans",
     "datalane.job_kinds",
-    "datalane.plan_quotas",
-    "datalane.plans",
     "datalane.role_matrix",
     "datalane.sessions",
     "datalane.tracked_events",

@@ -17,13 +17,13 @@ def access_seeds() -> Mapping[str, Sequence[Seed]]:
     def of_quota(**said: Any) -> Sequence[Seed]:
         return [Seed(lambda world, actor: Call(body={"quota_key": QUOTA, **said}))]
 
-    def asked(**said: str) -> Sequence[Seed]:
-        return [Seed(lambda world, actor: Call(query=said))]
+    def asked(name: str = "request", **said: str) -> Sequence[Seed]:
+        return [Seed(lambda world, actor: Call(query=said), name)]
 
     reserved = f"reserved {WORK}"
     return {
         "GET /access/entitlements/check": asked(feature_key=NEEDED),
-        "GET /access/may": [*asked(key=QUOTA), *asked(key=NEEDED)],
+        "GET /access/may": [*asked("of a quota", key=QUOTA), *asked("of what the other workspace has", key=NEEDED)],
         "POST /usage/consume": of_quota(idempotency_key=NEEDED),
         "POST /usage/reserve": of_quota(idempotency_key=f"reserved {NEEDED}", units=5),
         "POST /usage/commit": of_quota(idempotency_key=reserved, units=1),
