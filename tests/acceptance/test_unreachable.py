@@ -69,8 +69,9 @@ COMMANDS = dict(leaves(get_command(app)))
 def arguments(command: Any) -> list[str]:
     """What it needs to be called at all, and what keeps it from asking a person or taking a known port."""
     ids = ("job_id", "ids", "traced", "event_id", "endpoint_id", "run_id")
-    given = {name: [ID] for name in (*ids, "assignment", "override")} | {"revision": ["0001"], "plan_id": ["pro"]}
-    given |= {"key": ["api.requests"], "quota": ["api.requests"]}
+    given = {name: [ID] for name in (*ids, "assignment", "override", "anomaly")}
+    given |= {"revision": ["0001"], "plan_id": ["pro"]}
+    given |= {"key": ["api.requests"], "quota": ["api.requests"], "name": ["deactivate"], "state": ["active"]}
     options = {
         "workspace": ["--workspace", ID],
         "dataset": ["--dataset", str(CASES if command.name == "evaluate" else DATASET)],
@@ -78,6 +79,7 @@ def arguments(command: Any) -> list[str]:
         "kind": ["--kind", "work"],
         "tool": ["--tool", "search"],
         "reason": ["--reason", "a test"],
+        "by": ["--by", "ada"],
         "units": ["--units", "1"],
         "until": ["--until", "2031-03-01T12:00:00Z"],
         "yes": ["--yes"],
