@@ -21,7 +21,7 @@ from datalane.errors import ConfigurationError, Conflict, InvalidInput
 if TYPE_CHECKING:
     from arro3.core import RecordBatch, RecordBatchReader
 
-PAGE, GROUP = 20_000, 100_000
+PAGE, GROUP = 2_000, 20_000
 """Rows that are read at once, and rows of a row group."""
 TIMES = ("occurred_at", "received_at")
 COLUMNS = {

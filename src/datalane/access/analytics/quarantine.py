@@ -118,7 +118,7 @@ async def replay_events(
     tx = tx.following()
     at = now or utc_now()
     rows, following = await _take(tx, replay.filter, replay.cursor)
-    plan = await read_plan(tx, {row.event_name for row in rows})
+    plan = await read_plan(tx, {(row.event_name, row.event_version) for row in rows})
     verdicts = await judge_all(rows, plan, analytics, at)
     valid = [row for row, verdict in zip(rows, verdicts, strict=True) if not verdict.reasons]
     held = {row.source_event_id: verdict for row, verdict in zip(rows, verdicts, strict=True) if verdict.reasons}
@@ -183,7 +183,7 @@ async def _judge_repaired(
     told = Told(
         *(held.source_event_id, after.event_name, after.event_version, held.occurred_at, held.subject, None, payload)
     )
-    plan = await read_plan(tx, [after.event_name])
+    plan = await read_plan(tx, [(after.event_name, after.event_version)])
     [verdict] = await judge_all([told], plan, analytics, now)
     return verdict
 

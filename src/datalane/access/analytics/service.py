@@ -34,7 +34,10 @@ from datalane.kit.jsonlimits import encode_within
 from datalane.settings import AnalyticsSettings
 
 USUAL = AnalyticsSettings()
-_FEW = 20
+_FEW, _SMALL = 20, 64 * 1024
+"""Events and bytes of payloads that are judged at once."""
+_MOST_SCHEMAS = 2 * 1024 * 1024
+"""Bytes of schemas that one call may ask for anew."""
 """Events that are checked at once; more of them are checked in a thread."""
 _KEPT = KeptSchemas(1024 * 1024)
 """Compiled schemas by the ids of their versions, which never change."""
@@ -62,7 +65,7 @@ async def record_events(
         raise LimitExceeded(message) if events else InvalidInput(message)
     at = now or utc_now()
     rows = _rows(tx, events)
-    plan = await read_plan(tx, {row.event_name for row in rows})
+    plan = await read_plan(tx, {(row.event_name, row.event_version) for row in rows})
     verdicts = await judge_all(rows, plan, analytics, at)
     first: dict[str, int] = {}
     for place, row in enumerate(rows):
@@ -97,11 +100,15 @@ async def list_events(
     return AnalyticsEventPage(data=[AnalyticsEvent(**row) for row in page], page_size=page_size, next_cursor=following)
 
 
-async def read_plan(tx: Transaction, names: Iterable[str]) -> Plan:
-    """What is tracked under these names, with their schemas."""
-    names = [*names]
+async def read_plan(tx: Transaction, asked: Iterable[tuple[str, int]]) -> Plan:
+    """What is tracked under the names that are asked for, with the schemas of the versions that are. Raises
+    `LimitExceeded` where those are too much for one call."""
+    asked = [*asked]
+    names = sorted({name for name, _ in asked})
     found = await _queries.find_tracked(tx.connection, workspace_id=tx.workspace_id, names=names)
-    schemas = await _schemas(tx, names, [row["tracking_id"] for row in found if not row["is_retired"]])
+    wanted = {*asked}
+    told = [row for row in found if not row["is_retired"] and (row["event_name"], row["event_version"]) in wanted]
+    schemas = await _schemas(tx, names, [row["tracking_id"] for row in told])
     versions = {}
     for row in found:
         schema = schemas.get(row["tracking_id"])
@@ -115,7 +122,7 @@ async def judge_all(
     events: Sequence[Told], plan: Plan, analytics: AnalyticsSettings, now: datetime
 ) -> Sequence[Verdict]:
     """As `judge`; what takes long does not hold up others."""
-    if len(events) <= _FEW:
+    if len(events) <= _FEW and sum(len(event.payload) for event in events) <= _SMALL:
         return judge(events, plan, analytics.oldest, now)
     return await asyncio.to_thread(judge, events, plan, analytics.oldest, now)
 
@@ -194,6 +201,10 @@ async def _schemas(
         rows = await _queries.read_schemas(
             tx.connection, workspace_id=tx.workspace_id, names=names, tracking_ids=missing
         )
+        if sum(len(encode_json(row["json_schema"])) for row in rows) > _MOST_SCHEMAS:
+            raise LimitExceeded(
+                f"the schemas of these events are over {_MOST_SCHEMAS:,} bytes together; tell of fewer kinds at once"
+            )
         for row in rows:
             try:
                 kept[row["tracking_id"]] = _KEPT.keep(row["tracking_id"], row["json_schema"], "the schema")

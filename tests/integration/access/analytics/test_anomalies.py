@@ -36,7 +36,7 @@ async def changed(desk: AnalyticsDesk) -> AnalyticsDesk:
     """Its workspace has had `trial` since yesterday and `pro` since noon, which expires at midnight."""
     await desk.assign("trial", NOON - 24 * HOUR)
     await desk.assign("pro", NOON, expires_at=NOON + 12 * HOUR)
-    return desk
+    return replace(desk, now=NOON + 24 * HOUR)
 
 
 def at(minutes: float, key: str = "1", **said: Any) -> Any:
@@ -186,3 +186,14 @@ async def test_the_operator_alone_resolves_an_anomaly_once_and_with_a_reason(cha
         assert (await list_anomalies(tx, status="resolved", plan_id="trial")).data == [resolved]
         assert (await list_anomalies(tx, plan_id="other")).data == []
     assert "integrity_anomaly.resolved" in [each.action for each in records]
+
+
+async def test_an_event_that_is_ahead_of_the_clock_has_the_plan_that_was_enforced_when_it_came(
+    changed: AnalyticsDesk,
+) -> None:
+    ahead = replace(changed, now=NOON + 6 * HOUR)
+    await ahead.tell(at(14 * 60, plan_id="pro"))
+    [event] = await changed.events()
+    assert event.entitlement_snapshot is not None
+    assert (event.plan_id, event.entitlement_snapshot.status) == ("pro", "enabled")
+    assert await changed.anomalies() == []

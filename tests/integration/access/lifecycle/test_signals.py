@@ -63,7 +63,7 @@ async def test_the_same_signal_told_again_has_no_effect(
         [receipt] = await tell(database, operator, signal, now=NOON + HOUR)
         assert (receipt.receipt, receipt.outcome) == ("duplicate", "applied")
     assert await events(database, context) == ["access.activated pending>active"]
-    assert await rows(database, context, "workspace_plans") == 1
+    assert await rows(database, context, "workspace_plans") == 2  # the plan, and that it is closed at its end
 
 
 async def test_the_same_id_with_other_content_is_a_conflict_that_stays_in_sight(

@@ -314,7 +314,8 @@ BEGIN
     FROM datalane.plan_in(app.workspace_id(), at) AS p;
 END $$;
 
--- What was enforced between two moments, piece by piece in the order of time, with the features that were on.
+-- What was enforced between two moments, piece by piece in the order of time and without a hole, with the features that were on: where no
+-- plan held its fields are null, and features may be on by an override.
 CREATE FUNCTION datalane.plan_timeline(since timestamptz, until timestamptz)
 RETURNS TABLE (starts_at timestamptz, ends_at timestamptz, plan_id text, plan_version integer, status text, features jsonb)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
@@ -336,7 +337,7 @@ BEGIN
             SELECT g.at AS starts_at, lead(g.at, 1, until) OVER (ORDER BY g.at) AS ends_at FROM edges g
         )
         SELECT s.starts_at, s.ends_at, p.plan_id, p.plan_version, p.status, datalane.features_in(workspace, s.starts_at)
-        FROM spans s CROSS JOIN LATERAL datalane.plan_in(workspace, s.starts_at) AS p ORDER BY s.starts_at;
+        FROM spans s LEFT JOIN LATERAL datalane.plan_in(workspace, s.starts_at) AS p ON true ORDER BY s.starts_at;
 END $$;
 
 -- Every feature that the plan or an override names at a moment, not granted to anyone; of a plan that is disabled none is on. `expires_at`
@@ -369,7 +370,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
 $$;
 
 CREATE FUNCTION datalane.features_in(workspace uuid, at timestamptz) RETURNS jsonb LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
-    SELECT coalesce(jsonb_agg(e.feature_key ORDER BY e.feature_key) FILTER (WHERE e.entitlement_status <> 'disabled'), '[]')
+    SELECT coalesce(jsonb_agg(e.feature_key ORDER BY e.feature_key COLLATE "C") FILTER (WHERE e.entitlement_status <> 'disabled'), '[]')
     FROM datalane.entitlements_in(workspace, at) AS e
 $$;
 

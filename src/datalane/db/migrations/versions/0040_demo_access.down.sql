@@ -9,6 +9,7 @@ DROP FUNCTION datalane.record_access_signals;
 DROP FUNCTION datalane.is_same_signal;
 DROP FUNCTION datalane.settle_access;
 DROP FUNCTION datalane.settle_access_plan;
+DROP FUNCTION datalane.close_access_plan;
 DROP FUNCTION datalane.assign_access_plan;
 DROP FUNCTION datalane.pick_access_plan;
 DROP FUNCTION datalane.tell_of_access;

@@ -66,6 +66,15 @@ RETURNS text LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     ORDER BY c.place LIMIT 1
 $$;
 
+-- What was given until a moment is closed from then on, whether somebody settles by then or not.
+CREATE FUNCTION datalane.close_access_plan(workspace uuid, plan text, number integer, standing text, until timestamptz, at timestamptz)
+RETURNS void LANGUAGE sql SECURITY DEFINER SET search_path = '' AS $$
+    INSERT INTO datalane.workspace_plans (workspace_id, assignment_id, plan_id, plan_version, status, effective_at, source, reason, assigned_at,
+                                          updated_by_actor_id)
+    SELECT workspace, app.uuid7(), plan, number, 'disabled', until, 'demo_access', 'demo access: its time is over', at, app.actor_id()
+    WHERE until IS NOT NULL AND standing IN ('enabled', 'grace')
+$$;
+
 -- Assign the plan from now on. What was assigned for later, by a clock that was ahead, does not come. A plan that is retired is renewed,
 -- graced and taken away in the version that was assigned.
 CREATE FUNCTION datalane.assign_access_plan(workspace uuid, plan text, standing text, until timestamptz, why text, at timestamptz)
@@ -75,17 +84,21 @@ DECLARE
 BEGIN
     UPDATE datalane.workspace_plans w SET canceled_at = assign_access_plan.at
     WHERE w.workspace_id = workspace AND w.source = 'demo_access' AND w.effective_at >= assign_access_plan.at AND w.canceled_at IS NULL;
-    IF EXISTS (SELECT FROM datalane.plans p WHERE p.plan_id = plan AND p.retired_at IS NULL) THEN
+    SELECT w.plan_version INTO number FROM datalane.workspace_plans w
+    WHERE w.workspace_id = workspace AND w.plan_id = plan ORDER BY w.assignment_id DESC LIMIT 1;
+    IF number IS NULL OR standing = 'enabled' AND EXISTS (SELECT FROM datalane.plans p WHERE p.plan_id = plan AND p.retired_at IS NULL) THEN
         PERFORM datalane.assign_plan(plan, standing, at, until, 'demo_access', said, at);
+        SELECT max(p.plan_version) INTO number FROM datalane.plans p WHERE p.plan_id = plan AND p.retired_at IS NULL;
+        PERFORM datalane.close_access_plan(workspace, plan, number, standing, until, at);
         RETURN;
     END IF;
-    SELECT max(w.plan_version) INTO number FROM datalane.workspace_plans w WHERE w.workspace_id = workspace AND w.plan_id = plan;
     PERFORM datalane.move_entitlements(workspace, at);
     INSERT INTO datalane.workspace_plans (workspace_id, assignment_id, plan_id, plan_version, status, effective_at, expires_at, source,
                                           reason, assigned_at, updated_by_actor_id)
     VALUES (workspace, app.uuid7(), plan, number, standing, at, until, 'demo_access', said, at, app.actor_id());
     PERFORM datalane.audit_for(workspace, app.actor_id(), app.correlation_id(), 'plan.assigned', 'plan', plan, NULL, jsonb_build_object(
         'plan_version', number, 'status', standing, 'effective_at', at, 'expires_at', until, 'source', 'demo_access', 'reason', said), at);
+    PERFORM datalane.close_access_plan(workspace, plan, number, standing, until, at);
 END $$;
 
 -- Let the plan be what the access comes to: enabled or in grace until the end of the grace, disabled, or none while it is pending, which
@@ -99,7 +112,8 @@ DECLARE
     plan constant text := CASE
         WHEN standing = 'none' THEN before.assigned_plan_id
         WHEN is_on THEN datalane.pick_access_plan(workspace, plans[1:1])
-        ELSE datalane.pick_access_plan(workspace, plans || before.assigned_plan_id || (
+        ELSE datalane.pick_access_plan(workspace, plans || before.assigned_plan_id || ARRAY(
+            SELECT p.plan_id FROM datalane.plan_in(workspace, at) AS p) || (
             SELECT array_agg(d.plan_id) FROM datalane.plans d WHERE d.default_from <= at AND coalesce(d.default_until, 'infinity') > at)) END;
     ends constant timestamptz := CASE WHEN is_on THEN until WHEN standing = 'none' THEN at + interval '1 microsecond' END;
 BEGIN
@@ -260,7 +274,8 @@ BEGIN
     RETURN QUERY SELECT a.state, is_other, a.sync_error FROM datalane.demo_access a WHERE a.workspace_id = workspace;
 END $$;
 
--- Give signals that are held their place, and settle: one, or all of them. Answers how many.
+-- Give signals that are held their place, and settle: one, or all of them. One that is still ahead of its time stays: nothing told later would
+-- come after it. Answers how many.
 CREATE FUNCTION datalane.release_access_signals(
     source_system text DEFAULT NULL, source_event_id text DEFAULT NULL, now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
@@ -270,7 +285,7 @@ BEGIN
     PERFORM datalane.require_rank(5);
     PERFORM FROM datalane.demo_access a WHERE a.workspace_id = workspace FOR UPDATE;
     UPDATE datalane.access_signals s SET held = NULL
-    WHERE s.workspace_id = workspace AND s.held IS NOT NULL
+    WHERE s.workspace_id = workspace AND s.held IS NOT NULL AND s.occurred_at <= coalesce(now, clock_timestamp()) + interval '24 hours'
       AND (release_access_signals.source_system IS NULL OR s.source_system = release_access_signals.source_system)
       AND (release_access_signals.source_event_id IS NULL OR s.source_event_id = release_access_signals.source_event_id);
     GET DIAGNOSTICS released = ROW_COUNT;
@@ -360,6 +375,7 @@ REVOKE ALL ON FUNCTION
     datalane.tell_of_access(uuid, datalane.demo_access, text, uuid, text, uuid, integer, timestamptz),
     datalane.pick_access_plan(uuid, text[]),
     datalane.assign_access_plan(uuid, text, text, timestamptz, text, timestamptz),
+    datalane.close_access_plan(uuid, text, integer, text, timestamptz, timestamptz),
     datalane.settle_access_plan(uuid, datalane.demo_access, text, text[], timestamptz, text, boolean, timestamptz),
     datalane.settle_access(uuid, boolean, uuid, text, uuid, integer, timestamptz),
     datalane.hold_access(uuid, timestamptz),

@@ -154,28 +154,20 @@ BEGIN
     FROM datalane.tracked_events t WHERE names IS NULL OR t.event_name = ANY (names);
 END $$;
 
--- What was enforced in the workspace of the context from `since` to `until`, without holes: where no plan held, its fields are null.
+-- What was enforced in the workspace of the context from `since` to `until`; where no plan held, its fields are null.
 CREATE FUNCTION datalane.enforced_snapshots(since timestamptz, until timestamptz)
 RETURNS TABLE (starts_at timestamptz, ends_at timestamptz, plan_id text, snapshot jsonb)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' ROWS 2 AS $$
-    WITH pieces AS MATERIALIZED (
-        SELECT greatest(t.starts_at, since) AS starts_at, least(coalesce(t.ends_at, until), until) AS ends_at, t.plan_id,
-               jsonb_build_object('plan_id', t.plan_id, 'plan_version', t.plan_version, 'status', t.status, 'features', t.features) AS snapshot
-        FROM datalane.plan_timeline(since, until) AS t
-    ), holes AS (
-        SELECT lag(e.ends_at, 1, since) OVER (ORDER BY e.starts_at) AS starts_at, e.starts_at AS ends_at
-        FROM (SELECT p.starts_at, p.ends_at FROM pieces p UNION ALL SELECT until, until) AS e
-    )
-    SELECT p.starts_at, p.ends_at, p.plan_id, p.snapshot FROM pieces p
-    UNION ALL
-    SELECT h.starts_at, h.ends_at, NULL, '{"plan_id": null, "plan_version": null, "status": null, "features": []}'
-    FROM holes h WHERE h.starts_at < h.ends_at
+    SELECT t.starts_at, t.ends_at, t.plan_id,
+           jsonb_build_object('plan_id', t.plan_id, 'plan_version', t.plan_version, 'status', t.status, 'features', t.features)
+    FROM datalane.plan_timeline(since, until) AS t
 $$;
 
--- Events whose ids are taken, by what is known under them: `duplicate` where it is the same event, held back or not, else `conflict`.
+-- Events whose ids are taken, by what is known under them: `duplicate` where it is the same event, held back or not, else `conflict`. What is
+-- `mended` was held back itself, so that only what landed says the same.
 CREATE FUNCTION datalane.analytics_told_before(
     source_event_ids text[], event_names text[], event_versions integer[], occurred_ats timestamptz[], subjects text[],
-    observed jsonb[], payloads jsonb[], except_for text[])
+    observed jsonb[], payloads jsonb[], except_for text[], mended boolean)
 RETURNS TABLE (ordinal bigint, outcome text)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     SELECT i.ordinal, CASE WHEN
@@ -187,7 +179,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
     FROM unnest(source_event_ids, event_names, event_versions, occurred_ats, subjects, observed, payloads) WITH ORDINALITY
         AS i (source_id, name, version, occurred, subject, seen, payload, ordinal)
     LEFT JOIN datalane.analytics_events e ON e.workspace_id = app.workspace_id() AND e.source_event_id = i.source_id
-    LEFT JOIN datalane.analytics_quarantine q ON q.workspace_id = app.workspace_id() AND q.source_event_id = i.source_id
+    LEFT JOIN datalane.analytics_quarantine q ON q.workspace_id = app.workspace_id() AND q.source_event_id = i.source_id AND NOT mended
     WHERE i.source_id <> ALL (except_for)
 $$;
 
@@ -216,8 +208,9 @@ DECLARE
     starts timestamptz[]; ends timestamptz[]; plans text[]; snapshots jsonb[];
 BEGIN
     PERFORM datalane.require_payloads(payloads);
-    SELECT min(o.moment) - tolerance, max(o.moment) + tolerance + interval '1 microsecond' INTO since, until
-    FROM unnest(occurred_ats) AS o (moment);
+    -- An event that is ahead of our clock is judged by what was enforced when it came, which for what was held back was up to a day before.
+    SELECT min(least(o.moment, at)) - tolerance - interval '1 day', max(least(o.moment, at)) + tolerance + interval '1 microsecond'
+    INTO since, until FROM unnest(occurred_ats) AS o (moment);
     SELECT array_agg(s.starts_at), array_agg(s.ends_at), array_agg(s.plan_id), array_agg(s.snapshot)
     INTO starts, ends, plans, snapshots FROM datalane.enforced_snapshots(since, until) AS s;
     WITH landed AS (
@@ -229,9 +222,10 @@ BEGIN
                p.snapshot, i.seen, 'valid', i.payload
         FROM unnest(source_event_ids, event_names, event_versions, occurred_ats, subjects, observed, payloads)
             AS i (source_id, name, version, occurred, subject, seen, payload)
-        JOIN unnest(starts, ends, plans, snapshots) AS p (begins, over, plan, snapshot) ON i.occurred >= p.begins AND i.occurred < p.over
         LEFT JOIN datalane.analytics_quarantine q ON q.workspace_id = workspace AND q.source_event_id = i.source_id
-        WHERE mended OR q.source_event_id IS NULL
+        JOIN unnest(starts, ends, plans, snapshots) AS p (begins, over, plan, snapshot)
+            ON least(i.occurred, coalesce(q.received_at, at)) >= p.begins AND least(i.occurred, coalesce(q.received_at, at)) < p.over
+        WHERE q.source_event_id IS NULL OR mended AND q.status = 'held'
         ORDER BY i.source_id
         ON CONFLICT (workspace_id, source_event_id) DO NOTHING
         RETURNING e.source_event_id,
@@ -242,7 +236,7 @@ BEGIN
     FROM landed l;
     IF cardinality(stored) < cardinality(source_event_ids) THEN
         RETURN QUERY SELECT t.ordinal, t.outcome FROM datalane.analytics_told_before(
-            source_event_ids, event_names, event_versions, occurred_ats, subjects, observed, payloads, stored) AS t;
+            source_event_ids, event_names, event_versions, occurred_ats, subjects, observed, payloads, stored, mended) AS t;
     END IF;
     IF differing IS NOT NULL THEN
         RETURN QUERY WITH found AS (
@@ -258,7 +252,7 @@ BEGIN
             JOIN datalane.analytics_events e ON e.workspace_id = workspace AND e.source_event_id = l.source_id
             WHERE NOT EXISTS (
                 SELECT FROM unnest(starts, ends, snapshots) AS p (begins, over, snapshot)
-                WHERE p.begins <= e.occurred_at + tolerance AND p.over > e.occurred_at - tolerance
+                WHERE p.begins <= least(e.occurred_at, e.received_at) + tolerance AND p.over > least(e.occurred_at, e.received_at) - tolerance
                   AND p.snapshot || e.observed_snapshot = p.snapshot)
             ORDER BY e.source_event_id
             ON CONFLICT (workspace_id, source_event_id) DO NOTHING
@@ -325,7 +319,7 @@ BEGIN
     SELECT coalesce(array_agg(k.source_event_id), '{}') INTO held FROM kept k;
     IF cardinality(held) < cardinality(source_event_ids) THEN
         RETURN QUERY SELECT t.ordinal, t.outcome FROM datalane.analytics_told_before(
-            source_event_ids, event_names, event_versions, occurred_ats, subjects, observed, payloads, held) AS t;
+            source_event_ids, event_names, event_versions, occurred_ats, subjects, observed, payloads, held, false) AS t;
     END IF;
 END $$;
 
@@ -394,7 +388,7 @@ REVOKE ALL ON FUNCTION
     datalane.register_tracked_event(text, integer, jsonb, text, text),
     datalane.read_tracked_events(text[]),
     datalane.enforced_snapshots(timestamptz, timestamptz),
-    datalane.analytics_told_before(text[], text[], integer[], timestamptz[], text[], jsonb[], jsonb[], text[]),
+    datalane.analytics_told_before(text[], text[], integer[], timestamptz[], text[], jsonb[], jsonb[], text[], boolean),
     datalane.require_payloads(jsonb[]),
     datalane.store_analytics(
         text[], text[], integer[], timestamptz[], text[], jsonb[], jsonb[], interval, boolean, uuid, text, timestamptz),
