@@ -92,7 +92,7 @@ def arguments(command: Any) -> list[str]:
         if parameter.param_type_name == "argument":
             assert name in given, f"say in this test what to give for the argument {name}"
             words += given[name]
-        elif name in options and (parameter.required or name != "kind"):
+        elif name in options and (parameter.required or name not in {"kind", "until", "units"}):
             words += options[name]
         else:
             assert not parameter.required or parameter.envvar, f"say in this test what to give for the option {name}"

@@ -257,7 +257,7 @@ async def tell_of_access(story: Story, home: Context) -> None:
     system, yesterday, tomorrow = (
         ranked(home, Role.SYSTEM),
         utc_now() - timedelta(days=1),
-        utc_now() + timedelta(days=2),
+        utc_now() + timedelta(hours=12),
     )
     first = {"source_system": "billing", "source_event_id": "1", "signal": "activate", "plan_id": "single"}
     given = {**first, "occurred_at": f"{yesterday}", "ends_at": f"{yesterday + timedelta(hours=1)}"}
