@@ -12,7 +12,7 @@ import asyncpg
 import uvloop
 
 from bench.server import Server, run_server
-from bench.usage.counting import Times, compare, prepare_counters
+from bench.usage.counting import Times, compare, prepare_counters, warm_up
 from datalane.db.access import Access
 from datalane.db.database import Database
 from datalane.db.provision import prepare
@@ -51,6 +51,7 @@ async def _measure(server: Server, *, quick: bool) -> dict[str, Times]:
     try:
         contexts = await prepare_counters(database, admin, 1_000)
         url = server.dsn("usage")
+        await warm_up(database, admin, contexts)
         return {
             "one hot counter": await compare(database, url, contexts[:1], CLIENTS, seconds, rounds),
             "1,000 workspaces": await compare(database, url, contexts, CLIENTS, seconds, rounds),

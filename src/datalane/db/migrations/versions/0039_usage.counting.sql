@@ -247,11 +247,13 @@ BEGIN
     RAISE EXCEPTION 'the plan % has no quota %; it has %', plan, left(quota, 80), coalesce(left(known, 500), 'none') USING ERRCODE = 'DL400';
 END $$;
 
+-- Plans are kept by connections that may have made them while the tables were small, so that seeking by the keys is not left to estimates.
+
 -- Use units of a quota, inside the caller's transaction: counted once by the key, never over the limit, and undone when the transaction
 -- is. `outcome` is `accepted`, `replayed` (counted before) or `refused`, which changes nothing.
 CREATE FUNCTION datalane.consume(quota_key text, units bigint, idempotency_key text, now timestamptz DEFAULT NULL)
 RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
     workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp()); mark bigint;
@@ -304,7 +306,7 @@ END $$;
 CREATE FUNCTION datalane.consume_batch(quota_key text, units bigint[], idempotency_keys text[], actor_ids uuid[], correlation_ids text[])
 RETURNS TABLE (ordinal bigint, outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz,
                period_end timestamptz, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
     workspace constant uuid := app.workspace_id(); at constant timestamptz := clock_timestamp(); total bigint; number bigint; held record;
@@ -325,8 +327,9 @@ BEGIN
           AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
           AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
           AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + total <= c.limit_units)
-          AND NOT EXISTS (SELECT l.kind FROM datalane.usage_ledger l
-                          WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = ANY (idempotency_keys))
+          AND NOT EXISTS (SELECT FROM unnest(idempotency_keys) AS k (key) CROSS JOIN LATERAL (
+                              SELECT l.kind FROM datalane.usage_ledger l
+                              WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = k.key LIMIT 1) AS known)
         RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units INTO held;
         IF FOUND THEN
             INSERT INTO datalane.usage_ledger (workspace_id, quota_key, idempotency_key, kind, units, period_start, at, recorded_at, actor_id,
