@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -511,23 +510,6 @@ async def test_a_window_that_changes_ends_the_period_that_it_takes_the_place_of(
         )  # all of the 1st is used
         assert await use(tx, "a", 10, "5", datetime(2031, 4, 1, tzinfo=UTC)) == ("accepted", 10)
         assert await service.find_differences(tx) == []
-
-
-async def test_who_did_not_reserve_does_not_settle(database: Database, metered: Context) -> None:
-    ada, bob = (Context(metered.workspace_id, a_context().actor_id, Role.MEMBER) for _ in range(2))
-    async with database.transaction(metered) as tx:
-        await entitlements.assign_plan(tx, "windows")
-    async with database.transaction(ada) as tx:
-        await service.reserve(tx, "a.day", 5, idempotency_key="work")
-    for act in (
-        lambda tx: service.release(tx, "a.day", idempotency_key="work"),
-        lambda tx: service.commit(tx, "a.day", 1, idempotency_key="work"),
-    ):
-        with pytest.raises(Forbidden):
-            async with database.transaction(bob) as tx:
-                await act(tx)
-    async with database.transaction(replace(bob, role=Role.ADMIN)) as tx:
-        assert await service.release(tx, "a.day", idempotency_key="work")
 
 
 @pytest.mark.parametrize("key", ["lane:run:1:1", "a\x1fb"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
 from datalane.access.entitlements.service import assign_plan, override_feature
 from datalane.access.usage import service
-from datalane.contracts.context import Context
+from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
 from datalane.ops.isolation.route_world import NEEDED, OTHER, Space
 
@@ -13,7 +15,7 @@ QUOTA, WORK = "proof.units", "work under way"
 """A quota of the plan that both workspaces have, and the key of what is reserved of it."""
 
 
-async def add_access(database: Database, space: Space) -> None:
+async def add_access(database: Database, space: Space, member: UUID) -> None:
     """A plan, two features beside it, uses, a correction and reservations. The other workspace has a feature, a use and
     a reservation that are `NEEDED`, and has used much more."""
     plans = Plans()
@@ -30,5 +32,6 @@ async def add_access(database: Database, space: Space) -> None:
         await service.correct(
             tx, QUOTA, 1, f"A correction of {space.word}", idempotency_key=f"correction of {space.word}"
         )
+    async with database.transaction(Context(space.workspace_id, member, Role.MEMBER)) as tx:
         for key in (WORK, *only_here):
             await service.reserve(tx, QUOTA, 2, idempotency_key=f"reserved {key}")

@@ -66,7 +66,7 @@ async def make_world(asker: Asker, routes: Sequence[Route], database: Database, 
     await add_demo_access(database, (home, other))
     for space in (home, other):
         await maker.fill(space, with_shared_file=space is other)
-        await add_access(database, space)
+        await add_access(database, space, people["member" if space is home else "neighbour"].user_id)
         await maker.page(space)
     world.usual_model = await maker.models(home, other)
     for actor in world.roles():

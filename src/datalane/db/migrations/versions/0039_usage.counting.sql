@@ -554,19 +554,16 @@ BEGIN
     RETURN NEXT;
 END $$;
 
--- The counter that units are reserved of, held until the transaction ends, with the limit that holds now where its period still does. Who
--- reserved them, an admin or the lane settles them.
+-- The counter that units are reserved of, held until the transaction ends, with the limit that holds now where its period still does.
 CREATE FUNCTION datalane.hold_reserved(workspace uuid, quota text, key text, at timestamptz)
 RETURNS datalane.usage_counters LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     known record; held datalane.usage_counters;
 BEGIN
-    SELECT r.period_start, r.actor_id INTO known FROM datalane.usage_reservations r
+    SELECT r.period_start INTO known FROM datalane.usage_reservations r
     WHERE r.workspace_id = workspace AND r.quota_key = quota AND r.idempotency_key = key;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'no such reservation' USING ERRCODE = 'DL404';
-    ELSIF known.actor_id <> app.actor_id() THEN
-        PERFORM datalane.require_rank(3);
     END IF;
     -- The counter of the period in which they were reserved is locked first: a use of the present one may wait for it, not the other way round.
     PERFORM FROM datalane.usage_counters c
