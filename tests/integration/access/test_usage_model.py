@@ -51,6 +51,7 @@ class Ledger:
 
     used: dict[tuple[str, str], tuple[str, int, datetime, Any]] = field(default_factory=dict)
     held: dict[tuple[str, str], tuple[int, datetime, str]] = field(default_factory=dict)
+    taken: dict[tuple[str, str], int] = field(default_factory=dict)
 
     def consumed(self, quota: str, at: datetime) -> int:
         if quota == "rolling":
@@ -113,12 +114,32 @@ class Ledger:
         name = (quota, key)
         if name in self.used:
             kind, before, _, _ = self.used[name]
-            return "replayed" if (kind, before) == ("correction", units) else "conflict"
+            return "replayed" if (kind, self.taken.get(name, before)) == ("correction", units) else "conflict"
+        if quota == "rolling" and units < 0:
+            return self.take_back(key, -units, occurred, at)
         of = at if quota == "rolling" else occurred
         counts = quota != "rolling" or occurred > at - timedelta(seconds=ROLLS)
         if counts and self.consumed(quota, of) + units < 0:
             return "conflict"
         self.used[name] = ("correction", units, occurred, period_of(quota, occurred))
+        return "accepted"
+
+    def take_back(self, key: str, units: int, occurred: datetime, at: datetime) -> str:
+        """From a rolling window: what is taken leaves it with the uses that it was taken from, the last ones first."""
+        since = at - timedelta(seconds=ROLLS)
+        if occurred <= since or self.consumed("rolling", at) < units:
+            return "conflict"
+        nets: dict[datetime, int] = {}
+        for (quota, _), (_, number, when, _) in self.used.items():
+            if quota == "rolling" and when > since:
+                nets[when] = nets.get(when, 0) + number
+        left, self.taken["rolling", key] = units, -units
+        for place, when in enumerate(sorted((each for each, net in nets.items() if net > 0), reverse=True), 1):
+            part = min(left, nets[when])
+            if part:
+                name = ("rolling", key if place == 1 else f"{key}\x1f{place}")
+                self.used[name] = ("correction", -part, when, None)
+            left -= part
         return "accepted"
 
 
