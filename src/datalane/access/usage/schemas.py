@@ -155,7 +155,6 @@ class Answer(BaseModel):
     entitlement_status: Literal["enabled", "disabled", "grace"] | None = None
     limit_units: int | None = None
     remaining_units: int | None = None
-    retry_at: datetime | None = None
 
     def but(self, **said: object) -> Self:
         return self.model_copy(update=said)

@@ -132,7 +132,11 @@ async def test_a_hostile_schema_is_refused(client: httpx.AsyncClient, ada: Perso
         ({"pattern": "(?=x)"}, 422),
         ({"type": 7}, 422),
     ):
-        await post(client, ada, "/analytics/tracking-plan/register", {**PLAN, "json_schema": schema}, status)
+        body = {**PLAN, "json_schema": schema}
+        answer = await client.post("/analytics/tracking-plan/register", json=body, headers=ada.headers)
+        assert answer.status_code == status, answer.text
+    listed = await client.get("/analytics/tracking-plan/list", headers=ada.headers)
+    assert listed.json()["data"] == []
 
 
 async def test_what_is_held_is_mended(client: httpx.AsyncClient, ada: Person) -> None:
