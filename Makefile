@@ -15,7 +15,7 @@ test: $(STAMP) check
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not soak" --durations 15 tests
 
 soak: $(STAMP)
-	$(BIN)/python -m pytest -m soak -p no:xdist tests
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m soak --durations 15 tests
 
 check: $(STAMP)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint types

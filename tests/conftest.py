@@ -38,6 +38,11 @@ FAST_AND_FORGETFUL = {
 }
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.get_closest_marker("begins") is None)
+
+
 def roomy_memory() -> str | None:
     """A folder in memory when there is one with room: a clone has some 400 files, which a disk takes ten times as long
     to make."""

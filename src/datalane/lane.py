@@ -57,7 +57,7 @@ class Lane:
         """Records runs of agents; its `tools` are the functions that they may call, and `moderate_with` names who
         judges what they are given and answer."""
         self.plans = Plans()
-        self.usage = Usage(self.transaction)
+        self.usage = Usage(self.short_transaction)
         """Uses quotas of plans, in transactions of its own."""
         self.tracked = TrackedEvents()
         self.routers: list[MakeRouter] = []
@@ -120,6 +120,9 @@ class Lane:
     def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
         """The tenant door: everything inside commits together or not at all."""
         return self.database.transaction(context)
+
+    def short_transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        return self.database.short_transaction(context)
 
     def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
         """Register an event type of the application with its JSON Schema."""

@@ -41,6 +41,12 @@ def prove(
         int | None,
         typer.Option(min=0, help="Try so many mutants of the database, spread over all of them. [default: all]"),
     ] = None,
+    every: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Try every so manieth cell of the routes, and hunt every so manieth of their mutants."
+        ),
+    ] = 1,
     as_json: AsJson = False,
 ) -> None:
     """Try every table, verb, role and route of a scratch lane, then faults in it that must be noticed."""
@@ -56,7 +62,7 @@ def prove(
 
     load_lane(app)  # its permissions say who may use its tables
     selection = Selection(frozenset(table or ()), mutants)
-    routes = None if table and not route else partial(route_proof, app=app, beginning=tuple(route or ()))
+    routes = None if table and not route else partial(route_proof, app=app, beginning=tuple(route or ()), every=every)
     with steps() as step, open_scratch(tables_file) as scratch:
         report = prove_wall(scratch, selection, step, routes)
     if as_json:

@@ -165,16 +165,16 @@ def route_values(app: FastAPI) -> Iterator[Route]:
 
 @contextmanager
 def route_proof(
-    scratch: Scratch, step: Step, app: str | None = None, beginning: tuple[str, ...] = ()
+    scratch: Scratch, step: Step, app: str | None = None, beginning: tuple[str, ...] = (), every: int = 1
 ) -> Iterator[Callable[[], RouteReport]]:
     """The proof of the routes, in processes beside this one, each with a copy of `scratch` and its share of the routes.
 
     `app` names the lane of an application, as `module:lane`, whose routes are proved as well. With `beginning` only
-    routes whose paths begin like one of these are.
+    routes whose paths begin like one of these are, and with `every` every so manieth of their cells and mutants.
     """
     copies = [copy_of(scratch, hand) for hand in range(_HANDS)]
     with step("trying routes"), ProcessPoolExecutor(_HANDS, mp_context=get_context("spawn")) as beside:
-        running = [beside.submit(_prove_routes, copy, app, beginning, hand) for hand, copy in enumerate(copies)]
+        running = [beside.submit(_prove_routes, copy, app, beginning, every, hand) for hand, copy in enumerate(copies)]
 
         def told() -> RouteReport:
             try:
@@ -185,13 +185,13 @@ def route_proof(
         yield told
 
 
-def _prove_routes(scratch: Scratch, app: str | None, beginning: tuple[str, ...], hand: int) -> RouteReport:
+def _prove_routes(scratch: Scratch, app: str | None, beginning: tuple[str, ...], every: int, hand: int) -> RouteReport:
     import uvloop
 
     routers = load_lane(app).routers
     with tempfile.TemporaryDirectory(prefix="datalane-routes-") as home:
         settings = settings_of(Path(home), scratch.roles.prefix)
-        portion = Portion(lambda route: not beginning or route.path.startswith(beginning), hand=hand, hands=_HANDS)
+        portion = Portion(lambda route: not beginning or route.path.startswith(beginning), every, hand, _HANDS)
         proof = prove_application(scratch.superuser_url, scratch.login_url, settings, routers, portion)
         return uvloop.run(proof).report
 

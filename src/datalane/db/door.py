@@ -180,6 +180,8 @@ class Opening(_Bracket):
             plans, traceparent = self._plans, current_traceparent()
             opening = door.statements(context, traceparent, plans)
             connection = await door.acquire()
+        elif self._turn is not None:
+            traceparent = self._turn.traceparent
         transaction = Transaction(
             connection,
             context,

@@ -25,13 +25,15 @@ from datalane.db.connections import roll_back
 
 
 class Turn:
-    """One piece of work's turn. With a `context` its first transaction may be opened for it by the turn before."""
+    """One piece of work's turn. With a `context` its first transaction may be opened for it by the turn before, as part
+    of the trace of `traceparent`."""
 
-    __slots__ = ("context", "given", "granted", "is_over", "turns")
+    __slots__ = ("context", "given", "granted", "is_over", "traceparent", "turns")
 
-    def __init__(self, turns: Turns, context: Context | None) -> None:
+    def __init__(self, turns: Turns, context: Context | None, traceparent: str | None) -> None:
         self.turns = turns
         self.context = context
+        self.traceparent = traceparent
         self.granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.given: asyncpg.Connection | None = None
         self.is_over = False
@@ -48,17 +50,17 @@ class Turn:
 
 
 class Turns:
-    """At most `most` at once. `door` gives the statements that open a transaction of a context."""
+    """At most `most` at once. `door` gives the statements that open a transaction of a context in a trace."""
 
-    def __init__(self, pool: asyncpg.Pool, most: int, door: Callable[[Context], str]) -> None:
+    def __init__(self, pool: asyncpg.Pool, most: int, door: Callable[[Context, str | None], str]) -> None:
         self._pool = pool
         self._free = most
         self._door = door
         self._waiting: deque[Turn] = deque()
 
-    async def wait(self, context: Context | None = None) -> Turn:
+    async def wait(self, context: Context | None = None, traceparent: str | None = None) -> Turn:
         """Wait for a turn; give it to `end` whatever happens. With a `context` its first transaction is that one's."""
-        turn = Turn(self, context)
+        turn = Turn(self, context, traceparent)
         if self._free:
             self._free -= 1
             return turn
@@ -84,7 +86,7 @@ class Turns:
             await connection.execute(f"{closing}COMMIT")
             return False
         try:
-            await connection.execute(f"{closing}COMMIT; {self._door(following.context)}")
+            await connection.execute(f"{closing}COMMIT; {self._door(following.context, following.traceparent)}")
         except BaseException:
             self._put_back(following)
             raise

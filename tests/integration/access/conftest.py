@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from tests.integration.access.metering import DAY, EVERY_WINDOW, NOON
 
+from datalane.access.entitlements import service as entitlements
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -37,3 +39,12 @@ def operator(context: Context) -> Context:
 @pytest.fixture
 def owner(context: Context) -> Context:
     return replace(context, role=Role.OWNER)
+
+
+@pytest.fixture
+async def metered(database: Database, operator: Context) -> Context:
+    """The system in a workspace with a quota for each kind of window."""
+    await register_plans(database, plans_of(EVERY_WINDOW))
+    async with database.transaction(operator) as tx:
+        await entitlements.assign_plan(tx, "windows", now=NOON - 40 * DAY)
+    return operator

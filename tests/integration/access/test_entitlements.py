@@ -143,13 +143,16 @@ async def test_what_is_no_plan_is_refused_and_nothing_is_stored(database: Databa
         {"key": "search", "kind": "quota", "status": "enabled"},
         {"key": "search", "kind": "quota", "limit_units": -1},
         {"key": "search", "kind": "recovery", "limit_units": 1},
-        {"key": "search", "kind": "quota", "reason": ""},
+        {"key": "api.requests", "kind": "quota", "reason": ""},
     ):
         given = {"reason": "a test", **said}
         named = ", ".join(f"{name} => ${place}" for place, name in enumerate(given, 1))
         with pytest.raises(InvalidInput):
             async with database.transaction(operator) as tx:
                 await tx.execute(f"SELECT datalane.override_entitlement({named})", *given.values())
+    with pytest.raises(NotFound, match="no plan has a quota search: its window comes from a plan"):
+        async with database.transaction(operator) as tx:
+            await service.override_quota(tx, "search", 10, "a typing error")
     for until in (NOON, NOON + timedelta(days=8)):
         with pytest.raises(InvalidInput):
             async with database.transaction(operator) as tx:

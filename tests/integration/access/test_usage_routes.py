@@ -282,7 +282,7 @@ async def test_a_metered_function_runs_within_the_limit_and_is_undone_with_its_u
 
 
 async def test_reserved_work_counts_what_it_took_and_nothing_when_it_fails(database: Database, shop: Person) -> None:
-    usage, mine = Usage(database.transaction), Context(shop.workspace_id, shop.user_id, Role.MEMBER)
+    usage, mine = Usage(database.short_transaction), Context(shop.workspace_id, shop.user_id, Role.MEMBER)
 
     async def left() -> int | None:
         return (await usage.consume(mine, "reports", idempotency_key="probe")).remaining_units

@@ -36,6 +36,10 @@ from datalane.lane import Lane
 from datalane.settings import Settings
 
 PATIENCE = 30.0
+UNFINISHED = (
+    "SELECT kind, status, shelf, attempt_count, rescue_count, next_retry_at, last_error_class, last_error_message "
+    "FROM datalane.jobs ORDER BY id LIMIT 5"
+)
 TABLES = (
     "documents",
     "document_versions",
@@ -57,6 +61,7 @@ class Library:
     knowledge: Knowledge
     context: Context
     outcomes: asyncio.Queue[tuple[str, str]] = field(default_factory=asyncio.Queue)
+    _contexts: dict[UUID, Context] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("document.ingested", "document.failed"):
@@ -86,6 +91,7 @@ class Library:
     async def upload(self, data: bytes, context: Context | None = None, **said: Any) -> Uploaded:
         """Keep a file and enqueue its ingestion."""
         context = context or self.context
+        self._contexts[context.workspace_id] = context
         files, limits = self.knowledge.files, self.lane.settings.limits
         original = await store_original(files, context.workspace_id, NewDocument(**said), data, limits)
         try:
@@ -101,8 +107,21 @@ class Library:
         return await prepare(self.knowledge, workspace_id, request, self.lane.settings.limits, usual)
 
     async def through(self, count: int = 1) -> list[tuple[str, str]]:
-        """The next outcomes."""
-        return [await asyncio.wait_for(self.outcomes.get(), PATIENCE) for _ in range(count)]
+        """The next outcomes; where one does not come, which jobs are not through is said."""
+        outcomes: list[tuple[str, str]] = []
+        try:
+            for _ in range(count):
+                outcomes.append(await asyncio.wait_for(self.outcomes.get(), PATIENCE))
+        except TimeoutError:
+            raise AssertionError(f"{len(outcomes)} of {count} outcomes; left are {await self._unfinished()}") from None
+        return outcomes
+
+    async def _unfinished(self) -> list[dict[str, Any]]:
+        rows: list[Any] = []
+        for context in self._contexts.values():
+            async with self.lane.transaction(context) as tx:
+                rows += await tx.fetch(UNFINISHED)
+        return [dict(row) for row in rows]
 
     async def bring_in(self, data: bytes | str, context: Context | None = None, **said: Any) -> Document:
         said.setdefault("filename", "note.txt")

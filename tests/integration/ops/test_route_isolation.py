@@ -61,7 +61,7 @@ def prove(superuser_url: str, urls: Prepared, tmp_path: Path) -> Prove:
 
 
 async def test_the_lane_s_own_routes_hold(prove: Prove) -> None:
-    """One cell in thirty-two of the routes, and one mutant; the long run of the whole proof tries them all."""
+    """One cell in thirty-two of the routes, and one mutant; the long run tries a quarter, and `isolation prove` all."""
     report = await prove(every=32)
     assert (report.leaks, report.uncovered, report.survivors) == ([], [], [])
     assert report.routes >= 70

@@ -35,7 +35,7 @@ FROM datalane.usage_at(:at, :only_key);
 SELECT l.quota_key, l.idempotency_key, l.kind, l.units, nullif(l.period_start, '-infinity') AS period_start, l.at, l.recorded_at,
        l.actor_id, l.correlation_id, l.reason, l.period_start::text AS place
 FROM datalane.usage_ledger l
-WHERE l.workspace_id = :workspace_id AND l.quota_key = :quota_key
+WHERE l.workspace_id = :workspace_id AND l.quota_key = :quota_key AND l.at > '-infinity'
   AND (:before_at::timestamptz IS NULL
        OR (l.period_start, l.at, l.idempotency_key) < (:before_period::text::timestamptz, :before_at, :before_key::text))
 ORDER BY l.period_start DESC, l.at DESC, l.idempotency_key DESC LIMIT :page_size;

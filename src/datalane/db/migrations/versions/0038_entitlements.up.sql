@@ -235,6 +235,8 @@ BEGIN
         RAISE EXCEPTION 'a feature has a status, enabled, grace or disabled, and nothing else has' USING ERRCODE = 'DL400';
     ELSIF limit_units IS NOT NULL AND (kind <> 'quota' OR limit_units NOT BETWEEN 0 AND 1000000000000000) THEN
         RAISE EXCEPTION 'a quota has a limit of 0 to 10^15 units, and nothing else has' USING ERRCODE = 'DL400';
+    ELSIF kind <> 'feature' AND NOT EXISTS (SELECT FROM datalane.plan_quotas q WHERE q.quota_key = key) THEN
+        RAISE EXCEPTION 'no plan has a quota %: its window comes from a plan', key USING ERRCODE = 'DL404';
     END IF;
     PERFORM datalane.check_agreed(source, reason);
     PERFORM datalane.move_entitlements(workspace, at);

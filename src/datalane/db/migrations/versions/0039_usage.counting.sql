@@ -1,14 +1,21 @@
 SET LOCAL ROLE datalane_definer;
 
+-- The first moment at which clocks of a time zone show `local`: where they are set back over it, they show it twice.
+CREATE FUNCTION datalane.first_moment(local timestamp, time_zone text) RETURNS timestamptz LANGUAGE sql STABLE SET search_path = '' AS $$
+    SELECT least(local AT TIME ZONE time_zone, (
+        SELECT min(local AT TIME ZONE time_zone - d.back) FROM (VALUES (interval '30 minutes'), (interval '1 hour')) AS d (back)
+        WHERE (local AT TIME ZONE time_zone - d.back) AT TIME ZONE time_zone = local))
+$$;
+
 -- The period of a window that holds a moment. Days and months are those of the time zone, so that one follows the other without a gap
 -- also where clocks are changed; minutes and hours are those of UTC. A rolling window is one period.
 CREATE FUNCTION datalane.usage_period(in_window text, time_zone text, at timestamptz)
 RETURNS TABLE (starts_at timestamptz, ends_at timestamptz) LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT CASE WHEN in_window = 'rolling' THEN '-infinity' WHEN in_window IN ('minute', 'hour') THEN date_trunc(in_window, at, 'UTC')
-                ELSE date_trunc(in_window, at AT TIME ZONE time_zone) AT TIME ZONE time_zone END,
+                ELSE datalane.first_moment(date_trunc(in_window, at AT TIME ZONE time_zone), time_zone) END,
            CASE WHEN in_window = 'rolling' THEN 'infinity' WHEN in_window IN ('minute', 'hour')
                 THEN date_trunc(in_window, at, 'UTC') + ('1 ' || in_window)::interval
-                ELSE (date_trunc(in_window, at AT TIME ZONE time_zone) + ('1 ' || in_window)::interval) AT TIME ZONE time_zone END
+                ELSE datalane.first_moment(date_trunc(in_window, at AT TIME ZONE time_zone) + ('1 ' || in_window)::interval, time_zone) END
 $$;
 
 -- Where somebody is told next: the first of the warnings and the limit that is not reached yet.
@@ -62,10 +69,12 @@ BEGIN
     target := at - make_interval(secs => held.rolling_seconds);
     IF target > held.rolled_to THEN
         SELECT coalesce(sum(l.units), 0) INTO left_units FROM datalane.usage_ledger l
-        WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.period_start = '-infinity' AND l.at > held.rolled_to AND l.at <= target;
+        WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.period_start = '-infinity'
+          AND l.at > '-infinity' AND l.at > held.rolled_to AND l.at <= target;
     ELSIF target < held.rolled_to - interval '30 seconds' THEN
         SELECT -coalesce(sum(l.units), 0) INTO left_units FROM datalane.usage_ledger l
-        WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.period_start = '-infinity' AND l.at > target AND l.at <= held.rolled_to;
+        WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.period_start = '-infinity'
+          AND l.at > '-infinity' AND l.at > target AND l.at <= held.rolled_to;
     ELSE
         RETURN;
     END IF;
@@ -202,7 +211,8 @@ BEGIN
     END IF;
     FOR used IN
         SELECT l.at, l.units FROM datalane.usage_ledger l
-        WHERE l.workspace_id = held.workspace_id AND l.quota_key = held.quota_key AND l.period_start = held.period_start AND l.at > held.rolled_to
+        WHERE l.workspace_id = held.workspace_id AND l.quota_key = held.quota_key AND l.period_start = held.period_start
+          AND l.at > '-infinity' AND l.at > held.rolled_to
         ORDER BY l.at
     LOOP
         needed := needed - used.units;
@@ -362,7 +372,7 @@ CREATE FUNCTION datalane.consume_closely(
     workspace uuid, actor uuid, correlation text, quota_key text, units bigint, idempotency_key text, at timestamptz,
     by_lane boolean DEFAULT false)
 RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
     mark bigint; held datalane.usage_counters; known text; used_at timestamptz;
@@ -428,7 +438,7 @@ END $$;
 -- is to roll back then.
 CREATE FUNCTION datalane.consume_sold(quota_keys text[], numbers bigint[], idempotency_key text, now timestamptz DEFAULT NULL)
 RETURNS TABLE (quota_key text, units bigint, outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_column
 DECLARE
     used record; answer record; at timestamptz;
@@ -456,7 +466,7 @@ END $$;
 -- settles is released after `lasts`. Answers as `consume`.
 CREATE FUNCTION datalane.reserve_usage(quota_key text, units bigint, idempotency_key text, lasts interval DEFAULT '15 minutes', now timestamptz DEFAULT NULL)
 RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
     workspace constant uuid := app.workspace_id(); at timestamptz; held datalane.usage_counters; known record;
@@ -471,9 +481,9 @@ BEGIN
     IF held.workspace_id IS NULL THEN
         PERFORM datalane.no_such_quota(workspace, quota_key, at);
     END IF;
-    SELECT r.units, r.status INTO known FROM datalane.usage_reservations r
+    SELECT r.units, r.status, r.expires_at INTO known FROM datalane.usage_reservations r
     WHERE r.workspace_id = workspace AND r.quota_key = quota_key AND r.idempotency_key = idempotency_key;
-    IF FOUND AND known.units = units AND known.status = 'open' THEN
+    IF FOUND AND known.units = units AND known.status = 'open' AND known.expires_at > at THEN
         outcome := 'replayed';
     ELSIF FOUND OR EXISTS (SELECT FROM datalane.usage_ledger l WHERE l.workspace_id = workspace AND l.quota_key = quota_key
                                                                  AND l.idempotency_key = idempotency_key) THEN
@@ -501,7 +511,7 @@ END $$;
 -- in which it was reserved. Answers as `consume`; `refused` leaves the reservation as it is.
 CREATE FUNCTION datalane.commit_usage(quota_key text, idempotency_key text, units bigint, now timestamptz DEFAULT NULL)
 RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
     workspace constant uuid := app.workspace_id(); at timestamptz; held datalane.usage_counters; known datalane.usage_reservations; before bigint;
@@ -582,7 +592,7 @@ END $$;
 
 -- Give back what was reserved. Answers whether it was still set aside.
 CREATE FUNCTION datalane.release_usage(quota_key text, idempotency_key text, now timestamptz DEFAULT NULL)
-RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+RETURNS boolean LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
     workspace constant uuid := app.workspace_id(); at timestamptz; held datalane.usage_counters;
@@ -615,7 +625,7 @@ END $$;
 -- Count what was used already and cannot be refused, as tokens that a model has answered with; once by its key. It may pass the limit:
 -- then what is asked for next is refused. Nothing is counted where the plan has no such quota. Not granted to anyone.
 CREATE FUNCTION datalane.meter_usage(workspace uuid, quota text, units bigint, key text, actor uuid, correlation text, at timestamptz)
-RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 DECLARE
     held datalane.usage_counters;
 BEGIN
@@ -643,7 +653,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION
-    datalane.usage_period(text, text, timestamptz), datalane.usage_mark(bigint, bigint, integer[]), datalane.check_use(bigint, text),
+    datalane.first_moment(timestamp, text), datalane.usage_period(text, text, timestamptz), datalane.usage_mark(bigint, bigint, integer[]), datalane.check_use(bigint, text),
     datalane.close_usage_period(uuid, text, timestamptz, timestamptz), datalane.roll_usage_counter(uuid, text, timestamptz),
     datalane.hold_usage_counter(uuid, text, timestamptz, timestamptz), datalane.tell_of_usage(uuid, text, timestamptz, boolean, uuid, text, timestamptz),
     datalane.usage_retry_at(datalane.usage_counters, bigint), datalane.usage_replayed(uuid, text, text, bigint),

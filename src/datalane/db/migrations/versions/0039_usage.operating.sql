@@ -4,7 +4,7 @@ SET LOCAL ROLE datalane_definer;
 CREATE FUNCTION datalane.usage_sums(held datalane.usage_counters) RETURNS TABLE (consumed bigint, reserved bigint) LANGUAGE sql STABLE SET search_path = '' AS $$
     SELECT (SELECT coalesce(sum(l.units), 0)::bigint FROM datalane.usage_ledger l
             WHERE l.workspace_id = held.workspace_id AND l.quota_key = held.quota_key AND l.period_start = held.period_start
-              AND (held.rolled_to IS NULL OR l.at > held.rolled_to)),
+              AND l.at > '-infinity' AND (held.rolled_to IS NULL OR l.at > held.rolled_to)),
            (SELECT coalesce(sum(r.units), 0)::bigint FROM datalane.usage_reservations r
             WHERE r.workspace_id = held.workspace_id AND r.quota_key = held.quota_key AND r.period_start = held.period_start AND r.status = 'open')
 $$;
@@ -29,17 +29,41 @@ BEGIN
                    WHEN c.rolled_to <= usage_at.at - make_interval(secs => q.seconds) THEN c.consumed_units - (
                        SELECT coalesce(sum(l.units), 0)::bigint FROM datalane.usage_ledger l
                        WHERE l.workspace_id = workspace AND l.quota_key = q.quota_key AND l.period_start = '-infinity'
-                         AND l.at > c.rolled_to AND l.at <= usage_at.at - make_interval(secs => q.seconds))
+                         AND l.at > '-infinity' AND l.at > c.rolled_to AND l.at <= usage_at.at - make_interval(secs => q.seconds))
                    ELSE (
                        SELECT sum(l.units)::bigint FROM datalane.usage_ledger l
                        WHERE l.workspace_id = workspace AND l.quota_key = q.quota_key AND l.period_start = '-infinity'
-                         AND l.at > usage_at.at - make_interval(secs => q.seconds)) END, 0),
-               coalesce(c.reserved_units, 0), q.limit_units, q.plan_id, q.plan_version, q.override_source, q.recovering,
+                         AND l.at > '-infinity' AND l.at > usage_at.at - make_interval(secs => q.seconds)) END, 0),
+               CASE WHEN c.reserved_units > 0 THEN c.reserved_units - (
+                   SELECT coalesce(sum(r.units), 0)::bigint FROM datalane.usage_reservations r
+                   WHERE r.workspace_id = workspace AND r.quota_key = q.quota_key AND r.period_start = c.period_start
+                     AND r.status = 'open' AND r.expires_at <= usage_at.at) ELSE 0 END,
+               q.limit_units, q.plan_id, q.plan_version, q.override_source, q.recovering,
                c.last_increment_at, c.last_increment_correlation_id, coalesce(c.counter_version, 0)
         FROM datalane.quotas_in(workspace, usage_at.at, only_key) AS q
         CROSS JOIN LATERAL datalane.usage_period(q.in_window, q.time_zone, usage_at.at) AS p
         LEFT JOIN datalane.usage_counters c ON c.workspace_id = workspace AND c.quota_key = q.quota_key AND c.period_start = p.starts_at
         ORDER BY q.quota_key;
+END $$;
+
+-- What a key was used for. What was taken back from a rolling window has a row for each use that it was taken from.
+CREATE FUNCTION datalane.usage_told(workspace uuid, quota text, key text) RETURNS TABLE (kind text, units bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+DECLARE
+    place integer := 1; part bigint;
+BEGIN
+    SELECT l.kind, l.units INTO kind, units FROM datalane.usage_ledger l
+    WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.idempotency_key = key;
+    WHILE FOUND LOOP
+        units := units + coalesce(part, 0);
+        place := place + 1;
+        SELECT l.units INTO part FROM datalane.usage_ledger l
+        WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.idempotency_key = key || E'\x1f' || place;
+    END LOOP;
+    IF kind IS NOT NULL THEN
+        RETURN NEXT;
+    END IF;
 END $$;
 
 -- Correct what was counted, or add what was missed: signed units at the moment at which they were used, or now. Once by its key. It may
@@ -65,10 +89,7 @@ BEGIN
     IF held.workspace_id IS NULL THEN
         PERFORM datalane.no_such_quota(workspace, quota_key, at);
     END IF;
-    SELECT min(l.kind) AS kind, sum(l.units) AS units INTO known FROM datalane.usage_ledger l
-    WHERE l.workspace_id = workspace AND l.quota_key = quota_key
-      AND (l.idempotency_key = idempotency_key OR starts_with(l.idempotency_key, idempotency_key || E'\x1f'))
-    HAVING count(*) > 0;
+    SELECT t.kind, t.units INTO known FROM datalane.usage_told(workspace, quota_key, idempotency_key) AS t;
     IF FOUND AND (known.kind <> 'correction' OR known.units <> units) THEN
         RAISE EXCEPTION 'the idempotency key was used for something else: % of % units', known.kind, known.units USING ERRCODE = 'DL409';
     ELSIF FOUND THEN
@@ -94,7 +115,8 @@ BEGIN
                        coalesce(sum(u.used) OVER (ORDER BY u.at DESC ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
                 FROM (
                     SELECT l.at, sum(l.units)::bigint AS used FROM datalane.usage_ledger l
-                    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.period_start = '-infinity' AND l.at > held.rolled_to
+                    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.period_start = '-infinity'
+                      AND l.at > '-infinity' AND l.at > held.rolled_to
                     GROUP BY l.at HAVING sum(l.units) > 0
                 ) AS u
             ) AS t WHERE t.before < -units;
@@ -132,10 +154,7 @@ BEGIN
     IF held.workspace_id IS NULL THEN
         PERFORM datalane.no_such_quota(workspace, quota_key, at);
     END IF;
-    SELECT sum(l.units) INTO known FROM datalane.usage_ledger l
-    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.kind = 'correction'
-      AND (l.idempotency_key = idempotency_key OR starts_with(l.idempotency_key, idempotency_key || E'\x1f'))
-    HAVING count(*) > 0;
+    SELECT t.units INTO known FROM datalane.usage_told(workspace, quota_key, idempotency_key) AS t WHERE t.kind = 'correction';
     IF FOUND THEN
         RETURN -known;
     ELSIF held.consumed_units > 0 THEN
@@ -241,7 +260,8 @@ BEGIN
         WHERE c.closed_at < before AND c.period_end < before ORDER BY c.period_end LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
         DELETE FROM datalane.usage_ledger l
-        WHERE l.workspace_id = gone.workspace_id AND l.quota_key = gone.quota_key AND l.period_start = gone.period_start;
+        WHERE l.workspace_id = gone.workspace_id AND l.quota_key = gone.quota_key AND l.period_start = gone.period_start
+          AND l.at > '-infinity';
         DELETE FROM datalane.usage_reservations r
         WHERE r.workspace_id = gone.workspace_id AND r.quota_key = gone.quota_key AND r.period_start = gone.period_start;
         DELETE FROM datalane.usage_counters c
@@ -251,7 +271,8 @@ BEGIN
     DELETE FROM datalane.usage_ledger l USING (
         SELECT o.workspace_id, o.quota_key, o.idempotency_key
         FROM datalane.usage_counters c JOIN datalane.usage_ledger o
-            ON o.workspace_id = c.workspace_id AND o.quota_key = c.quota_key AND o.period_start = c.period_start AND o.at <= least(c.rolled_to, before)
+            ON o.workspace_id = c.workspace_id AND o.quota_key = c.quota_key AND o.period_start = c.period_start
+                AND o.at > '-infinity' AND o.at <= least(c.rolled_to, before)
         WHERE c.period_start = '-infinity' LIMIT most
     ) AS old WHERE l.workspace_id = old.workspace_id AND l.quota_key = old.quota_key AND l.idempotency_key = old.idempotency_key;
     GET DIAGNOSTICS rows = ROW_COUNT;
@@ -343,7 +364,7 @@ BEGIN
 END $$;
 
 REVOKE ALL ON FUNCTION
-    datalane.usage_sums(datalane.usage_counters), datalane.usage_at(timestamptz, text),
+    datalane.usage_sums(datalane.usage_counters), datalane.usage_told(uuid, text, text), datalane.usage_at(timestamptz, text),
     datalane.correct_usage(text, bigint, text, text, timestamptz, timestamptz), datalane.reset_usage(text, text, text, timestamptz),
     datalane.usage_differences(), datalane.repair_usage(text, text, timestamptz), datalane.close_usage_periods(integer, timestamptz),
     datalane.expire_usage_reservations(integer, timestamptz), datalane.forget_usage(interval, integer, timestamptz)

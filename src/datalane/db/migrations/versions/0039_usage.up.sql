@@ -32,8 +32,8 @@ CREATE INDEX usage_counters_to_close ON datalane.usage_counters (period_end) WHE
 SELECT app.protect('datalane.usage_counters', 'log', verbs => 'SELECT, INSERT, UPDATE, DELETE', operator_columns =>
     '{workspace_id,quota_key,period_start,period_end,consumed_units,reserved_units,limit_units,plan_id,plan_version,recovering,limit_reached_at,last_increment_at,counter_version,closed_at}');
 
--- Each use and each correction, once: the idempotency key says which. `units` are signed. The period comes before the quota in the index,
--- so that nobody takes it to look for a key: until a table is analyzed the two look alike.
+-- Each use and each correction, once: the idempotency key says which. `units` are signed. The index by time holds every row; that it says
+-- which keeps it from those who look for a key: until a table is analyzed both indexes look alike, and the wrong one reads a whole period.
 CREATE TABLE datalane.usage_ledger (
     workspace_id uuid NOT NULL,
     quota_key text NOT NULL,
@@ -48,7 +48,7 @@ CREATE TABLE datalane.usage_ledger (
     reason text,
     PRIMARY KEY (workspace_id, quota_key, idempotency_key)
 );
-CREATE INDEX usage_ledger_by_time ON datalane.usage_ledger (workspace_id, period_start, quota_key, at) INCLUDE (units);
+CREATE INDEX usage_ledger_by_time ON datalane.usage_ledger (workspace_id, quota_key, period_start, at) INCLUDE (units) WHERE at > '-infinity';
 SELECT app.protect('datalane.usage_ledger', 'log', verbs => 'SELECT, INSERT, DELETE');
 
 -- What is set aside for work whose size is not known yet.
