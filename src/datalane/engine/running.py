@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 
@@ -53,6 +55,21 @@ class Runner:
         self._desk = desk
         self._tally = tally
         self._draw = draw
+        self._ending: set[UUID] = set()
+
+    def is_ending(self, jobs: Sequence[Job]) -> bool:
+        """Whether the end of one of them is being written, or is and what follows is being done: the database may not
+        know it as held any more, and it is not lost for that."""
+        return any(job.id in self._ending for job in jobs)
+
+    @contextmanager
+    def _writing_the_end_of(self, jobs: Sequence[Job]) -> Iterator[None]:
+        ids = {job.id for job in jobs}
+        self._ending |= ids
+        try:
+            yield
+        finally:
+            self._ending -= ids
 
     def context_to_open(self, handler: Handler, jobs: Sequence[Job]) -> Context | None:
         """Whose transaction may be open before `run` is called: one that begins with it and that no trace goes into."""
@@ -125,9 +142,11 @@ class Runner:
 
     async def _commit(self, handler: Handler, jobs: Sequence[Job], body: Callable[..., Any], turn: Turn | None) -> None:
         context = (turn.context if turn is not None else None) or _context(jobs)
-        async with self._database.transaction(context, turn=turn) as tx:
-            await body(handler, tx, jobs)
-            tx.close_with(completion(jobs))
+        with ExitStack() as ending:
+            async with self._database.transaction(context, turn=turn) as tx:
+                await body(handler, tx, jobs)
+                tx.close_with(completion(jobs))
+                ending.enter_context(self._writing_the_end_of(jobs))
         self._completed(handler, len(jobs))
 
     async def _call_each(self, handler: Handler, tx: Transaction, jobs: Sequence[Job]) -> None:
@@ -183,7 +202,8 @@ class Runner:
         except BaseException as error:
             await self._failed(handler, job, handlers_own(error))
             return
-        held = await self._desk.finish([job])
+        with self._writing_the_end_of([job]):
+            held = await self._desk.finish([job])
         if job.id in held:
             self._completed(handler, 1)
         else:
@@ -207,7 +227,8 @@ class Runner:
             await self._postponed(job, failure, failure.retry_after)
             return
         delay = delay_before_retry(failure, handler.retry, job.attempt_count, self._draw())
-        status = await self._record_failure(handler, job, failure, delay)
+        with self._writing_the_end_of([job]):
+            status = await self._record_failure(handler, job, failure, delay)
         self._tally.failed += 1
         ATTEMPTS.labels(job.kind, status or "lease_lost").inc()
         tracing.fail(failure.error_class)
@@ -222,7 +243,8 @@ class Runner:
         )
 
     async def _postponed(self, job: Job, failure: Failure, pause: timedelta) -> None:
-        status = await self._desk.postpone(job, failure.error_class, failure.message, pause)
+        with self._writing_the_end_of([job]):
+            status = await self._desk.postpone(job, failure.error_class, failure.message, pause)
         self._tally.postponed += 1
         ATTEMPTS.labels(job.kind, "lease_lost" if status is None else "postponed").inc()
         log.info("job_postponed", **job.log_fields(), kind=job.kind, pause=pause.total_seconds(), error=failure.message)

@@ -229,7 +229,7 @@ class Worker:
             return
         held = await self._desk.extend([job for _, group in asked for job in group], self._settings.jobs.lease)
         for task, group in asked:
-            if not any(job.id in held for job in group):
+            if not any(job.id in held for job in group) and not self._runner.is_ending(group):
                 task.cancel()
 
     async def _rescue(self) -> None:

@@ -28,7 +28,8 @@ from datalane.db.database import Database
 from datalane.db.transaction import Transaction
 from datalane.engine.desk import Desk
 from datalane.engine.events import publish
-from datalane.engine.handlers import Handlers, Job
+from datalane.engine.failures import JobError
+from datalane.engine.handlers import Failure, Handlers, Job
 from datalane.engine.worker import Worker
 
 
@@ -146,6 +147,31 @@ async def test_a_heartbeat_does_not_stop_what_was_claimed_meanwhile(
         go_on.set()
         jobs = await ended(lab.database, context, ids)
     assert [(job.attempt_count, job.rescue_count) for job in jobs] == [(1, 0), (1, 0)]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_heartbeat_does_not_stop_what_follows_the_end_of_a_job(lab: Lab, context: Context, fails: bool) -> None:
+    """The database does not know the job as held any more, as it is done; it is not lost for that."""
+    handlers, done = Handlers(), asyncio.Event()
+
+    async def follow() -> None:
+        await worker._heartbeat()
+        await asyncio.sleep(0)  # where a task that was cancelled ends
+        done.set()
+
+    async def note(tx: Transaction, job: Job, failure: Failure) -> None:
+        tx.after_commit(follow)
+
+    @handlers.transactional("work", on_failure=note)
+    async def work(tx: Transaction, job: Job) -> None:
+        if fails:
+            raise JobError("broken", "it cannot be", retryable=False)
+        tx.after_commit(follow)
+
+    async with working(lab.database, handlers, quick(lease=600)) as worker:
+        await put(lab.database, context, "work")
+        await asyncio.wait_for(done.wait(), 10)
+    assert done.is_set()
 
 
 async def test_a_line_does_not_wait_for_the_next_poll(lab: Lab, context: Context) -> None:

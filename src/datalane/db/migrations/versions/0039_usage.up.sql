@@ -1,7 +1,7 @@
 -- What a workspace has used of a quota in a period. A rolling window has one counter, for ever, which holds what is in the ledger after
 -- `rolled_to`. The limit is that of the plan and what was agreed beside it, as of `entitlement_version`, until `limit_until`. `mark_units`
--- is where somebody is to be told next. Much room is left on a page: a counter is written in place. Of constraints there is one, since each
--- is prepared anew at every use, and took more time than the use itself: the verbs alone write here, and they check what they are given.
+-- is where somebody is to be told next. Much room is left on a page: a counter is written in place. There are no constraints, since each is
+-- prepared anew at every use, and took more time than the use itself: the verbs alone write here, and they check what they are given.
 CREATE TABLE datalane.usage_counters (
     workspace_id uuid NOT NULL,
     quota_key text NOT NULL,
@@ -25,7 +25,6 @@ CREATE TABLE datalane.usage_counters (
     last_increment_correlation_id text,
     counter_version bigint NOT NULL,
     closed_at timestamptz,
-    CONSTRAINT nothing_is_given_back_that_was_not_taken CHECK (consumed_units >= 0 AND reserved_units >= 0),
     PRIMARY KEY (workspace_id, quota_key, period_start)
 ) WITH (fillfactor = 50);
 CREATE INDEX usage_counters_to_close ON datalane.usage_counters (period_end) WHERE closed_at IS NULL;
