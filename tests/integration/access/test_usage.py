@@ -37,11 +37,15 @@ async def test_units_are_used_up_to_the_limit_and_not_beyond(database: Database,
 
 async def test_a_key_counts_once_and_not_for_other_units(database: Database, metered: Context) -> None:
     async with database.transaction(metered) as tx:
-        assert await use(tx, "a.day", 3, "mine") == ("accepted", 3)
-        assert await use(tx, "a.day", 3, "mine") == ("replayed", 3)
-        assert await use(tx, "a.day", 3, "mine", NOON + DAY) == ("replayed", 3)  # in another period too
+        assert await use(tx, "a.day", 1, "before", NOON - HOUR) == ("accepted", 1)
+        assert await use(tx, "a.day", 2, "mine") == ("accepted", 3)
+        counter = await service.get_counter(tx, "a.day", NOON)
+        assert await use(tx, "a.day", 1, "before", NOON + HOUR) == ("replayed", 3)
+        assert await service.get_counter(tx, "a.day", NOON) == counter  # as if nobody had come
+        assert await use(tx, "a.day", 2, "mine") == ("replayed", 3)
+        assert await use(tx, "a.day", 2, "mine", NOON + DAY) == ("replayed", 3)  # in another period too
         assert await use(tx, "a.hour", 3, "mine") == ("accepted", 3)  # another quota
-    with pytest.raises(Conflict, match="something else: consume of 3 units"):
+    with pytest.raises(Conflict, match="something else: consume of 2 units"):
         async with database.transaction(metered) as tx:
             await use(tx, "a.day", 4, "mine")
 
