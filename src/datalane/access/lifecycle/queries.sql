@@ -42,7 +42,7 @@ ORDER BY received_at DESC, source_system, source_event_id LIMIT :page_size;
 -- name: read_notes(source_systems, source_event_ids)
 -- Who told signals, or released them, and why.
 SELECT source_system, source_event_id, done, told_by, note
-FROM datalane.access_notes(:source_systems, :source_event_ids);
+FROM datalane.read_access_notes(:source_systems, :source_event_ids);
 
 -- name: read_signals(workspace_id)
 -- All that has a place.

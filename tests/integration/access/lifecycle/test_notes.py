@@ -16,7 +16,7 @@ from datalane.errors import Forbidden, InvalidInput
 pytestmark = [pytest.mark.one_database, pytest.mark.usefixtures("plans")]
 
 WHO, WHY = "Ada Byron", "they-have-not-paid"
-NOTES = "SELECT source_event_id, done, told_by, note FROM datalane.access_notes($1, $2)"
+NOTES = "SELECT source_event_id, done, told_by, note FROM datalane.read_access_notes($1, $2)"
 READABLE = (
     "SELECT c.oid::regclass::text AS name FROM pg_class c WHERE c.relnamespace = 'datalane'::regnamespace"
     " AND c.relkind IN ('r', 'p', 'v') AND has_table_privilege(c.oid, 'SELECT')"

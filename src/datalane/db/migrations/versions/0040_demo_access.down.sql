@@ -4,7 +4,7 @@ DROP FUNCTION datalane.ask_for_access;
 DROP FUNCTION datalane.note_access_difference;
 DROP FUNCTION datalane.lock_demo_access;
 DROP FUNCTION datalane.release_access_signals;
-DROP FUNCTION datalane.access_notes;
+DROP FUNCTION datalane.read_access_notes;
 DROP FUNCTION datalane.settle_demo_access;
 DROP FUNCTION datalane.record_access_signals;
 DROP FUNCTION datalane.is_same_signal;

@@ -333,7 +333,7 @@ BEGIN
 END $$;
 
 -- Who told these signals, or released them, and why: for admins of the workspace, and the operator.
-CREATE FUNCTION datalane.access_notes(source_systems text[], source_event_ids text[])
+CREATE FUNCTION datalane.read_access_notes(source_systems text[], source_event_ids text[])
 RETURNS TABLE (source_system text, source_event_id text, done text, told_by text, note text, noted_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_column
@@ -432,7 +432,7 @@ REVOKE ALL ON FUNCTION
     datalane.record_access_signals(jsonb, uuid, text, uuid, integer, timestamptz),
     datalane.settle_demo_access(boolean, uuid, text, uuid, integer, timestamptz),
     datalane.release_access_signals(text, text, text, text, timestamptz),
-    datalane.access_notes(text[], text[]),
+    datalane.read_access_notes(text[], text[]),
     datalane.lock_demo_access(),
     datalane.note_access_difference(jsonb, interval, timestamptz),
     datalane.is_same_signal(datalane.access_signals, jsonb),
@@ -444,7 +444,7 @@ GRANT EXECUTE ON FUNCTION
     datalane.record_access_signals(jsonb, uuid, text, uuid, integer, timestamptz),
     datalane.settle_demo_access(boolean, uuid, text, uuid, integer, timestamptz),
     datalane.release_access_signals(text, text, text, text, timestamptz),
-    datalane.access_notes(text[], text[]),
+    datalane.read_access_notes(text[], text[]),
     datalane.lock_demo_access(),
     datalane.note_access_difference(jsonb, interval, timestamptz)
 TO datalane_app;
