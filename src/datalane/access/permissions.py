@@ -49,7 +49,7 @@ READ_DEMO_ACCESS = MATRIX.allow(
     "demo_access.read",
     needs=[f"datalane.{table}:select" for table in ("demo_access", "access_signals", "access_history")],
 )
-READ_ACCESS_HISTORY = MATRIX.allow(Role.ADMIN, "demo_access.read_history")
+READ_ACCESS_HISTORY = MATRIX.allow(Role.ADMIN, "demo_access.read_history", needs=["datalane.read_access_notes"])
 # A rule may hand signals on that a source has signed; whether they are, is looked at again.
 RELAY_SIGNALS = MATRIX.allow(Role.ADMIN, "demo_access.relay")
 SIGNAL_ACCESS = MATRIX.allow(Role.SYSTEM, "demo_access.signal", needs=["datalane.record_access_signals"])

@@ -1,7 +1,8 @@
 """What an admin does to the jobs of a workspace that stopped: one by one, or all that a filter matches.
 
 With ids, every one fits or nothing is changed. With a filter, a call takes up to `MOST_CHOSEN`, the oldest first, and
-says how many match, so that a caller goes on until none is left.
+says how many match, so that a caller goes on until none is left. Jobs that are the operator's no filter of an admin
+matches; to name one, or its kind, raises `Forbidden`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine import jobs as engine
 from datalane.engine.jobs import JobState
-from datalane.engine.permissions import OPERATE_JOBS
+from datalane.engine.permissions import OPERATE_JOBS, OPERATE_LANES_JOBS
 from datalane.engine.schemas import (
     JobChoice,
     JobDetail,
@@ -150,6 +151,8 @@ async def _require(tx: Transaction, operation: _Operation, ids: Sequence[UUID]) 
     standing = {row["id"]: (row["status"], row["replayed_by"]) for row in rows}
     if any(job_id not in standing for job_id in ids):
         raise NotFound("no such job")
+    if any(row["of_lane"] for row in rows):
+        OPERATE_LANES_JOBS.check(tx.context)
     unfit = [
         f"{job_id} ({'replayed already' if replayed else status})"
         for job_id, (status, replayed) in standing.items()
@@ -161,12 +164,15 @@ async def _require(tx: Transaction, operation: _Operation, ids: Sequence[UUID]) 
 
 async def _find(tx: Transaction, operation: _Operation, where: JobFilter) -> tuple[list[UUID], int]:
     """The oldest jobs that match, and how many there are."""
+    if where.kind is not None and await _queries.is_of_lane(tx.connection, kind=where.kind):
+        OPERATE_LANES_JOBS.check(tx.context)
     narrowed = {
         "workspace_id": tx.workspace_id,
         "statuses": list(operation.statuses),
         "kind": where.kind,
         "error_class": where.error_class,
         "before": where.queued_before,
+        "with_lanes": OPERATE_LANES_JOBS.allows(tx.context.role),
     }
     matching: int = await _queries.count_matching(tx.connection, **narrowed)
     rows = await _queries.find_matching(tx.connection, **narrowed, most=MOST_CHOSEN)

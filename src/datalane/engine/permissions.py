@@ -29,6 +29,8 @@ OPERATE_JOBS = MATRIX.allow(
         for verb in ("retry_jobs", "replay_jobs", "cancel_jobs", "skip_job", "pause_jobs", "resume_jobs")
     ],
 )
+# Jobs by which the lane does to a workspace what its admins might rather not have done: `datalane.operators_kinds`.
+OPERATE_LANES_JOBS = MATRIX.allow(Role.SYSTEM, "job.operate_lanes")
 SCHEDULE = MATRIX.allow(
     Role.MEMBER, "schedule.change", needs=["datalane.job_schedules:insert", "datalane.job_schedules:update"]
 )

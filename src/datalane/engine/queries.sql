@@ -136,21 +136,29 @@ UPDATE datalane.job_schedules SET enabled = :enabled WHERE workspace_id = :works
 
 -- name: find_chosen(workspace_id, ids)
 -- The jobs of these ids, wherever they are in their lives.
-SELECT id, status, replayed_by FROM datalane.jobs WHERE workspace_id = :workspace_id AND id = ANY (:ids::uuid[])
+SELECT id, status, replayed_by, kind = ANY (datalane.operators_kinds()) AS of_lane
+FROM datalane.jobs WHERE workspace_id = :workspace_id AND id = ANY (:ids::uuid[])
 UNION ALL
-SELECT id, status, NULL FROM datalane.job_history WHERE workspace_id = :workspace_id AND id = ANY (:ids::uuid[]);
+SELECT id, status, NULL, kind = ANY (datalane.operators_kinds())
+FROM datalane.job_history WHERE workspace_id = :workspace_id AND id = ANY (:ids::uuid[]);
 
--- name: count_matching(workspace_id, statuses, kind, error_class, before)$
--- How many jobs a filter matches, replayed ones left out.
+-- name: is_of_lane(kind)$
+-- Whether jobs of the kind are the operator's.
+SELECT :kind::text = ANY (datalane.operators_kinds());
+
+-- name: count_matching(workspace_id, statuses, kind, error_class, before, with_lanes)$
+-- How many jobs a filter matches, replayed ones left out, and those that are the operator's where they are not asked for.
 SELECT count(*) FROM datalane.jobs
 WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
   AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
-  AND (:before::timestamptz IS NULL OR queued_at < :before);
+  AND (:before::timestamptz IS NULL OR queued_at < :before)
+  AND (:with_lanes::boolean OR kind <> ALL (datalane.operators_kinds()));
 
--- name: find_matching(workspace_id, statuses, kind, error_class, before, most)
+-- name: find_matching(workspace_id, statuses, kind, error_class, before, with_lanes, most)
 -- The oldest of them.
 SELECT id FROM datalane.jobs
 WHERE workspace_id = :workspace_id AND status = ANY (:statuses::text[]) AND replayed_by IS NULL
   AND (:kind::text IS NULL OR kind = :kind) AND (:error_class::text IS NULL OR last_error_class = :error_class)
   AND (:before::timestamptz IS NULL OR queued_at < :before)
+  AND (:with_lanes::boolean OR kind <> ALL (datalane.operators_kinds()))
 ORDER BY id LIMIT :most;

@@ -254,16 +254,12 @@ async def use_quotas(story: Story, home: Context) -> None:
 
 async def tell_of_access(story: Story, home: Context) -> None:
     """Access that is given, ends with its period, and is given again by a signal that was held."""
-    system, yesterday, tomorrow = (
-        ranked(home, Role.SYSTEM),
-        utc_now() - timedelta(days=1),
-        utc_now() + timedelta(hours=12),
-    )
+    system, then = ranked(home, Role.SYSTEM), utc_now() - timedelta(days=3)
     first = {"source_system": "billing", "source_event_id": "1", "signal": "activate", "plan_id": "single"}
-    given = {**first, "occurred_at": f"{yesterday}", "ends_at": f"{yesterday + timedelta(hours=1)}"}
-    held = {**first, "source_event_id": "2", "occurred_at": f"{tomorrow}"}
+    given = {**first, "occurred_at": f"{then}", "ends_at": f"{then + timedelta(hours=1)}"}
+    held = {**first, "source_event_id": "2", "occurred_at": f"{then + timedelta(days=2)}"}
     async with story.lab.database.transaction(system) as tx:
-        await tx.execute("SELECT datalane.record_access_signals($1, now => $2)", [given, held], yesterday)
+        await tx.execute("SELECT datalane.record_access_signals($1, now => $2)", [given, held], then)
     await story.check("record_access_signals", home)
     for verb in ("settle_demo_access", "release_access_signals"):
         async with story.lab.database.transaction(system) as tx:

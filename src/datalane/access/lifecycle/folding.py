@@ -1,7 +1,9 @@
 """What signals come to, decided from values: a pure fold over the signals in one order, and time.
 
+A signal is none before its time: what is folded at a moment are the signals that count from then or from before.
+
 The database decides the same in SQL (`datalane.fold_demo_access`), where it holds the workspace's row; this is by what
-the reconciling checks it, and by what readers see an end that has passed before anything was written.
+the reconciling checks it, and by what readers see what has come about before anything was written.
 """
 
 from __future__ import annotations
@@ -10,8 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import accumulate
+from typing import Any
 
 from datalane.access.lifecycle.states import RULES, Ignored, Signal, State
+
+AHEAD = "its time has not come"
+"""What is said of a signal that is ahead of the moment of the fold."""
 
 _NO_PLAN = Ignored("no plan is known")
 
@@ -66,17 +72,25 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """`outcomes` says of each signal, by its source and id, None for one that was applied, or why it was ignored."""
+    """`outcomes` says of each signal, by its source and id, None for one that was applied, or why it was not: `AHEAD`,
+    or why it is ignored. `led` is the last that was applied, `since` when the state began, and `next_at` when time, or
+    the first of the signals that are ahead, changes it next."""
 
     position: Position
     steps: tuple[Step, ...]
     outcomes: Mapping[tuple[str, str], str | None]
+    led: Told | None = None
+    since: datetime | None = None
+    next_at: datetime | None = None
 
 
 def fold(signals: Iterable[Told], now: datetime) -> Folded:
     """What `signals`, each there once, come to at `now`, whatever order they stand in."""
-    position, steps, outcomes = Position(), list[Step](), dict[tuple[str, str], str | None]()
-    for moment, told in in_order(signals):
+    placed = in_order(signals)
+    due = [(moment, told) for moment, told in placed if moment <= now]
+    position, steps, led = Position(), list[Step](), None
+    outcomes = dict[tuple[str, str], str | None]()
+    for moment, told in due:
         for step in _until(position, moment, inclusive=False):
             position = step.after
             steps.append(step)
@@ -85,11 +99,29 @@ def fold(signals: Iterable[Told], now: datetime) -> Folded:
         outcomes[key] = after.reason if isinstance(after, Ignored) else None
         if isinstance(after, Ignored):
             continue
+        led = told
         if after != position:
             steps.append(Step(position.state, after, told.signal, moment, *key))
             position = after
-    steps += _until(position, now, inclusive=True)
-    return Folded(steps[-1].after if steps else position, tuple(steps), outcomes)
+    for step in _until(position, now, inclusive=True):
+        position = step.after
+        steps.append(step)
+    ahead = placed[len(due) :]
+    outcomes |= {(told.source_system, told.source_event_id): AHEAD for _, told in ahead}
+    turns = [moment for moment in (position.deadline, *(moment for moment, _ in ahead[:1])) if moment is not None]
+    return Folded(position, tuple(steps), outcomes, led, _since(steps), min(turns, default=None))
+
+
+def outcome_of(reason: str | None) -> str:
+    """As it is kept of a signal that has a place."""
+    if reason is None:
+        return "applied"
+    return "ahead" if reason == AHEAD else "ignored"
+
+
+def told_of(row: Mapping[str, Any]) -> Told:
+    """A signal as it stands in the database."""
+    return Told(**{name: row[name] for name in Told.__slots__})
 
 
 def advance(position: Position, now: datetime) -> Position:
@@ -138,6 +170,15 @@ def _place(placed: tuple[datetime, Told]) -> tuple[object, ...]:
         told.occurred_at,
         told.source_event_id,
     )
+
+
+def _since(steps: Iterable[Step]) -> datetime | None:
+    """When the state that the last of `steps` led to began: a change of the period alone begins none."""
+    since = None
+    for step in steps:
+        if since is None or step.after.state != step.before:
+            since = step.at
+    return since
 
 
 def _until(position: Position, moment: datetime, inclusive: bool) -> Iterator[Step]:

@@ -7,24 +7,30 @@ of the two is found too, beside what somebody changed by hand.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import TypeAdapter
 
 from datalane.access.entitlements import service as entitlements
 from datalane.access.entitlements.schemas import HeldPlan
-from datalane.access.lifecycle.folding import Folded, Position, Told, fold
+from datalane.access.lifecycle.folding import Folded, Position, advance, fold, outcome_of, told_of
 from datalane.access.lifecycle.metrics import count_differences
 from datalane.access.lifecycle.schemas import AccessDifference, Reconciled
 from datalane.access.lifecycle.service import settle
-from datalane.access.lifecycle.states import standing_of
+from datalane.access.lifecycle.states import State, standing_of
 from datalane.access.permissions import MEND_ACCESS
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 
 MOST_DIFFERENCES = 100
-"""How many are told; the first of them say what is wrong."""
+"""How many are told and kept; the first of them say what is wrong."""
+RECONCILING = timedelta(days=1)
+"""After how long an access is reconciled again."""
+LOOKING_AGAIN = timedelta(minutes=10)
+"""The same while something differs."""
 
 _queries = load_queries(__file__)
 _JSON: TypeAdapter[Any] = TypeAdapter(Any)
@@ -41,67 +47,82 @@ _STEP = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """`due` says that something has come about since the last settling, and is not written down."""
+
+    signals: int
+    state: State
+    differences: list[AccessDifference]
+    due: bool
+
+
 async def reconcile(tx: Transaction, *, repair: bool = False, now: datetime | None = None) -> Reconciled:
-    """Compare, and keep what was found; with `repair` settle anew and compare again.
+    """Compare, and keep what was found; with `repair` settle anew and compare again. Where nothing differs, what is due
+    is settled and compared as well.
 
     Raises `Forbidden` for anybody but the system.
     """
     MEND_ACCESS.check(tx.context)
     clock: datetime = await _queries.lock_access(tx.connection)
     at = now or clock
-    signals = [dict(row) for row in await _queries.read_signals(tx.connection, workspace_id=tx.workspace_id)]
-    folded = fold([_told(row) for row in signals], at)
-    found = await _compare(tx, signals, folded, at)
-    repaired = False
+    seen = await _look(tx, at)
+    if seen.due and not seen.differences:
+        await settle(tx, now=at)
+        seen = await _look(tx, at)
+    found = left = seen.differences
     if repair and found:
         await settle(tx, reassign=any(each.field.startswith("plan.") for each in found), now=at)
-        signals = [dict(row) for row in await _queries.read_signals(tx.connection, workspace_id=tx.workspace_id)]
-        left = await _compare(tx, signals, folded, at)
-        repaired = not left
-    else:
-        left = found
-    await _queries.note_difference(tx.connection, difference=_JSON.dump_python(left, mode="json"), now=at)
+        left = (await _look(tx, at)).differences
+    await _queries.note_difference(
+        tx.connection,
+        difference=_JSON.dump_python(left[:MOST_DIFFERENCES], mode="json"),
+        again=LOOKING_AGAIN if left else RECONCILING,
+        now=at,
+    )
     count_differences(tx, [each.field for each in found])
     return Reconciled(
         workspace_id=tx.workspace_id,
-        state=folded.position.state,
-        signals=len(signals),
+        state=seen.state,
+        signals=seen.signals,
         differences=found[:MOST_DIFFERENCES],
-        repaired=repaired,
+        repaired=bool(found) and not left,
     )
 
 
-async def _compare(
-    tx: Transaction, signals: Sequence[Mapping[str, Any]], folded: Folded, at: datetime
-) -> list[AccessDifference]:
+async def _look(tx: Transaction, at: datetime) -> _Seen:
+    """What was written down is compared with what the signals came to when it was, at `updated_at`; what is enforced,
+    with where that is by now."""
     row = await _queries.get_access(tx.connection, workspace_id=tx.workspace_id)
+    signals = await _queries.read_signals(tx.connection, workspace_id=tx.workspace_id)
+    told = [told_of(each) for each in signals]
+    state = fold(told, at).position.state
     if row is None and not signals:
-        return []
+        return _Seen(0, state, [], False)
+    folded = fold(told, at if row is None else min(row["updated_at"], at))
     history = await _queries.read_history(tx.connection, workspace_id=tx.workspace_id)
     plan = await entitlements.get_plan(tx, at)
-    return [
-        *_of_row({} if row is None else row, folded.position, at),
+    known = {} if row is None else row
+    differences = [
+        *_of_row(known, folded),
         *_of_outcomes(signals, folded),
         *_of_history(history, folded),
-        *_of_plan({} if row is None else row, plan, folded.position),
+        *_of_plan(known, plan, advance(folded.position, at)),
     ]
+    return _Seen(len(signals), state, differences, folded.next_at is not None and folded.next_at <= at)
 
 
-def _of_row(row: Mapping[str, Any], position: Position, at: datetime) -> Iterator[AccessDifference]:
-    """An end that has passed and is not written down yet is no difference: readers see it as it is."""
+def _of_row(row: Mapping[str, Any], folded: Folded) -> Iterator[AccessDifference]:
     expected = {
-        "state": position.state,
-        "plan_id": position.plan_id,
-        "ends_at": position.ends_at,
-        "grace_seconds": position.grace_seconds,
+        "state": folded.position.state,
+        "plan_id": folded.position.plan_id,
+        "ends_at": folded.position.ends_at,
+        "grace_seconds": folded.position.grace_seconds,
+        "next_at": folded.next_at,
     }
-    deadline = row.get("next_at")
     for name, value in expected.items():
-        found = row.get(name)
-        if name == "state" and deadline is not None and deadline <= at:
-            continue
-        if found != value:
-            yield AccessDifference(field=f"access.{name}", expected=value, found=found)
+        if row.get(name) != value:
+            yield AccessDifference(field=f"access.{name}", expected=value, found=row.get(name))
     if row.get("sync_error"):
         yield AccessDifference(field="access.sync_error", expected=None, found=row["sync_error"])
 
@@ -109,14 +130,13 @@ def _of_row(row: Mapping[str, Any], position: Position, at: datetime) -> Iterato
 def _of_outcomes(signals: Sequence[Mapping[str, Any]], folded: Folded) -> Iterator[AccessDifference]:
     for row in signals:
         reason = folded.outcomes[row["source_system"], row["source_event_id"]]
-        expected = ("applied" if reason is None else "ignored", reason)
+        expected = (outcome_of(reason), reason)
         if (row["outcome"], row["reason"]) != expected:
             name = f"signal.{row['source_system']}/{row['source_event_id']}"
             yield AccessDifference(field=name, expected=list(expected), found=[row["outcome"], row["reason"]])
 
 
 def _of_history(history: Sequence[Mapping[str, Any]], folded: Folded) -> Iterator[AccessDifference]:
-    """What time did since the last settling is not there yet."""
     expected = [
         (
             *(step.before, step.after.state, step.after.plan_id, step.after.ends_at, step.after.grace_seconds),
@@ -125,12 +145,8 @@ def _of_history(history: Sequence[Mapping[str, Any]], folded: Folded) -> Iterato
         for step in folded.steps
     ]
     found = [tuple(row[name] for name in _STEP) for row in history]
-    due = [place for place, step in enumerate(folded.steps) if step.source_system is not None]
-    least = max(due, default=-1) + 1
-    for place in range(max(len(expected), len(found))):
-        should = expected[place] if place < len(expected) else None
-        stands = found[place] if place < len(found) else None
-        if should != stands and (stands is not None or place < least):
+    for place, (should, stands) in enumerate(zip_longest(expected, found)):
+        if should != stands:
             yield AccessDifference(field=f"history.{place + 1}", expected=_named(should), found=_named(stands))
 
 
@@ -153,17 +169,3 @@ def _of_plan(row: Mapping[str, Any], plan: HeldPlan | None, position: Position) 
 
 def _named(step: tuple[Any, ...] | None) -> dict[str, Any] | None:
     return None if step is None else dict(zip(_STEP, step, strict=True))
-
-
-def _told(row: Mapping[str, Any]) -> Told:
-    return Told(
-        source_system=row["source_system"],
-        source_event_id=row["source_event_id"],
-        signal=row["signal"],
-        occurred_at=row["occurred_at"],
-        source_version=row["source_version"],
-        plan_id=row["plan_id"],
-        ends_at=row["ends_at"],
-        grace_seconds=row["grace_seconds"],
-        state=row["state"],
-    )

@@ -18,7 +18,7 @@ _FIRST_YEAR, _LAST_YEAR = 1970, 2999
 _OF_A_PERIOD = frozenset({"activate", "renew", "reactivate"})
 
 Receipt = Literal["accepted", "held", "duplicate", "conflict"]
-Outcome = Literal["applied", "ignored", "stale"]
+Outcome = Literal["applied", "ignored", "stale", "ahead"]
 UiStatus = Literal["pending", "active", "grace", "suspended", "expired", "deactivated", "pending_sync"]
 SourceSystem = Annotated[Text, Field(min_length=1, max_length=100)]
 SourceEventId = Annotated[Text, Field(min_length=1, max_length=200)]
@@ -108,7 +108,8 @@ class Correction(BaseModel):
 
 class SignalReceipt(BaseModel):
     """What became of a signal: `held` has no place yet, a `duplicate` and a `conflict` have no effect. `outcome` is
-    what it, or the one that came first under its id, comes to, and `reason` why that is nothing."""
+    what it, or the one that came first under its id, comes to, and `reason` why that is nothing; `ahead` is one that
+    comes to something when its time has come."""
 
     source_system: str
     source_event_id: str
@@ -118,7 +119,8 @@ class SignalReceipt(BaseModel):
 
 
 class KeptSignal(BaseModel):
-    """A signal as it was told, and what it comes to. `late` says that a later one was there already."""
+    """A signal as it was told, and what it comes to. `late` says that a later one was there already. `told_by`, `note`,
+    `released_by` and `release_note` are there where a person did it."""
 
     source_system: str
     source_event_id: str
@@ -129,8 +131,10 @@ class KeptSignal(BaseModel):
     source_version: int | None
     ends_at: datetime | None
     grace_seconds: int | None
-    told_by: str | None
-    note: str | None
+    told_by: str | None = None
+    note: str | None = None
+    released_by: str | None = None
+    release_note: str | None = None
     held: Literal["future", "old"] | None
     late: bool
     outcome: Outcome

@@ -6,11 +6,12 @@ come to with the plan, the history, one event and one audit record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from datalane.access.lifecycle.folding import Position, advance
+from datalane.access.lifecycle.folding import Folded, Position, advance, fold, told_of
 from datalane.access.lifecycle.metrics import count_receipts
 from datalane.access.lifecycle.schemas import (
     OPERATOR,
@@ -34,12 +35,15 @@ from datalane.kit.ids import uuid7
 MOST_SIGNALS = 1_000
 """How many signals are taken at once."""
 
+_OF_NOTES = frozenset({"told_by", "note"})
+"""What is said of a signal that admins and the operator alone read; so not the audit log, which everybody reads."""
+
 _queries = load_queries(__file__)
 
 
 async def tell(tx: Transaction, signals: Sequence[NewSignal], now: datetime | None = None) -> list[SignalReceipt]:
-    """Take signals, each once, in whatever order they come. Answers in the order given. What a person tells leaves an
-    audit record of its own.
+    """Take signals, each once, in whatever order they come, and before their time; they count when it has come. Answers
+    in the order given. What a person tells leaves an audit record of its own.
 
     Raises `Forbidden` for anybody but the system and `LimitExceeded` for more than 1,000.
     """
@@ -48,13 +52,13 @@ async def tell(tx: Transaction, signals: Sequence[NewSignal], now: datetime | No
     receipts = await _record(tx, said, now)
     for each, receipt in zip(said, receipts, strict=True):
         if "told_by" in each and receipt.receipt in {"accepted", "held"}:
-            await record(tx, "demo_access.told", "demo_access", tx.workspace_id, after=each)
+            await record(tx, "demo_access.told", "demo_access", tx.workspace_id, after=_audited(each))
     return receipts
 
 
 async def correct(tx: Transaction, correction: Correction, now: datetime | None = None) -> SignalReceipt:
-    """The operator's word against what was told of before. It holds from the latest moment that was told, when that is
-    later than now: a source whose clock is ahead does not win over it.
+    """The operator's word against what was told of before. It holds from now on, or from its moment; a signal that is
+    ahead comes after it when its time has come.
 
     Raises `Forbidden` for anybody but the system.
     """
@@ -63,7 +67,7 @@ async def correct(tx: Transaction, correction: Correction, now: datetime | None 
     signal = {"source_event_id": str(uuid7()), **said, "source_system": OPERATOR, "signal": "correct"}
     [receipt] = await _record(tx, [signal], now)
     if receipt.receipt == "accepted":
-        await record(tx, "demo_access.corrected", "demo_access", tx.workspace_id, after=said)
+        await record(tx, "demo_access.corrected", "demo_access", tx.workspace_id, after=_audited(signal))
     return receipt
 
 
@@ -72,8 +76,12 @@ async def get_status(tx: Transaction, now: datetime | None = None) -> DemoAccess
     READ_DEMO_ACCESS.check(tx.context)
     at = now or utc_now()
     row = await _queries.get_access(tx.connection, workspace_id=tx.workspace_id)
-    held = await _queries.count_held(tx.connection, workspace_id=tx.workspace_id)
-    return _status(None if row is None else dict(row), held, at)
+    waiting = await _queries.count_waiting(tx.connection, workspace_id=tx.workspace_id)
+    folded = None
+    if row is not None and waiting["ahead"] and row["next_at"] is not None and row["next_at"] <= at:
+        signals = await _queries.read_signals(tx.connection, workspace_id=tx.workspace_id)
+        folded = fold([told_of(each) for each in signals], at)
+    return _status(None if row is None else dict(row), folded, waiting["held"], at)
 
 
 async def list_history(tx: Transaction, cursor: str | None = None, page_size: int = 25) -> AccessHistoryPage:
@@ -93,7 +101,17 @@ async def list_signals(tx: Transaction, only_held: bool = False, most: int = 100
     """What was told, the last that came first."""
     READ_ACCESS_HISTORY.check(tx.context)
     rows = await _queries.list_signals(tx.connection, workspace_id=tx.workspace_id, only_held=only_held, page_size=most)
-    return [KeptSignal(**row) for row in rows]
+    notes = await _queries.read_notes(
+        tx.connection,
+        source_systems=[row["source_system"] for row in rows],
+        source_event_ids=[row["source_event_id"] for row in rows],
+    )
+    said = dict[tuple[str, str], dict[str, Any]]()
+    for each in notes:
+        names = ("told_by", "note") if each["done"] == "told" else ("released_by", "release_note")
+        about = said.setdefault((each["source_system"], each["source_event_id"]), {})
+        about |= dict(zip(names, (each["told_by"], each["note"]), strict=True))
+    return [KeptSignal(**row, **said.get((row["source_system"], row["source_event_id"]), {})) for row in rows]
 
 
 async def settle(tx: Transaction, *, reassign: bool = False, now: datetime | None = None) -> Settled:
@@ -126,11 +144,15 @@ async def release(
     """Give signals that are held their place: one, those of a source, or all. Answers how many."""
     MEND_ACCESS.check(tx.context)
     released: int = await _queries.release_signals(
-        tx.connection, source_system=source_system, source_event_id=source_event_id, now=now
+        tx.connection,
+        source_system=source_system,
+        source_event_id=source_event_id,
+        told_by=told_by,
+        note=note,
+        now=now,
     )
     if released:
-        said = {"source_system": source_system, "source_event_id": source_event_id, "told_by": told_by, "note": note}
-        after = {"released": released, **said}
+        after = {"released": released, "source_system": source_system, "source_event_id": source_event_id}
         await record(tx, "demo_access.signals_released", "demo_access", tx.workspace_id, after=after)
     return released
 
@@ -156,19 +178,25 @@ async def _record(tx: Transaction, signals: Sequence[dict[str, Any]], now: datet
     return receipts
 
 
-def _status(row: dict[str, Any] | None, held: int, now: datetime) -> DemoAccessStatus:
+def _audited(said: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in said.items() if name not in _OF_NOTES}
+
+
+def _status(row: dict[str, Any] | None, folded: Folded | None, held: int, now: datetime) -> DemoAccessStatus:
     known = row or {"state": "pending", "plan_id": None, "ends_at": None, "grace_seconds": 0, "version": 0}
     written = Position(known["state"], known["plan_id"], known["ends_at"], known["grace_seconds"])
-    position = advance(written, now)
+    position = advance(written, now) if folded is None else folded.position
     reason = None
     if known.get("sync_error"):
         reason = f"what was told is not applied: {known['sync_error']}"
     elif known.get("difference"):
         reason = "what is written down differs from what the history says"
     since = known.get("since")
-    if position.state != written.state:
+    if folded is not None:
+        since = folded.since
+    elif position.state != written.state:
         since = position.grace_ends_at if position.state == "expired" else position.ends_at
-    told = ("source_system", "source_event_id", "source_version", "last_synced_at")
+    led = known if folded is None or folded.led is None else asdict(folded.led)
     return DemoAccessStatus(
         status=position.state if reason is None else "pending_sync",
         state=position.state,
@@ -180,5 +208,6 @@ def _status(row: dict[str, Any] | None, held: int, now: datetime) -> DemoAccessS
         grace_ends_at=position.grace_ends_at,
         held_signals=held,
         version=known["version"],
-        **{name: known.get(name) for name in told},
+        last_synced_at=known.get("last_synced_at"),
+        **{name: led.get(name) for name in ("source_system", "source_event_id", "source_version")},
     )

@@ -1,5 +1,6 @@
-"""The sweep of demo access, a duty of the maintenance process: what time has changed is asked to be written down, and
-each access is asked to be reconciled once a day.
+"""The sweep of demo access, a duty of the maintenance process: what time has changed, and signals whose time has come,
+are asked to be written down, and
+each access is asked to be reconciled when it is to be again.
 
 It leaves jobs, which run in the transaction of their workspace like all else that writes there. Readers do not wait for
 it: they see an end that has passed.
@@ -21,7 +22,6 @@ from datalane.kit.logs import get_logger
 PERIOD = timedelta(seconds=10)
 PATIENCE = timedelta(minutes=10)
 """How long a job that was asked for may be on its way, before it is asked for again."""
-RECONCILING = timedelta(days=1)
 MOST = 500
 
 _queries = load_queries(__file__, "sweep.sql")
@@ -51,7 +51,7 @@ async def sweep_once(connection: asyncpg.Connection, now: datetime, most: int = 
     """One sweep at `now`, in bites of `most`, each a transaction. `connection` is the maintenance login's."""
     asked = Asked()
     while True:
-        row = await _queries.sweep(connection, most=most, patience=PATIENCE, reconcile=RECONCILING, now=now)
+        row = await _queries.sweep(connection, most=most, patience=PATIENCE, now=now)
         asked = Asked(asked.settling + row["settling"], asked.reconciling + row["reconciling"])
         if max(row["settling"], row["reconciling"]) < most:
             return asked

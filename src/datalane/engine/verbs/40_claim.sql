@@ -26,7 +26,7 @@ BEGIN
     WHERE walk.kind = ANY (kinds) AND NOT EXISTS (
         SELECT FROM datalane.job_pauses p
         WHERE p.workspace_id IN (walk.workspace_id, '00000000-0000-0000-0000-000000000000')
-          AND p.kind IN (walk.kind, '*'))
+          AND (p.kind = walk.kind OR p.kind = '*' AND (p.workspace_id <> walk.workspace_id OR walk.kind <> ALL (datalane.operators_kinds()))))
     LIMIT lanes;
 END $$;
 

@@ -71,6 +71,7 @@ DECLARE
     done uuid[];
 BEGIN
     PERFORM datalane.require_rank(2);
+    PERFORM datalane.require_operator(ids);
     done := datalane.complete_core(array_fill(app.workspace_id(), ARRAY[cardinality(ids)]), ids, tokens,
                                    coalesce(now, clock_timestamp()));
     IF cardinality(done) < cardinality(ids) THEN
@@ -168,6 +169,7 @@ DECLARE
     status text;
 BEGIN
     PERFORM datalane.require_rank(2);
+    PERFORM datalane.require_operator(ARRAY[job_id]);
     status := datalane.fail_job(app.workspace_id(), job_id, token, error_class, error_message, retry_after, now);
     IF status IS NULL THEN
         RAISE EXCEPTION 'the lease of job % was lost', job_id USING ERRCODE = 'DL410';

@@ -16,6 +16,8 @@ BEGIN
     RETURNING j.* INTO done;
     IF done.id IS NULL THEN
         RAISE EXCEPTION 'the lease of job % was lost', job_id USING ERRCODE = 'DL410';
+    ELSIF done.kind = ANY (datalane.operators_kinds()) THEN
+        PERFORM datalane.require_rank(5);
     END IF;
     INSERT INTO datalane.job_history (
         workspace_id, id, kind, subject_id, priority, args, attempt_count, max_attempts, rescue_count, queued_at,

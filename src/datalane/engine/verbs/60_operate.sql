@@ -1,6 +1,22 @@
 -- What an operator does: retry, replay, cancel, skip, pause. Each takes admin rank in the job's workspace and leaves an
 -- audit record.
 
+-- Kinds of jobs by which the lane does to a workspace what its own admins might rather not have done: settle and reconcile its access, and
+-- take signals of it. Only the operator of the lane ends, brings back or pauses them.
+CREATE OR REPLACE FUNCTION datalane.operators_kinds() RETURNS text[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN ARRAY['access.reconcile', 'access.settle', 'on:access.signaled'];
+
+-- Who is not the operator of the lane is let through only when none of these jobs is of such a kind.
+CREATE OR REPLACE FUNCTION datalane.require_operator(ids uuid[])
+RETURNS void LANGUAGE plpgsql STABLE SET search_path = '' AS $$
+BEGIN
+    IF current_setting('app.actor_role', true) IS DISTINCT FROM 'system' AND EXISTS (
+        SELECT FROM datalane.jobs j
+        WHERE j.workspace_id = app.workspace_id() AND j.id = ANY (ids) AND j.kind = ANY (datalane.operators_kinds())) THEN
+        PERFORM datalane.require_rank(5);
+    END IF;
+END $$;
+
 -- `failed` goes back to work in place, with one more attempt if it has none left.
 CREATE OR REPLACE FUNCTION datalane.retry_jobs(ids uuid[], now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
@@ -8,6 +24,7 @@ DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; retried integer := 0;
 BEGIN
     PERFORM datalane.require_rank(3);
+    PERFORM datalane.require_operator(ids);
     FOR job IN
         SELECT j.* FROM datalane.jobs j
         WHERE j.workspace_id = app.workspace_id() AND j.id = ANY (ids) AND j.status = 'failed' ORDER BY j.id FOR UPDATE
@@ -34,6 +51,7 @@ DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; child uuid; head bigint;
 BEGIN
     PERFORM datalane.require_rank(3);
+    PERFORM datalane.require_operator(ids);
     FOR job IN
         SELECT j.* FROM datalane.jobs j
         WHERE j.workspace_id = app.workspace_id() AND j.id = ANY (ids) AND j.status = 'dead_letter'
@@ -73,6 +91,7 @@ DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; canceled integer := 0;
 BEGIN
     PERFORM datalane.require_rank(3);
+    PERFORM datalane.require_operator(ids);
     FOR job IN
         SELECT j.* FROM datalane.jobs j
         WHERE j.workspace_id = app.workspace_id() AND j.id = ANY (ids) AND j.status <> 'dead_letter' ORDER BY j.id FOR UPDATE
@@ -98,6 +117,7 @@ DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); job datalane.jobs; head bigint;
 BEGIN
     PERFORM datalane.require_rank(3);
+    PERFORM datalane.require_operator(ARRAY[job_id]);
     SELECT j.* INTO job FROM datalane.jobs j
     WHERE j.workspace_id = app.workspace_id() AND j.id = job_id AND j.status IN ('dead_letter', 'failed')
       AND j.order_key IS NOT NULL FOR UPDATE;
@@ -114,12 +134,16 @@ BEGIN
     RETURN true;
 END $$;
 
--- Pause and resume one kind of the context's workspace, or all of it (`*`). Claims heed it at once.
+-- Pause and resume one kind of the context's workspace, or all of it (`*`) but the kinds that are the operator's, who pauses those by
+-- name. Claims heed it at once.
 CREATE OR REPLACE FUNCTION datalane.pause_jobs(kind text DEFAULT '*')
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 BEGIN
     PERFORM datalane.require_rank(3);
+    IF kind = ANY (datalane.operators_kinds()) THEN
+        PERFORM datalane.require_rank(5);
+    END IF;
     INSERT INTO datalane.job_pauses (workspace_id, kind, actor_id) VALUES (app.workspace_id(), kind, app.actor_id())
     ON CONFLICT DO NOTHING;
     PERFORM datalane.audit('jobs.paused', 'job_kind', kind);
@@ -129,6 +153,9 @@ CREATE OR REPLACE FUNCTION datalane.resume_jobs(kind text DEFAULT '*')
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 BEGIN
     PERFORM datalane.require_rank(3);
+    IF kind = ANY (datalane.operators_kinds()) THEN
+        PERFORM datalane.require_rank(5);
+    END IF;
     DELETE FROM datalane.job_pauses p WHERE p.workspace_id = app.workspace_id() AND p.kind = resume_jobs.kind;
     PERFORM datalane.audit('jobs.resumed', 'job_kind', resume_jobs.kind);
 END $$;

@@ -5,6 +5,7 @@ GRANT EXECUTE ON FUNCTION
     datalane.erase_audit_details(uuid[], text),
     datalane.erase_person_from_audit(uuid, text[], text),
     datalane.admins_kinds(),
+    datalane.operators_kinds(),
     datalane.enqueue(text, jsonb, text, integer, timestamptz, text, text, integer),
     datalane.enqueue_batch(text[], jsonb[], text[], integer[], timestamptz[], text[], text[], integer[], uuid, text, uuid, integer, timestamptz),
     datalane.enqueue_job(text, jsonb, text, integer, timestamptz, integer, uuid, text, uuid, integer, timestamptz),

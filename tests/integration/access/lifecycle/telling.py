@@ -61,6 +61,16 @@ async def rows(database: Database, context: Context, table: str) -> int:
     return counted
 
 
+async def events(database: Database, context: Context) -> list[str]:
+    async with database.transaction(context) as tx:
+        rows = await tx.fetch(
+            "SELECT event_type, payload FROM datalane.events WHERE workspace_id = $1 AND event_type LIKE 'access.%'"
+            " ORDER BY event_id",
+            tx.workspace_id,
+        )
+    return [f"{row['event_type']} {row['payload']['from']}>{row['payload']['to']}" for row in rows]
+
+
 async def all_there_is(tx: Transaction) -> dict[str, Any]:
     """The state, the history that holds, what each signal came to, and the plan; nothing of when it was told."""
     row = await tx.fetchrow(
@@ -89,13 +99,13 @@ async def all_there_is(tx: Transaction) -> dict[str, Any]:
 
 
 @st.composite
-def tellings(draw: st.DrawFn, most: int = 14) -> list[Told]:
+def tellings(draw: st.DrawFn, most: int = 14, ahead: int = 0) -> list[Told]:
     """Signals of several sources in no order: some that count, one that does not, one that does so now and then,
-    corrections, and moments that are the same."""
+    corrections, moments that are the same, and such as lie up to `ahead` hours after noon."""
     told = list[Told]()
     for number in range(draw(st.integers(1, most))):
         source = draw(st.sampled_from(["billing", "crm", "shop", "operator"]))
-        at = NOON - draw(st.integers(0, 12)) * HOUR
+        at = NOON - draw(st.integers(-ahead, 12)) * HOUR
         signal = draw(
             st.sampled_from(["activate", "renew", "suspend", "resume", "end", "grace_over", "deactivate", "reactivate"])
         )

@@ -1,10 +1,12 @@
-"""Whatever order signals come in, and however often, they come to the same; and what SQL decides, Python decides."""
+"""Whatever order signals come in, and however often, they come to the same at each moment; and what SQL decides, Python
+decides."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.integration.access.lifecycle.telling import HOUR, NOON, all_there_is, as_rows, shuffled, tellings
 
-from datalane.access.lifecycle.folding import Told, fold
+from datalane.access.lifecycle.folding import Folded, Told, fold, outcome_of
 from datalane.access.lifecycle.service import settle
 from datalane.access.lifecycle.states import DEMO_ACCESS, RULES, SIGNALS, STATES, Ignored
 from datalane.contracts.context import Context
@@ -55,7 +57,7 @@ async def test_the_table_of_the_database_is_that_of_the_code(database: Database,
 
 
 @ONE_AFTER_ANOTHER
-@given(told=tellings(), seed=st.integers(0, 2**32))
+@given(told=tellings(ahead=8), seed=st.integers(0, 2**32))
 async def test_any_order_with_duplicates_in_any_batches_ends_in_the_same(
     database: Database, told: list[Told], seed: int
 ) -> None:
@@ -64,26 +66,72 @@ async def test_any_order_with_duplicates_in_any_batches_ends_in_the_same(
 
 
 @ONE_AFTER_ANOTHER
-@given(told=tellings())
+@given(told=tellings(ahead=8))
 async def test_the_database_decides_as_the_model_does(database: Database, told: list[Told]) -> None:
     there = await told_to_a_new_workspace(database, [told])
-    folded = fold(told, NOON)
-    access, position = there["access"], folded.position
-    assert (access["state"], access["plan_id"], access["ends_at"], access["grace_seconds"]) == (
-        *(position.state, position.plan_id, position.ends_at, position.grace_seconds),
-    )
-    assert {(system, event): reason for system, event, _, reason in there["outcomes"]} == folded.outcomes
-    assert access["next_at"] == position.deadline
-    assert there["history"] == [
+    assert there == as_written(fold(told, NOON), there)
+
+
+def as_written(folded: Folded, there: dict[str, Any]) -> dict[str, Any]:
+    """`there` as it has to be by what the model decides; what it does not decide is taken over."""
+    position, led = folded.position, folded.led
+    access = {
+        "state": position.state,
+        "plan_id": position.plan_id,
+        "since": folded.since,
+        "ends_at": position.ends_at,
+        "grace_seconds": position.grace_seconds,
+        "next_at": folded.next_at,
+        "source_system": led and led.source_system,
+        "source_event_id": led and led.source_event_id,
+        "source_version": led and led.source_version,
+    }
+    history = [
         (
             *(place, step.before, step.after.state, step.after.plan_id, step.after.ends_at),
             *(step.after.grace_seconds, step.why, step.source_system, step.source_event_id, step.at),
         )
         for place, step in enumerate(folded.steps, 1)
     ]
+    outcomes = [(*key, outcome_of(reason), reason) for key, reason in sorted(folded.outcomes.items())]
+    return {**there, "access": {**there["access"], **access}, "history": history, "outcomes": outcomes}
 
 
-@given(told=tellings(most=40), seed=st.integers(0, 2**32))
+async def at_moments(
+    database: Database, batches: Sequence[Sequence[Told]], begins: datetime, moments: Sequence[datetime]
+) -> list[dict[str, Any]]:
+    """Batch after batch from `begins` on, half an hour apart, and then what there is at each of `moments`. All the way
+    it has to be the fold of what was told so far, at the time of the clock."""
+    operator, known, seen = Context.system(uuid7()), dict[str, Told](), list[dict[str, Any]]()
+    for place, batch in enumerate(batches):
+        clock = begins + place * HOUR / 2
+        known |= {each.source_event_id: each for each in batch}
+        async with database.transaction(operator) as tx:
+            await tx.fetch(RECORD, as_rows(batch), clock)
+            there = await all_there_is(tx)
+        assert there == as_written(fold(known.values(), clock), there)
+    for moment in moments:
+        async with database.transaction(operator) as tx:
+            await settle(tx, now=moment)
+            seen.append(await all_there_is(tx))
+        assert seen[-1] == as_written(fold(known.values(), moment), seen[-1])
+    return seen
+
+
+@ONE_AFTER_ANOTHER
+@given(told=tellings(ahead=8), seed=st.integers(0, 2**32))
+async def test_at_each_moment_of_a_moving_clock_it_is_the_fold_of_what_was_told_and_has_come(
+    database: Database, told: list[Told], seed: int
+) -> None:
+    """The clock begins before most of the signals' time. Once all are told, it goes on over those that are ahead."""
+    batches = shuffled(told, seed)
+    moments = [NOON + hours * HOUR for hours in (-5, -1, 0, 2, 5, 8, 30)]
+    after = [moment for moment in moments if moment >= NOON - 6 * HOUR + len(batches) * HOUR / 2]
+    seen = await at_moments(database, batches, NOON - 6 * HOUR, after)
+    assert await at_moments(database, [told], NOON - 6 * HOUR, after) == seen
+
+
+@given(told=tellings(most=40, ahead=8), seed=st.integers(0, 2**32))
 @settings(max_examples=200, deadline=None)
 def test_the_model_does_not_see_in_which_order_signals_stand(told: list[Told], seed: int) -> None:
     other = list(told)
@@ -92,7 +140,7 @@ def test_the_model_does_not_see_in_which_order_signals_stand(told: list[Told], s
 
 
 @ONE_AFTER_ANOTHER
-@given(told=tellings(most=40))
+@given(told=tellings(most=40, ahead=8))
 def test_steps_follow_one_another_in_time_and_in_state(told: list[Told]) -> None:
     before, moment = "pending", None
     for step in fold(told, NOON).steps:
@@ -104,7 +152,7 @@ def test_steps_follow_one_another_in_time_and_in_state(told: list[Told]) -> None
 
 
 @ONE_AFTER_ANOTHER
-@given(told=tellings(), seed=st.integers(0, 2**32))
+@given(told=tellings(ahead=8), seed=st.integers(0, 2**32))
 async def test_what_transactions_tell_at_once_ends_in_the_same(database: Database, told: list[Told], seed: int) -> None:
     once = await told_to_a_new_workspace(database, [told])
     operator = Context.system(uuid7())

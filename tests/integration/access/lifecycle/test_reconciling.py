@@ -90,6 +90,59 @@ async def test_the_sweep_goes_on_in_bites_and_a_killed_one_loses_nothing(
     assert [await jobs(database, home) for home in homes] == [[SETTLE]] * 7
 
 
+async def touched(maintenance: asyncpg.Connection, now: datetime) -> tuple[Asked, int, int]:
+    """What a sweep asked for, how often it read the table of accesses from end to end, and how many rows it fetched."""
+    async with maintenance.transaction():
+        row = await maintenance.fetchrow("SELECT settling, reconciling FROM datalane.sweep_demo_access(now => $1)", now)
+        read = await maintenance.fetchrow(
+            "SELECT seq_scan, idx_tup_fetch FROM pg_stat_xact_user_tables"
+            " WHERE relid = 'datalane.demo_access'::regclass"
+        )
+    return Asked(row["settling"], row["reconciling"]), read["seq_scan"], read["idx_tup_fetch"]
+
+
+async def test_a_sweep_reads_what_is_due_and_no_more_of_many_accesses(
+    database: Database, operator: Context, maintenance: asyncpg.Connection
+) -> None:
+    """Also while no worker does what was asked for."""
+    async with maintenance.transaction():
+        await maintenance.execute("SET LOCAL ROLE datalane_definer")
+        await maintenance.execute(
+            "INSERT INTO datalane.demo_access (workspace_id, state, created_at, updated_at, sweep_at, reconcile_at)"
+            " SELECT app.uuid7(), 'active', $1, $1, m.moment, m.moment FROM generate_series(1, 5000) AS n,"
+            " LATERAL (SELECT $1::timestamptz + n * interval '1 minute' AS moment) AS m",
+            NOON + HOUR,
+        )
+    await tell(database, operator, a_signal("activate", ends_at=NOON + HOUR))
+    assert await touched(maintenance, NOON) == (Asked(), 0, 0)
+    asked, whole, fetched = await touched(maintenance, NOON + HOUR + timedelta(minutes=3))
+    assert (asked, whole) == (Asked(settling=4, reconciling=2), 0)
+    assert fetched <= 6 * asked.settling
+    asked, whole, left = await touched(maintenance, NOON + HOUR + timedelta(minutes=3))
+    assert (asked, whole) == (Asked(), 0)
+    assert left <= fetched  # versions of rows that nobody has tidied up yet
+
+
+async def test_of_many_differences_the_first_are_kept(
+    database: Database, operator: Context, context: Context, maintenance: asyncpg.Connection
+) -> None:
+    start = NOON - 200 * HOUR
+    renewals = [
+        a_signal("renew", start + number * HOUR, f"r{number}", ends_at=NOON + number * HOUR) for number in range(1, 150)
+    ]
+    await tell(database, operator, a_signal("activate", start), *renewals)
+    await by_hand(
+        maintenance, "UPDATE datalane.access_history SET why = 'x' WHERE workspace_id = $1", context.workspace_id
+    )
+    assert len((await reconciled(database, operator)).differences) == 100
+    async with database.transaction(operator) as tx:
+        kept = await tx.fetchval("SELECT difference FROM datalane.demo_access WHERE workspace_id = $1", tx.workspace_id)
+    assert len(kept) == 100
+    with pytest.raises(asyncpg.CheckViolationError):
+        async with database.transaction(operator) as tx:
+            await tx.execute("SELECT datalane.note_access_difference($1)", [{"field": "x"}] * 101)
+
+
 async def test_each_access_is_reconciled_once_a_day(
     database: Database, operator: Context, maintenance: asyncpg.Connection
 ) -> None:
@@ -153,7 +206,7 @@ async def test_expiry_and_grace_come_to_be_with_nobody_telling(
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(told=tellings())
+@given(told=tellings(ahead=8))
 async def test_what_was_written_never_differs_from_what_is_recomputed(database: Database, told: list[Told]) -> None:
     operator = Context.system(uuid7())
     for each in told:
@@ -171,6 +224,7 @@ TAMPERED = [
         {"access.ends_at"},
     ),
     ("UPDATE datalane.demo_access SET plan_id = 'trial' WHERE workspace_id = $1", {"access.plan_id"}),
+    ("UPDATE datalane.demo_access SET next_at = NULL, sweep_at = NULL WHERE workspace_id = $1", {"access.next_at"}),
     ("UPDATE datalane.access_history SET to_state = 'grace' WHERE workspace_id = $1", {"history.1"}),
     (
         "UPDATE datalane.access_signals SET outcome = 'ignored', reason = 'because' WHERE workspace_id = $1",

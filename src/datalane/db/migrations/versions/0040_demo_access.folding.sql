@@ -95,16 +95,16 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = '' AS $$
 $$;
 
 -- The fold: where the access is at `at`, each change on the way, and what each signal came to. `named_plan_id` is the last plan that any
--- signal named, also one that is ignored. Time is a signal too: what ends
--- between two of them, or since the last, has ended.
+-- signal named, also one that is ignored. Time is a signal too: what ends between two of them, or since the last, has ended. And a signal is
+-- none before its time: those whose moment is later than `at` are ahead, the first of them at `ahead_at`.
 CREATE FUNCTION datalane.fold_demo_access(
     workspace uuid, at timestamptz, OUT state text, OUT plan_id text, OUT since timestamptz, OUT ends_at timestamptz,
     OUT grace_seconds bigint, OUT source_system text, OUT source_event_id text, OUT source_version bigint,
-    OUT named_plan_id text, OUT steps jsonb[], OUT outcomes jsonb[])
+    OUT named_plan_id text, OUT steps jsonb[], OUT outcomes jsonb[], OUT ahead_at timestamptz)
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
 #variable_conflict use_variable
 DECLARE
-    told record; before record; target text; reason text; ended timestamptz; more boolean := true;
+    told record; before record; target text; reason text; ended timestamptz; more boolean := true; is_left boolean;
     next_state text; next_ends timestamptz; next_grace bigint;
     signals CURSOR FOR SELECT o.source_system, o.source_event_id, o.signal, o.state, o.plan_id, o.source_version, o.ends_at,
         o.grace_seconds, o.moment FROM datalane.access_signals_in_order(workspace) AS o;
@@ -113,7 +113,8 @@ BEGIN
     OPEN signals;
     WHILE more LOOP
         FETCH signals INTO told;
-        more := FOUND;
+        is_left := FOUND;
+        more := is_left AND told.moment <= at;
         LOOP
             ended := datalane.access_deadline(state, ends_at, grace_seconds);
             EXIT WHEN ended IS NULL OR (more AND ended >= told.moment) OR (NOT more AND ended > at);
@@ -152,6 +153,13 @@ BEGIN
         END IF;
         steps := steps || jsonb_build_object('from', before.state, 'to', state, 'plan', plan_id, 'ends', ends_at, 'grace', grace_seconds,
             'why', told.signal, 'system', source_system, 'id', source_event_id, 'at', told.moment);
+    END LOOP;
+    ahead_at := CASE WHEN is_left THEN told.moment END;
+    WHILE is_left LOOP
+        outcomes := outcomes || jsonb_build_object('system', told.source_system, 'id', told.source_event_id,
+            'outcome', 'ahead', 'reason', 'its time has not come');
+        FETCH signals INTO told;
+        is_left := FOUND;
     END LOOP;
     CLOSE signals;
 END $$;

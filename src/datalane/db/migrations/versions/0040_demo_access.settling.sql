@@ -51,10 +51,7 @@ BEGIN
     PERFORM datalane.audit_for(
         workspace, actor, correlation, 'demo_access.changed', 'demo_access', workspace::text,
         jsonb_build_object('state', before.state, 'plan_id', before.plan_id, 'ends_at', before.ends_at),
-        told || coalesce((
-            SELECT jsonb_strip_nulls(jsonb_build_object('told_by', s.told_by, 'reason', s.note)) FROM datalane.access_signals s
-            WHERE s.workspace_id = workspace AND s.source_system = now_is.source_system AND s.source_event_id = now_is.source_event_id),
-            '{}'), at);
+        told, at);
 END $$;
 
 -- The first of these plans that can be assigned. One that is retired can be to who has had it.
@@ -139,7 +136,7 @@ DECLARE
 BEGIN
     SELECT a.* INTO before FROM datalane.demo_access a WHERE a.workspace_id = workspace;
     SELECT f.state, f.plan_id, f.since, f.ends_at, f.grace_seconds, f.source_system, f.source_event_id, f.source_version, f.named_plan_id,
-           f.steps, f.outcomes
+           f.steps, f.outcomes, least(datalane.access_deadline(f.state, f.ends_at, f.grace_seconds), f.ahead_at) AS next_at
     INTO fold FROM datalane.fold_demo_access(workspace, at) AS f;
     UPDATE datalane.access_signals s SET outcome = o.was ->> 'outcome', reason = o.was ->> 'reason'
     FROM unnest(fold.outcomes) AS o (was)
@@ -154,9 +151,9 @@ BEGIN
     PERFORM datalane.write_access_history(workspace, fold.steps, actor, correlation, at);
     UPDATE datalane.demo_access a
     SET state = fold.state, plan_id = fold.plan_id, since = fold.since, ends_at = fold.ends_at, grace_seconds = fold.grace_seconds,
-        next_at = datalane.access_deadline(fold.state, fold.ends_at, fold.grace_seconds), source_system = fold.source_system,
+        next_at = fold.next_at, sweep_at = fold.next_at, source_system = fold.source_system,
         source_event_id = fold.source_event_id, source_version = fold.source_version, sync_error = error,
-        sync_failed_at = CASE WHEN error IS NOT NULL THEN at END, swept_at = NULL,
+        sync_failed_at = CASE WHEN error IS NOT NULL THEN at END,
         last_synced_at = CASE WHEN error IS NULL THEN at ELSE a.last_synced_at END, updated_at = at,
         version = a.version + CASE WHEN changed THEN 1 ELSE 0 END
     WHERE a.workspace_id = workspace;
@@ -172,19 +169,19 @@ END $$;
 CREATE FUNCTION datalane.hold_access(workspace uuid, now timestamptz)
 RETURNS datalane.demo_access LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    held datalane.demo_access;
+    held datalane.demo_access; at constant timestamptz := coalesce(now, clock_timestamp());
 BEGIN
-    INSERT INTO datalane.demo_access (workspace_id, state, created_at, updated_at)
-    VALUES (workspace, 'pending', coalesce(now, clock_timestamp()), coalesce(now, clock_timestamp()))
+    INSERT INTO datalane.demo_access (workspace_id, state, created_at, updated_at, reconcile_at)
+    VALUES (workspace, 'pending', at, at, at + interval '1 day')
     ON CONFLICT (workspace_id) DO NOTHING;
     SELECT a.* INTO held FROM datalane.demo_access a WHERE a.workspace_id = workspace FOR UPDATE;
     RETURN held;
 END $$;
 
 -- Take signals down, each once, and settle. `signals` are up to 1,000 objects with the columns of a signal. One that says a moment more
--- than 24 hours ahead, or more than five years ago, is held and has no place. A correction that says no moment holds from now on, or from
--- the latest moment that was told if that is later. Answers a row a signal, in order: `accepted`, `held`, `duplicate`, or `conflict`
--- for one that says something else than the one that came first under its id, with no effect.
+-- than 24 hours ahead, or more than five years ago, is held and has no place; told again when it may have one, it gets it. A correction that
+-- says no moment holds from now on. Answers a row a signal, in order: `accepted`, `held`, `duplicate`, or `conflict` for one that says
+-- something else than the one that came first under its id, with no effect.
 CREATE FUNCTION datalane.record_access_signals(
     signals jsonb, actor_id uuid DEFAULT NULL, correlation_id text DEFAULT NULL, causation_id uuid DEFAULT NULL,
     causation_depth integer DEFAULT 0, now timestamptz DEFAULT NULL)
@@ -194,34 +191,35 @@ LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     workspace constant uuid := app.workspace_id(); at timestamptz;
     actor constant uuid := coalesce(actor_id, app.actor_id()); correlation constant text := coalesce(correlation_id, app.correlation_id());
-    latest timestamptz; fresh jsonb; before datalane.demo_access;
+    fresh jsonb; before datalane.demo_access;
 BEGIN
     PERFORM datalane.require_rank(5);
     IF jsonb_typeof(signals) IS DISTINCT FROM 'array' THEN
         RAISE EXCEPTION 'signals are an array of objects' USING ERRCODE = 'DL400';
     ELSIF jsonb_array_length(signals) > 1000 THEN
         RAISE EXCEPTION '% signals at once, the limit is 1,000', jsonb_array_length(signals) USING ERRCODE = 'DL413';
+    ELSIF EXISTS (SELECT FROM jsonb_array_elements(signals) AS o (said)
+                  WHERE o.said ->> 'signal' = 'correct' AND (o.said ->> 'told_by' IS NULL OR o.said ->> 'note' IS NULL)) THEN
+        RAISE EXCEPTION 'a correction says who makes it (told_by) and why (note)' USING ERRCODE = 'DL400';
     END IF;
     before := datalane.hold_access(workspace, now);
     at := coalesce(now, clock_timestamp());
-    SELECT greatest(at, max(s.occurred_at)) INTO latest FROM datalane.access_signals s
-    WHERE s.workspace_id = workspace AND s.held IS NULL;
     WITH told AS (
         SELECT x.source_system, x.source_event_id, x.signal, x.state, x.plan_id, x.source_version, x.ends_at, x.grace_seconds, x.told_by,
-               x.note, x.place, coalesce(x.occurred_at, CASE WHEN x.signal = 'correct' THEN latest ELSE at END) AS occurred_at
+               x.note, x.place, coalesce(x.occurred_at, at) AS occurred_at
         FROM ROWS FROM (jsonb_to_recordset(signals) AS (source_system text, source_event_id text, signal text, state text, plan_id text,
             occurred_at timestamptz, source_version bigint, ends_at timestamptz, grace_seconds bigint, told_by text, note text))
             WITH ORDINALITY AS x (source_system, source_event_id, signal, state, plan_id, occurred_at, source_version, ends_at,
                                   grace_seconds, told_by, note, place)
     ), taken AS (
         INSERT INTO datalane.access_signals AS s (workspace_id, source_system, source_event_id, signal, state, plan_id, occurred_at,
-            source_version, ends_at, grace_seconds, told_by, note, held, late, outcome, reason, received_at, correlation_id, actor_id)
+            source_version, ends_at, grace_seconds, held, late, outcome, reason, received_at, correlation_id, actor_id)
         SELECT workspace, t.source_system, t.source_event_id, t.signal, t.state, t.plan_id, t.occurred_at, t.source_version, t.ends_at,
-               t.grace_seconds, t.told_by, t.note,
+               t.grace_seconds,
                CASE WHEN t.occurred_at > at + interval '24 hours' THEN 'future'
                     WHEN t.occurred_at < at - interval '43830 hours' THEN 'old' END,
                t.occurred_at < (SELECT max(l.occurred_at) FROM datalane.access_signals l
-                                WHERE l.workspace_id = workspace AND l.held IS NULL) IS TRUE,
+                                WHERE l.workspace_id = workspace AND l.held IS NULL AND l.occurred_at <= at) IS TRUE,
                CASE WHEN t.occurred_at < at - interval '43830 hours' THEN 'stale' ELSE 'ignored' END,
                CASE WHEN t.occurred_at > at + interval '24 hours' THEN 'it is from the future'
                     WHEN t.occurred_at < at - interval '43830 hours' THEN 'it is from too long ago' END,
@@ -229,11 +227,39 @@ BEGIN
         FROM told t ORDER BY t.place
         ON CONFLICT (workspace_id, source_system, source_event_id) DO NOTHING
         RETURNING s.source_system, s.source_event_id
-    )
-    SELECT coalesce(jsonb_object_agg(t.place, true), '{}') INTO fresh FROM (
+    ), new AS (
         SELECT min(t.place) AS place FROM told t JOIN taken k ON k.source_system = t.source_system AND k.source_event_id = t.source_event_id
-        GROUP BY t.source_system, t.source_event_id) AS t;
-    UPDATE datalane.access_signals s SET conflicts = s.conflicts + 1, conflicting = o.said, conflicted_at = at
+        GROUP BY t.source_system, t.source_event_id
+    ), noted AS (
+        INSERT INTO datalane.access_notes (workspace_id, note_id, source_system, source_event_id, done, told_by, note, noted_at,
+                                           correlation_id, actor_id)
+        SELECT workspace, app.uuid7(), t.source_system, t.source_event_id, 'told', t.told_by, t.note, at, correlation, actor
+        FROM new n JOIN told t ON t.place = n.place WHERE t.told_by IS NOT NULL OR t.note IS NOT NULL
+    )
+    SELECT coalesce(jsonb_object_agg(n.place, true), '{}') INTO fresh FROM new n;
+    WITH again AS (
+        SELECT s.source_system, s.source_event_id, min(o.place) AS place
+        FROM jsonb_array_elements(signals) WITH ORDINALITY AS o (said, place)
+        JOIN datalane.access_signals s ON s.workspace_id = workspace AND s.source_system = o.said ->> 'source_system'
+            AND s.source_event_id = o.said ->> 'source_event_id'
+        WHERE s.held IS NOT NULL AND s.occurred_at BETWEEN at - interval '43830 hours' AND at + interval '24 hours'
+          AND datalane.is_same_signal(s, o.said)
+        GROUP BY s.source_system, s.source_event_id
+    ), placed AS (
+        UPDATE datalane.access_signals s SET held = NULL FROM again a
+        WHERE s.workspace_id = workspace AND s.source_system = a.source_system AND s.source_event_id = a.source_event_id
+        RETURNING a.place
+    ), noted AS (
+        INSERT INTO datalane.access_notes (workspace_id, note_id, source_system, source_event_id, done, told_by, note, noted_at,
+                                           correlation_id, actor_id)
+        SELECT workspace, app.uuid7(), o.said ->> 'source_system', o.said ->> 'source_event_id', 'released', o.said ->> 'told_by',
+               o.said ->> 'note', at, correlation, actor
+        FROM placed p JOIN jsonb_array_elements(signals) WITH ORDINALITY AS o (said, place) ON o.place = p.place
+        WHERE o.said ->> 'told_by' IS NOT NULL OR o.said ->> 'note' IS NOT NULL
+    )
+    SELECT fresh || coalesce(jsonb_object_agg(p.place, true), '{}') INTO fresh FROM placed p;
+    UPDATE datalane.access_signals s
+    SET conflicts = s.conflicts + 1, conflicting = o.said - '{told_by,note}'::text[], conflicted_at = at
     FROM jsonb_array_elements(signals) AS o (said)
     WHERE s.workspace_id = workspace AND s.source_system = o.said ->> 'source_system' AND s.source_event_id = o.said ->> 'source_event_id'
       AND NOT datalane.is_same_signal(s, o.said);
@@ -274,25 +300,51 @@ BEGIN
     RETURN QUERY SELECT a.state, is_other, a.sync_error FROM datalane.demo_access a WHERE a.workspace_id = workspace;
 END $$;
 
--- Give signals that are held their place, and settle: one, or all of them. One that is still ahead of its time stays: nothing told later would
--- come after it. Answers how many.
+-- Give signals that are held their place, and settle: one, or all of them. One that is more than 24 hours ahead stays. Answers how many.
 CREATE FUNCTION datalane.release_access_signals(
-    source_system text DEFAULT NULL, source_event_id text DEFAULT NULL, now timestamptz DEFAULT NULL)
+    source_system text DEFAULT NULL, source_event_id text DEFAULT NULL, told_by text DEFAULT NULL, note text DEFAULT NULL,
+    now timestamptz DEFAULT NULL)
 RETURNS integer LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
 DECLARE
-    workspace constant uuid := app.workspace_id(); released integer;
+    workspace constant uuid := app.workspace_id(); at timestamptz; released integer;
 BEGIN
     PERFORM datalane.require_rank(5);
     PERFORM FROM datalane.demo_access a WHERE a.workspace_id = workspace FOR UPDATE;
-    UPDATE datalane.access_signals s SET held = NULL
-    WHERE s.workspace_id = workspace AND s.held IS NOT NULL AND s.occurred_at <= coalesce(now, clock_timestamp()) + interval '24 hours'
-      AND (release_access_signals.source_system IS NULL OR s.source_system = release_access_signals.source_system)
-      AND (release_access_signals.source_event_id IS NULL OR s.source_event_id = release_access_signals.source_event_id);
-    GET DIAGNOSTICS released = ROW_COUNT;
+    at := coalesce(now, clock_timestamp());
+    WITH placed AS (
+        UPDATE datalane.access_signals s SET held = NULL
+        WHERE s.workspace_id = workspace AND s.held IS NOT NULL AND s.occurred_at <= at + interval '24 hours'
+          AND (release_access_signals.source_system IS NULL OR s.source_system = release_access_signals.source_system)
+          AND (release_access_signals.source_event_id IS NULL OR s.source_event_id = release_access_signals.source_event_id)
+        RETURNING s.source_system, s.source_event_id
+    ), noted AS (
+        INSERT INTO datalane.access_notes (workspace_id, note_id, source_system, source_event_id, done, told_by, note, noted_at,
+                                           correlation_id, actor_id)
+        SELECT workspace, app.uuid7(), p.source_system, p.source_event_id, 'released', release_access_signals.told_by,
+               release_access_signals.note, at, app.correlation_id(), app.actor_id()
+        FROM placed p WHERE release_access_signals.told_by IS NOT NULL OR release_access_signals.note IS NOT NULL
+    )
+    SELECT count(*) INTO released FROM placed;
     IF released > 0 THEN
-        PERFORM datalane.settle_access(workspace, false, app.actor_id(), app.correlation_id(), NULL, 0, coalesce(now, clock_timestamp()));
+        PERFORM datalane.settle_access(workspace, false, app.actor_id(), app.correlation_id(), NULL, 0, at);
     END IF;
     RETURN released;
+END $$;
+
+-- Who told these signals, or released them, and why: for admins of the workspace, and the operator.
+CREATE FUNCTION datalane.read_access_notes(source_systems text[], source_event_ids text[])
+RETURNS TABLE (source_system text, source_event_id text, done text, told_by text, note text, noted_at timestamptz)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = '' AS $$
+#variable_conflict use_column
+BEGIN
+    PERFORM datalane.require_rank(3);
+    RETURN QUERY
+        SELECT n.source_system, n.source_event_id, n.done, n.told_by, n.note, n.noted_at
+        FROM unnest(source_systems, source_event_ids) AS o (source_system, source_event_id)
+        JOIN datalane.access_notes n ON n.workspace_id = app.workspace_id() AND n.source_system = o.source_system
+            AND n.source_event_id = o.source_event_id
+        ORDER BY n.note_id;
 END $$;
 
 -- Nobody settles until the transaction ends: what is read meanwhile fits together. Answers the time.
@@ -303,15 +355,15 @@ BEGIN
     RETURN clock_timestamp();
 END $$;
 
--- Keep what a reconciling found; an empty array is nothing.
-CREATE FUNCTION datalane.note_access_difference(difference jsonb, now timestamptz DEFAULT NULL)
+-- Keep what the last reconciling found, 100 differences at most; an empty array is nothing. The next one is asked for after `again`.
+CREATE FUNCTION datalane.note_access_difference(difference jsonb, again interval DEFAULT '1 day', now timestamptz DEFAULT NULL)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp());
 BEGIN
     PERFORM datalane.require_rank(5);
     UPDATE datalane.demo_access a
-    SET difference = nullif(note_access_difference.difference, '[]'), reconciled_at = at, asked_at = NULL,
+    SET difference = nullif(note_access_difference.difference, '[]'), reconciled_at = at, reconcile_at = at + again,
         last_synced_at = CASE WHEN note_access_difference.difference = '[]' AND a.sync_error IS NULL THEN at ELSE a.last_synced_at END
     WHERE a.workspace_id = workspace;
 END $$;
@@ -325,32 +377,30 @@ RETURNS boolean LANGUAGE sql STABLE SET search_path = '' AS $$
        AND coalesce((said ->> 'occurred_at')::timestamptz = known.occurred_at, true)
 $$;
 
--- The sweep: a job for each access whose end has passed, and for each that was not reconciled for `reconcile`, or for `patience` while it
--- differs. One that was asked for within `patience` is left: its job is on its way.
+-- The sweep: a job for each access of which an end has passed or a signal's time has come, and for each that is to be reconciled. Who was
+-- asked is asked again after `patience`, unless the job was done. Both walk an index up to now, and no further; the plan is pinned.
 CREATE FUNCTION datalane.sweep_demo_access(
-    most integer DEFAULT 500, patience interval DEFAULT '10 minutes', reconcile interval DEFAULT '1 day', now timestamptz DEFAULT NULL)
+    most integer DEFAULT 500, patience interval DEFAULT '10 minutes', now timestamptz DEFAULT NULL)
 RETURNS TABLE (settling integer, reconciling integer)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan
+    SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
 DECLARE
     at constant timestamptz := coalesce(now, clock_timestamp()); found uuid;
 BEGIN
     settling := 0; reconciling := 0;
     FOR found IN
-        SELECT a.workspace_id FROM datalane.demo_access a
-        WHERE a.next_at <= at AND (a.swept_at IS NULL OR a.swept_at < at - patience)
-        ORDER BY a.next_at LIMIT most FOR UPDATE SKIP LOCKED
+        SELECT a.workspace_id FROM datalane.demo_access a WHERE a.sweep_at <= at
+        ORDER BY a.sweep_at LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
-        UPDATE datalane.demo_access a SET swept_at = at WHERE a.workspace_id = found;
+        UPDATE datalane.demo_access a SET sweep_at = at + patience WHERE a.workspace_id = found;
         PERFORM datalane.ask_for_access(found, 'access.settle', at);
         settling := settling + 1;
     END LOOP;
     FOR found IN
-        SELECT a.workspace_id FROM datalane.demo_access a
-        WHERE coalesce(a.reconciled_at, a.created_at) < at - CASE WHEN a.difference IS NULL THEN reconcile ELSE patience END
-          AND (a.asked_at IS NULL OR a.asked_at < at - patience)
-        ORDER BY a.reconciled_at NULLS FIRST LIMIT most FOR UPDATE SKIP LOCKED
+        SELECT a.workspace_id FROM datalane.demo_access a WHERE a.reconcile_at < at
+        ORDER BY a.reconcile_at LIMIT most FOR UPDATE SKIP LOCKED
     LOOP
-        UPDATE datalane.demo_access a SET asked_at = at WHERE a.workspace_id = found;
+        UPDATE datalane.demo_access a SET reconcile_at = at + patience WHERE a.workspace_id = found;
         PERFORM datalane.ask_for_access(found, 'access.reconcile', at);
         reconciling := reconciling + 1;
     END LOOP;
@@ -381,20 +431,22 @@ REVOKE ALL ON FUNCTION
     datalane.hold_access(uuid, timestamptz),
     datalane.record_access_signals(jsonb, uuid, text, uuid, integer, timestamptz),
     datalane.settle_demo_access(boolean, uuid, text, uuid, integer, timestamptz),
-    datalane.release_access_signals(text, text, timestamptz),
+    datalane.release_access_signals(text, text, text, text, timestamptz),
+    datalane.read_access_notes(text[], text[]),
     datalane.lock_demo_access(),
-    datalane.note_access_difference(jsonb, timestamptz),
+    datalane.note_access_difference(jsonb, interval, timestamptz),
     datalane.is_same_signal(datalane.access_signals, jsonb),
-    datalane.sweep_demo_access(integer, interval, interval, timestamptz),
+    datalane.sweep_demo_access(integer, interval, timestamptz),
     datalane.ask_for_access(uuid, text, timestamptz)
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     datalane.access_rule(text, text),
     datalane.record_access_signals(jsonb, uuid, text, uuid, integer, timestamptz),
     datalane.settle_demo_access(boolean, uuid, text, uuid, integer, timestamptz),
-    datalane.release_access_signals(text, text, timestamptz),
+    datalane.release_access_signals(text, text, text, text, timestamptz),
+    datalane.read_access_notes(text[], text[]),
     datalane.lock_demo_access(),
-    datalane.note_access_difference(jsonb, timestamptz)
+    datalane.note_access_difference(jsonb, interval, timestamptz)
 TO datalane_app;
-GRANT EXECUTE ON FUNCTION datalane.sweep_demo_access(integer, interval, interval, timestamptz) TO datalane_maintenance;
+GRANT EXECUTE ON FUNCTION datalane.sweep_demo_access(integer, interval, timestamptz) TO datalane_maintenance;
 SET LOCAL ROLE datalane_owner;

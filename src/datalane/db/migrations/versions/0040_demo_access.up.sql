@@ -1,6 +1,7 @@
--- The access of a workspace as it was written down last. `next_at` is when time alone changes it; who reads before the sweep came looks
--- at the ends themselves. `swept_at` and `asked_at` are when it was last asked to be settled and reconciled. `assigned_…` is the plan that the last change assigned. `sync_error` says why what was told is not applied,
--- `difference` what the last reconciling found.
+-- The access of a workspace as it was written down last, at `updated_at`. `next_at` is when time, or a signal whose time comes then, changes
+-- it; who reads before the sweep came looks for that themselves. `sweep_at` and `reconcile_at` are when the sweep asks for it to be settled and
+-- reconciled. `assigned_…` is the plan that the last change assigned. `sync_error` says why what was told is not applied, `difference` what
+-- the last reconciling found.
 CREATE TABLE datalane.demo_access (
     workspace_id uuid NOT NULL,
     state text NOT NULL CONSTRAINT state_is_known CHECK (state IN ('pending', 'active', 'grace', 'suspended', 'expired', 'deactivated')),
@@ -17,24 +18,25 @@ CREATE TABLE datalane.demo_access (
     assigned_until timestamptz,
     sync_error text CONSTRAINT sync_errors_are_short CHECK (length(sync_error) <= 500),
     sync_failed_at timestamptz,
-    difference jsonb CONSTRAINT differences_are_a_list CHECK (jsonb_typeof(difference) = 'array'),
+    difference jsonb CONSTRAINT differences_are_a_short_list
+        CHECK (CASE WHEN jsonb_typeof(difference) = 'array' THEN jsonb_array_length(difference) <= 100 ELSE difference IS NULL END),
     reconciled_at timestamptz,
-    swept_at timestamptz,
-    asked_at timestamptz,
+    sweep_at timestamptz,
+    reconcile_at timestamptz NOT NULL,
     last_synced_at timestamptz,
     version bigint NOT NULL DEFAULT 1,
     created_at timestamptz NOT NULL,
     updated_at timestamptz NOT NULL,
     PRIMARY KEY (workspace_id)
 );
-CREATE INDEX demo_access_by_next_change ON datalane.demo_access (next_at) WHERE next_at IS NOT NULL;
-CREATE INDEX demo_access_by_reconciling ON datalane.demo_access (reconciled_at NULLS FIRST);
+CREATE INDEX demo_access_to_settle ON datalane.demo_access (sweep_at) WHERE sweep_at IS NOT NULL;
+CREATE INDEX demo_access_to_reconcile ON datalane.demo_access (reconcile_at);
 SELECT app.protect('datalane.demo_access', 'log', verbs => 'SELECT, INSERT, UPDATE', operator_columns =>
     '{workspace_id,state,plan_id,since,ends_at,next_at,sync_error,sync_failed_at,reconciled_at,last_synced_at}');
 
 -- What was told. A signal is kept for good, so that it counts once whenever it comes again. `outcome` and `reason` say what it came to at
--- its place in the order, and change when an earlier one comes later. `held` is one that has no place until somebody releases it: it
--- says a time that cannot be right. `conflicts` counts what came under its id and said something else, the last of which is kept.
+-- its place in the order, and change when an earlier one comes later; `ahead` is one whose time has not come. `held` is one that has no place
+-- until somebody releases it, or it is told again when it may have one: it says a time that cannot be right. `conflicts` counts what came under its id and said something else, the last of which is kept.
 CREATE TABLE datalane.access_signals (
     workspace_id uuid NOT NULL,
     source_system text NOT NULL CONSTRAINT source_systems_are_short CHECK (length(source_system) BETWEEN 1 AND 100),
@@ -48,11 +50,9 @@ CREATE TABLE datalane.access_signals (
     source_version bigint CONSTRAINT versions_are_counted CHECK (source_version >= 0),
     ends_at timestamptz CONSTRAINT periods_end_after_they_begin CHECK (ends_at > occurred_at AND ends_at < '3000-01-01 00:00:00+00'),
     grace_seconds bigint CONSTRAINT grace_is_a_year_at_most CHECK (grace_seconds BETWEEN 0 AND 31622400),
-    told_by text CONSTRAINT tellers_have_short_names CHECK (length(told_by) BETWEEN 1 AND 200),
-    note text CONSTRAINT notes_are_short CHECK (length(note) BETWEEN 1 AND 500),
     held text CONSTRAINT held_is_known CHECK (held IN ('future', 'old')),
     late boolean NOT NULL,
-    outcome text NOT NULL CONSTRAINT outcome_is_known CHECK (outcome IN ('applied', 'ignored', 'stale')),
+    outcome text NOT NULL CONSTRAINT outcome_is_known CHECK (outcome IN ('applied', 'ignored', 'stale', 'ahead')),
     reason text CONSTRAINT reasons_are_short CHECK (length(reason) <= 200),
     conflicts integer NOT NULL DEFAULT 0,
     conflicting jsonb,
@@ -63,7 +63,6 @@ CREATE TABLE datalane.access_signals (
     PRIMARY KEY (workspace_id, source_system, source_event_id),
     CONSTRAINT corrections_name_a_state CHECK ((signal = 'correct') = (state IS NOT NULL)),
     CONSTRAINT corrections_are_an_operators CHECK (signal <> 'correct' OR source_system = 'operator' AND source_version IS NULL),
-    CONSTRAINT corrections_say_why CHECK (signal <> 'correct' OR note IS NOT NULL AND told_by IS NOT NULL),
     CONSTRAINT activations_name_a_plan CHECK (signal <> 'activate' OR plan_id IS NOT NULL),
     CONSTRAINT renewals_name_an_end CHECK (signal <> 'renew' OR ends_at IS NOT NULL),
     CONSTRAINT others_name_no_period CHECK (signal IN ('activate', 'renew', 'reactivate', 'correct') OR ends_at IS NULL AND plan_id IS NULL),
@@ -73,6 +72,26 @@ CREATE TABLE datalane.access_signals (
 CREATE INDEX access_signals_by_receipt ON datalane.access_signals (workspace_id, received_at);
 SELECT app.protect('datalane.access_signals', 'log', verbs => 'SELECT, INSERT, UPDATE', operator_columns =>
     '{workspace_id,source_system,source_event_id,signal,occurred_at,source_version,held,outcome,reason,conflicts,received_at}');
+
+-- Who told a signal, or released it, and why, where a person did. It is of admins and the operator, who read it by a verb.
+CREATE TABLE datalane.access_notes (
+    workspace_id uuid NOT NULL,
+    note_id uuid NOT NULL,
+    source_system text NOT NULL,
+    source_event_id text NOT NULL,
+    done text NOT NULL CONSTRAINT done_is_known CHECK (done IN ('told', 'released')),
+    told_by text CONSTRAINT tellers_have_short_names CHECK (length(told_by) BETWEEN 1 AND 200),
+    note text CONSTRAINT notes_are_short CHECK (length(note) BETWEEN 1 AND 500),
+    noted_at timestamptz NOT NULL,
+    correlation_id text,
+    actor_id uuid NOT NULL,
+    PRIMARY KEY (workspace_id, note_id),
+    CONSTRAINT notes_are_of_signals FOREIGN KEY (workspace_id, source_system, source_event_id)
+        REFERENCES datalane.access_signals (workspace_id, source_system, source_event_id),
+    CONSTRAINT notes_say_something CHECK (told_by IS NOT NULL OR note IS NOT NULL)
+);
+CREATE INDEX access_notes_by_signal ON datalane.access_notes (workspace_id, source_system, source_event_id);
+SELECT app.protect('datalane.access_notes', 'system', verbs => 'SELECT, INSERT');
 
 -- What the signals come to, in order: each change of the state, the plan or the period. A row that a late signal made untrue is not
 -- taken away but superseded, so that what was believed, and when, stays.
