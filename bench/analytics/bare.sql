@@ -20,19 +20,19 @@ SELECT :workspace_id::uuid, 'seeded ' || n,
 FROM generate_series(1, :events::bigint) AS n;
 
 -- name: count_funnel(workspace_id)^
--- Three steps within seven days, as one would write it for a table of one's own.
+-- Three steps within seven days of entering in the range, as one would write it for a table of one's own.
 WITH seen AS (
     SELECT subject, min(occurred_at) AS seen_at FROM datalane.analytics_events
     WHERE workspace_id = :workspace_id AND event_name = 'page.seen' AND occurred_at >= '2026-09-01Z' AND occurred_at < '2026-12-01Z'
     GROUP BY subject
 ), filled AS (
     SELECT s.subject, s.seen_at, min(e.occurred_at) AS filled_at FROM seen s JOIN datalane.analytics_events e USING (subject)
-    WHERE e.workspace_id = :workspace_id AND e.event_name = 'cart.filled' AND e.occurred_at >= '2026-09-01Z' AND e.occurred_at < '2026-12-01Z'
+    WHERE e.workspace_id = :workspace_id AND e.event_name = 'cart.filled' AND e.occurred_at >= '2026-09-01Z' AND e.occurred_at < '2026-12-08Z'
       AND e.occurred_at >= s.seen_at AND e.occurred_at <= s.seen_at + interval '7 days'
     GROUP BY s.subject, s.seen_at
 ), placed AS (
     SELECT f.subject FROM filled f JOIN datalane.analytics_events e USING (subject)
-    WHERE e.workspace_id = :workspace_id AND e.event_name = 'order.placed' AND e.occurred_at >= '2026-09-01Z' AND e.occurred_at < '2026-12-01Z'
+    WHERE e.workspace_id = :workspace_id AND e.event_name = 'order.placed' AND e.occurred_at >= '2026-09-01Z' AND e.occurred_at < '2026-12-08Z'
       AND e.occurred_at >= f.filled_at AND e.occurred_at <= f.seen_at + interval '7 days'
     GROUP BY f.subject
 )

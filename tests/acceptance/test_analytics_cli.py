@@ -1,4 +1,4 @@
-"""`datalane analytics`: events in a file, and anomalies that an operator reads and resolves."""
+"""`datalane analytics`: events in a file, tracked events that are retired, and anomalies that an operator resolves."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from arro3.io import read_parquet
 
 from datalane.access.analytics.schemas import NewAnalyticsEvent, NewTrackingVersion
 from datalane.access.analytics.service import record_events
+from datalane.access.analytics.tracked import TrackedEvent, TrackedEvents, register_tracked_events
 from datalane.access.analytics.tracking import register_version
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -84,3 +85,22 @@ async def test_an_anomaly_is_read_and_resolved(analytics: Analytics, told: Conte
     async with database.transaction(told) as tx:
         [record] = [each for each in await list_records(tx) if each.action == "integrity_anomaly.resolved"]
     assert record.after == {"by": "ada", "reason": "a fixture"}
+
+
+async def test_a_tracked_event_is_retired_for_every_workspace(
+    analytics: Analytics, told: Context, database: Database
+) -> None:
+    tracked = TrackedEvents()
+    tracked.add(TrackedEvent("page.closed", 1, {}, "growth"))
+    await register_tracked_events(database, tracked)
+    asked = ("retire", "page.closed", "--version", 1, "--reason", "nobody sends it")
+    assert (await analytics(*asked, "--json")).json == {"retired": True}
+    assert "it was retired" in (await analytics(*asked)).out
+    missing = await analytics("retire", "page.closed", "--version", 2, "--reason", "nobody sends it")
+    assert (missing.status, "no version 2 of page.closed" in missing.err) == (2, True)
+    event = NewAnalyticsEvent(event_name="page.closed", source_event_id="4", occurred_at=utc_now())
+    async with database.transaction(told) as tx:
+        [outcome] = (await record_events(tx, [event])).data
+    assert [(reason.code, reason.message) for reason in outcome.reasons] == [
+        ("retired_version", "version 1 of page.closed is retired; send a version that is tracked")
+    ]

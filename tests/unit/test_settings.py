@@ -47,6 +47,7 @@ def test_a_time_is_seconds_or_an_iso_duration(monkeypatch: pytest.MonkeyPatch, v
         ),
         ("DATALANE_API__TRUSTED_PROXIES", "*"),
         ("DATALANE_AGENTS__MODERATOR", "house.rules"),
+        ("DATALANE_ACCESS__ANALYTICS__OLDEST", "P3651D"),
         ("DATALANE_AGENTS__MODERATION_TIMEOUT", "61"),
         ("DATALANE_AGENTS__REDACTION__NAMES", "name,.*"),
         ("DATALANE_AGENTS__REDACTION__DETECT", "email,fax"),
@@ -58,6 +59,30 @@ def test_a_wrong_value_is_refused_by_its_variables_name(
     monkeypatch.setenv(variable, value)
     with pytest.raises(ConfigurationError, match=variable):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"RETENTION__ANALYTICS": "P399D"},
+        {"ACCESS__ANALYTICS__OLDEST": "P401D"},
+        {"RETENTION__ANALYTICS": "P30D", "ACCESS__ANALYTICS__OLDEST": "P31D"},
+    ],
+)
+def test_events_are_kept_as_long_as_they_are_taken(monkeypatch: pytest.MonkeyPatch, said: dict[str, str]) -> None:
+    for name, value in said.items():
+        monkeypatch.setenv(f"DATALANE_{name}", value)
+    with pytest.raises(ConfigurationError) as refused:
+        load_settings()
+    assert "DATALANE_RETENTION__ANALYTICS: is" in str(refused.value)
+    assert "or lower DATALANE_ACCESS__ANALYTICS__OLDEST" in str(refused.value)
+
+
+@pytest.mark.parametrize(("kept", "oldest"), [("P30D", "P30D"), ("P500D", "P400D"), ("P11Y", "P3650D")])
+def test_events_may_be_kept_longer_than_they_are_taken(monkeypatch: pytest.MonkeyPatch, kept: str, oldest: str) -> None:
+    monkeypatch.setenv("DATALANE_RETENTION__ANALYTICS", kept)
+    monkeypatch.setenv("DATALANE_ACCESS__ANALYTICS__OLDEST", oldest)
+    assert load_settings().retention.analytics >= load_settings().access.analytics.oldest
 
 
 def test_what_is_redacted_is_listed_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,9 +80,6 @@ MANAGE_TRACKING = MATRIX.allow(
 MEND_ANALYTICS = MATRIX.allow(
     Role.ADMIN,
     "analytics.mend",
-    needs=[
-        "datalane.land_analytics",
-        *(f"datalane.analytics_quarantine:{command}" for command in ("insert", "update", "delete")),
-    ],
+    needs=[f"datalane.{verb}_analytics" for verb in ("take", "land", "repair", "explain", "discard")],
 )
 RESOLVE_ANOMALIES = MATRIX.allow(Role.SYSTEM, "integrity_anomaly.resolve", needs=["datalane.resolve_integrity_anomaly"])

@@ -1,4 +1,4 @@
-"""`datalane analytics`: export events to Parquet, read anomalies and resolve them."""
+"""`datalane analytics`: export events to Parquet, retire tracked events, read anomalies and resolve them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from datalane.cli.analytics_operations import AnalyticsOffice
 
-analytics = typer.Typer(help="Export events, read and resolve anomalies of integrity.", no_args_is_help=True)
+analytics = typer.Typer(
+    help="Export events, retire tracked ones, read and resolve anomalies of integrity.", no_args_is_help=True
+)
 
 Workspace = Annotated[str, typer.Option("--workspace", "-w", help="The id of the workspace.", show_default=False)]
 _WHEN = "a date (midnight UTC) or a moment with its offset, in ISO 8601."
@@ -85,6 +87,23 @@ def resolve(
         print_json({"anomaly": resolved.model_dump(mode="json")})
     else:
         typer.echo(f"resolved {resolved.anomaly_id}")
+
+
+@analytics.command()
+def retire(
+    event: Annotated[str, typer.Argument(help="The name of the tracked event.", show_default=False)],
+    version: Annotated[int, typer.Option("--version", min=1, max=2**31 - 1, help="Its version.", show_default=False)],
+    reason: Annotated[
+        str, typer.Option("--reason", help="Why; workspaces see it in their tracking plan.", show_default=False)
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """Hold back, in every workspace, new events of a version that the application tracks."""
+    retired = asyncio.run(_office().retire(event, version, reason))
+    if as_json:
+        print_json({"retired": retired})
+    else:
+        typer.echo("retired" if retired else "it was retired")
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,4 +1,4 @@
-"""What `datalane analytics` does, in the workspace that is named and as the lane itself."""
+"""What `datalane analytics` does as the lane itself, in the workspace that is named or in all of them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from uuid import UUID
 from datalane.access.analytics.anomalies import list_anomalies, resolve_anomaly
 from datalane.access.analytics.exporting import Progress, export_events, require_parquet
 from datalane.access.analytics.schemas import AnomalyStatus, IntegrityAnomaly
+from datalane.access.analytics.tracked import retire_tracked_event
 from datalane.cli.office import Office
 from datalane.contracts.context import Context
 from datalane.errors import InvalidInput
@@ -56,3 +57,8 @@ class AnalyticsOffice(Office):
             database.transaction(Context.system(workspace_id)) as tx,
         ):
             return await resolve_anomaly(tx, anomaly_id, by=by.strip(), reason=reason.strip())
+
+    async def retire(self, event: str, version: int, reason: str) -> bool:
+        """Raises as `retire_tracked_event`."""
+        async with self.database() as database:
+            return await retire_tracked_event(database, event, version, reason)

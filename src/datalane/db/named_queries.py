@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -59,10 +60,15 @@ class _Adapter(AsyncPGAdapter):  # type: ignore[misc]
             return await conn.execute(sql, *self.maybe_order_params(query_name, parameters))
 
 
-def load_queries(code_file: str, name: str = "queries.sql") -> Any:
+def load_queries(code_file: str, name: str = "queries.sql", write_out: Callable[[str], str] | None = None) -> Any:
     """The queries of the file `name` beside `code_file`, as coroutines taking an asyncpg connection or pool first.
+
+    `write_out` makes of its text what is loaded, where parts of a query repeat each other.
 
     By suffix of the name: none answers a list of rows, `^` one row or None, `$` one value, `!` the status. They raise
     database errors as `translated` does. Raises `ValueError` for a query of another kind.
     """
-    return aiosql.from_path(Path(code_file).parent / name, driver_adapter=_Adapter)
+    path = Path(code_file).parent / name
+    if write_out is None:
+        return aiosql.from_path(path, driver_adapter=_Adapter)
+    return aiosql.from_str(write_out(path.read_text()), driver_adapter=_Adapter)

@@ -13,7 +13,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SecretStr,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict, SettingsError
 
 from datalane.credentials import find_weak
@@ -88,6 +96,15 @@ __all__ = [
     "load_settings",
 ]
 
+
+class Disagreement(ValueError):
+    """Two settings do not go together; `mend` says what to do about `variable`."""
+
+    def __init__(self, variable: str, message: str, mend: str) -> None:
+        super().__init__(message)
+        self.variable, self.mend = variable, mend
+
+
 _CORRECT = "correct its value, or leave it out for the default"
 _COMPLETE = "set what is missing, or leave out what needs it"
 
@@ -129,7 +146,7 @@ class Settings(BaseSettings):
     inbound: InboundSettings = InboundSettings()
     search: SearchSettings = SearchSettings()
     automation: AutomationSettings = AutomationSettings()
-    access: AccessSettings = AccessSettings()
+    access: Annotated[AccessSettings, Field(validate_default=True)] = AccessSettings()
     telemetry: TelemetrySettings = TelemetrySettings()
     usage: UsageSettings = UsageSettings()
 
@@ -145,6 +162,19 @@ class Settings(BaseSettings):
     def _postgres_url(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not value.get_secret_value().startswith(("postgresql://", "postgres://")):
             raise ValueError("must begin with postgresql://")
+        return value
+
+    @field_validator("access")
+    @classmethod
+    def _forgotten_when_it_is_too_old(cls, value: AccessSettings, info: ValidationInfo) -> AccessSettings:
+        kept, oldest = info.data.get("retention"), value.analytics.oldest  # without one where it is wrong itself
+        if isinstance(kept, Retention) and kept.analytics < oldest:
+            raise Disagreement(
+                "DATALANE_RETENTION__ANALYTICS",
+                f"is {_iso(kept.analytics)}, less than DATALANE_ACCESS__ANALYTICS__OLDEST, {_iso(oldest)}: an event "
+                "that is forgotten while it is still taken would count anew when it is sent again",
+                f"raise it to {_iso(oldest)}, or lower DATALANE_ACCESS__ANALYTICS__OLDEST",
+            )
         return value
 
     @property
@@ -175,8 +205,11 @@ def examine_settings() -> Examined:
     except ValidationError as error:
         known = variables_of(Settings)
         for each in error.errors():
-            variable = _variable(each["loc"])
-            faults.append(Fault(variable, each["msg"], _CORRECT if variable in known else _COMPLETE))
+            cause, variable = each.get("ctx", {}).get("error"), _variable(each["loc"])
+            if isinstance(cause, Disagreement):
+                faults.append(Fault(cause.variable, str(cause), cause.mend))
+            else:
+                faults.append(Fault(variable, each["msg"], _CORRECT if variable in known else _COMPLETE))
     except SettingsError:
         pass  # the value of a whole group cannot be read; that a group is no setting is said above
     return Examined(settings, tuple(faults), tuple(find_weak(os.environ)))
@@ -196,3 +229,7 @@ def load_settings(*, serving: bool = False) -> Settings:
 
 def _variable(location: tuple[int | str, ...]) -> str:
     return PREFIX + "__".join(str(part) for part in location).upper()
+
+
+def _iso(value: timedelta) -> str:
+    return str(TypeAdapter(timedelta).dump_python(value, mode="json"))

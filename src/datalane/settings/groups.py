@@ -404,10 +404,10 @@ class AccessSource(BaseModel):
 
 class AnalyticsSettings(BaseModel):
     """A client near a change of its plan may honestly see the other one: within `snapshot_tolerance` of it there is no
-    anomaly. Events that are older than `oldest` are held back. A query of analytics ends after `query_time`."""
+    anomaly. Events that are older than `oldest`, ten years at most, are held back. A query ends after `query_time`."""
 
     snapshot_tolerance: Annotated[Duration, Field(le=timedelta(days=1))] = timedelta(minutes=5)
-    oldest: Duration = timedelta(days=400)
+    oldest: Annotated[Duration, Field(le=timedelta(days=3_650))] = timedelta(days=400)
     query_time: Annotated[Duration, Field(le=timedelta(minutes=10))] = timedelta(seconds=30)
 
 

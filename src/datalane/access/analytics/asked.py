@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import Annotated, Final, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -54,8 +54,8 @@ class Range(BaseModel):
 
 
 class FunnelAsked(Range):
-    """Steps are different events, in their order. A subject has `window_seconds` from entering. With `by_plan` each
-    counts for the plan that was enforced when it entered."""
+    """Steps are different events, in their order. A subject enters in the range and has `window_seconds` from then on,
+    also behind it. With `by_plan` each counts for the plan that was enforced when it entered."""
 
     steps: Annotated[list[EventName], Field(min_length=1, max_length=MOST_STEPS)]
     window_seconds: Annotated[int, Field(ge=1, le=MOST_DAYS * 86_400)] = 7 * 86_400
@@ -66,10 +66,6 @@ class FunnelAsked(Range):
         if len(set(self.steps)) < len(self.steps):
             raise ValueError("an event is one step of a funnel, not two")
         return self
-
-    @property
-    def patience(self) -> timedelta:
-        return timedelta(seconds=self.window_seconds)
 
 
 class FunnelStep(BaseModel):
@@ -95,7 +91,8 @@ class Funnels(BaseModel):
 
 class RetentionAsked(Range):
     """Cohorts are subjects by the day or ISO week of their first `entry_event` in the range. In the period `n` after it
-    those came back that have a `return_event` then; by default any that is the `entry_event` again."""
+    those came back that have a `return_event` then, not before they entered; by default any that is the `entry_event`
+    again."""
 
     entry_event: EventName
     return_event: EventName | None = None
@@ -104,7 +101,8 @@ class RetentionAsked(Range):
 
 
 class Cohort(BaseModel):
-    """`returned` has one number for each period from 0, that of entering, to the last one that the range reaches."""
+    """`returned` has one number for each period from 0, that of entering, to the last one that the range reaches. The
+    event of entering itself counts where it is what brings back."""
 
     first_day: date
     subjects: int
@@ -150,7 +148,8 @@ class Segments(BaseModel):
 
 
 class TrendAsked(Range):
-    """The band of each day is of the `trailing_days` before it; `width` is in robust standard deviations."""
+    """The band of each day is of the `trailing_days` before it; `width` is in robust standard deviations. Days that are
+    not over are left out."""
 
     event_name: EventName
     trailing_days: Annotated[int, Field(ge=7, le=90)] = 28

@@ -6,6 +6,7 @@ that are asked for, by as many workers as the database gives, and ends after `ac
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +16,7 @@ from zoneinfo import ZoneInfo
 import asyncpg
 
 from datalane.access.analytics.asked import (
+    MOST_STEPS,
     Adoption,
     AdoptionAsked,
     AdoptionWeek,
@@ -37,25 +39,39 @@ from datalane.access.permissions import READ_ANALYTICS
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.errors import InvalidInput, LimitExceeded
+from datalane.kit.clock import utc_now
 from datalane.settings import AnalyticsSettings
 
 USUAL = AnalyticsSettings()
 _WEEK = timedelta(days=7)
+_STEP = re.compile(r"\), took_2 AS .*?\n(?=\), taken)|    UNION ALL SELECT 2, .*?\n", re.DOTALL)
+_NUMBER = re.compile(r"(?<=took_)[12]|(?<=\[)2(?=\])|(?<=SELECT )2")
+
+
+def _write_out(text: str) -> str:
+    """The step behind the first as often as a funnel may have one, each beside the one before it."""
+
+    def written(part: str, step: int) -> str:
+        return _NUMBER.sub(lambda number: str(int(number[0]) + step - 2), part)
+
+    return _STEP.sub(lambda part: "".join(written(part[0], step) for step in range(2, MOST_STEPS + 1)), text)
+
 
 _queries = load_queries(__file__, "asking.sql")
+_funnel_queries = load_queries(__file__, "funnel.sql", _write_out)
 
 
 async def ask_funnel(tx: Transaction, asked: FunnelAsked, analytics: AnalyticsSettings = USUAL) -> Funnels:
     """How many subjects came to each step: one enters with its first event of the first step in the range, and takes
     each other step with its first event of that step at or after the step before, while the window of time since it
-    entered is open. Raises `LimitExceeded` where it takes too long."""
+    entered is open, behind the range too. Raises `LimitExceeded` where it takes too long."""
     async with _asking(tx, analytics):
-        rows = await _queries.count_funnel(
+        rows = await _funnel_queries.count_funnel(
             tx.connection,
             workspace_id=tx.workspace_id,
             steps=asked.steps,
             **_span(asked),
-            patience=asked.patience,
+            seconds=asked.window_seconds,
             by_plan=asked.by_plan,
         )
     counts: dict[str | None, dict[int, int]] = defaultdict(dict)
@@ -125,9 +141,18 @@ async def ask_segments(tx: Transaction, asked: SegmentsAsked, analytics: Analyti
     return Segments(data=[Segment(**row, share_of_events=row["events"] / total) for row in rows])
 
 
-async def ask_trend(tx: Transaction, asked: TrendAsked, analytics: AnalyticsSettings = USUAL) -> Trend:
-    """Which days are not as those before them (`judge_day`). Raises as `ask_funnel`."""
-    before = asked.model_copy(update={"first_day": asked.first_day - timedelta(days=asked.trailing_days)})
+async def ask_trend(
+    tx: Transaction, asked: TrendAsked, analytics: AnalyticsSettings = USUAL, now: datetime | None = None
+) -> Trend:
+    """Which days are not as those before them (`judge_day`). A day that is not over has no count yet and is left out.
+    Raises as `ask_funnel`."""
+    READ_ANALYTICS.check(tx.context)
+    over = (now or utc_now()).astimezone(ZoneInfo(asked.time_zone)).date() - timedelta(days=1)
+    last_day = min(asked.last_day, over)
+    if last_day < asked.first_day:
+        return Trend(data=[], anomalies=0)
+    first_day = asked.first_day - timedelta(days=asked.trailing_days)
+    before = asked.model_copy(update={"first_day": first_day, "last_day": last_day})
     async with _asking(tx, analytics):
         rows = await _queries.count_days(
             tx.connection,
@@ -137,7 +162,7 @@ async def ask_trend(tx: Transaction, asked: TrendAsked, analytics: AnalyticsSett
             time_zone=asked.time_zone,
         )
     counts = {row["day"]: row["events"] for row in rows}
-    days = judge_days(counts, asked.first_day, asked.last_day, asked.trailing_days, asked.width)
+    days = judge_days(counts, asked.first_day, last_day, asked.trailing_days, asked.width)
     return Trend(data=days, anomalies=sum(day.verdict != "usual" for day in days))
 
 

@@ -117,7 +117,7 @@ def _untracked(event: Told, tracked: Tracked | None, plan: Plan) -> HeldReason:
     if tracked is not None and not tracked.is_retired:
         return HeldReason(code="unusable_schema", field="event_version", message=tracked.trouble)
     if tracked is not None:
-        message = f"version {event.event_version} of {event.event_name} is retired"
+        message = f"version {event.event_version} of {event.event_name} is retired; send a version that is tracked"
         return HeldReason(code="retired_version", field="event_version", message=message)
     if event.event_name in plan.names:
         message = f"the tracking plan has no version {event.event_version} of {event.event_name}"

@@ -3,9 +3,9 @@
 -- name: find_tracked(workspace_id, names)
 -- The versions of events of some names; those of the application take the place of the workspace's.
 WITH application AS MATERIALIZED (
-    SELECT t.tracking_id, t.event_name, t.event_version FROM datalane.read_tracked_events(:names::text[]) AS t
+    SELECT t.tracking_id, t.event_name, t.event_version, t.retired_at FROM datalane.read_tracked_events(:names::text[]) AS t
 )
-SELECT t.tracking_id, t.event_name, t.event_version, false AS is_retired FROM application t
+SELECT t.tracking_id, t.event_name, t.event_version, t.retired_at IS NOT NULL AS is_retired FROM application t
 UNION ALL
 SELECT p.tracking_id, p.event_name, p.event_version, r.retired_at IS NOT NULL
 FROM datalane.tracking_plan p

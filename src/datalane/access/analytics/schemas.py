@@ -305,7 +305,7 @@ class EventDiscard(BaseModel):
 
 
 class ReplayedEvents(BaseModel):
-    """`matched` were looked at, 1,000 at most; `next_cursor` goes on behind them where there are others. What is in
+    """`matched` were looked at, 1,000 with 8 MiB of payloads at most; `next_cursor` goes on behind them. What is in
     conflict has the id of another event that has landed, and stays held."""
 
     dry_run: bool

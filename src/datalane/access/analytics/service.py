@@ -38,7 +38,6 @@ _FEW, _SMALL = 20, 64 * 1024
 """Events and bytes of payloads that are judged at once."""
 _MOST_SCHEMAS = 2 * 1024 * 1024
 """Bytes of schemas that one call may ask for anew."""
-"""Events that are checked at once; more of them are checked in a thread."""
 _KEPT = KeptSchemas(1024 * 1024)
 """Compiled schemas by the ids of their versions, which never change."""
 
@@ -55,9 +54,9 @@ async def record_events(
 ) -> AnalyticsOutcomes:
     """Store what is valid, hold back what is not, and tell of each what became of it, in their order.
 
-    Raises `LimitExceeded` for more events than a batch may have (limits.batch), for a payload that is too large or too
-    deep, and where checking takes too long; `InvalidInput` for no events and for what JSON or the database cannot hold.
-    Nothing is stored then.
+    `now` is for the system alone. Raises `LimitExceeded` for more events than a batch may have (limits.batch), for a
+    payload that is too large or too deep, and where checking takes too long; `InvalidInput` for no events and for what
+    JSON or the database cannot hold. Nothing is stored then.
     """
     RECORD_ANALYTICS.check(tx.context)
     if not 1 <= len(events) <= tx.limits.batch:

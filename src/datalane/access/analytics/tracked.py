@@ -1,6 +1,7 @@
 """The tracking plan of the application: which events it tells of in every workspace, each version with its JSON Schema.
 
 What a workspace tracks besides stands in its own plan. A version never changes: clients in the field go on sending it.
+It is retired when they are to stop.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ import asyncpg
 from datalane.contracts.conformance import check_schema
 from datalane.db.database import Database
 from datalane.db.faults import translated
-from datalane.errors import ConfigurationError, DatalaneError
+from datalane.errors import ConfigurationError, DatalaneError, InvalidInput
 from datalane.kit.logs import get_logger
 
 EVENT_NAME = r"^[a-z][a-z0-9_]*(\.[a-z][a-z0-9_]*)+$"
 MOST_NAME_CHARACTERS = 200
+MOST_REASON_CHARACTERS = 500
+MOST_VERSIONS = 50
+"""Of one event, with those that are retired."""
 _NAME = re.compile(EVENT_NAME)
 
 log = get_logger(__name__)
@@ -71,7 +75,7 @@ async def register_tracked_events(database: Database, tracked: TrackedEvents) ->
     """Make them known to the database. Repeating it changes nothing.
 
     A database that is not migrated yet is left alone, with a line in the log. Raises `Conflict` for another schema
-    under a version that the database knows.
+    under a version that the database knows, `LimitExceeded` for more than `MOST_VERSIONS` of an event.
     """
     if not len(tracked):
         return
@@ -86,5 +90,25 @@ async def register_tracked_events(database: Database, tracked: TrackedEvents) ->
                     )
     except (asyncpg.UndefinedFunctionError, asyncpg.InvalidSchemaNameError) as error:
         log.warning("tracked_events_not_registered_schema_is_missing", error=str(error))
+    finally:
+        await connection.close()
+
+
+async def retire_tracked_event(database: Database, name: str, version: int, reason: str) -> bool:
+    """Events of this version are held back from now on, in every workspace; it is not tracked again. Answers whether it
+    was until now.
+
+    Raises `NotFound` for a version that the application does not track, `InvalidInput` for a reason that is empty or
+    over 500 characters.
+    """
+    if not 1 <= len(reason.strip()) <= MOST_REASON_CHARACTERS:
+        raise InvalidInput(f"a reason has 1 to {MOST_REASON_CHARACTERS} characters")
+    connection = await database.direct_connection(database.roles.worker)
+    try:
+        with translated():
+            retired: bool = await connection.fetchval(
+                "SELECT datalane.retire_tracked_event($1, $2, $3)", name, version, reason.strip()
+            )
+            return retired
     finally:
         await connection.close()

@@ -16,12 +16,13 @@ from datalane.access.analytics.schemas import (
     TrackingRetirement,
     TrackingVersion,
 )
+from datalane.access.analytics.tracked import MOST_VERSIONS
 from datalane.access.permissions import MANAGE_TRACKING, READ_ANALYTICS
 from datalane.contracts.conformance import check_schema
 from datalane.db.named_queries import load_queries
 from datalane.db.transaction import Transaction
 from datalane.engine.audit import record
-from datalane.errors import Conflict, NotFound
+from datalane.errors import Conflict, LimitExceeded, NotFound
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 
@@ -34,13 +35,16 @@ async def register_version(
     """Add a version; one that is there with the same schema stays as it is.
 
     Raises `Conflict` for another schema under a version that is there, for a retired one, and for a name that the
-    application tracks; `InvalidInput` and `LimitExceeded` for a schema that cannot be checked by.
+    application tracks; `InvalidInput` and `LimitExceeded` for a schema that cannot be checked by; `LimitExceeded` for
+    more than `MOST_VERSIONS` of an event.
     """
     MANAGE_TRACKING.check(tx.context)
     tx = tx.following()
     check_schema(new.json_schema, "json_schema")
     if await _queries.is_tracked(tx.connection, event_name=new.event_name):
         raise Conflict(f"the application tracks {new.event_name} in every workspace; take another name")
+    named = {"workspace_id": tx.workspace_id, "event_name": new.event_name}
+    await _queries.lock_name(tx.connection, **named)
     added = await _queries.add_version(
         tx.connection,
         workspace_id=tx.workspace_id,
@@ -52,6 +56,8 @@ async def register_version(
     version = await _find(tx, new.event_name, new.event_version)
     assert version is not None
     is_new = bool(added == "INSERT 0 1")
+    if is_new and await _queries.count_versions(tx.connection, **named) > MOST_VERSIONS:
+        raise LimitExceeded(f"{new.event_name} has {MOST_VERSIONS} versions, and no event has more; track another name")
     if not is_new and version.json_schema != new.json_schema:
         raise Conflict(
             f"version {new.event_version} of {new.event_name} has another schema; a version never changes, so that "

@@ -13,6 +13,14 @@ WHERE p.workspace_id = :workspace_id AND p.event_name = :event_name AND p.event_
 -- Whether the application tracks an event of this name.
 SELECT EXISTS (SELECT FROM datalane.read_tracked_events(ARRAY[:event_name::text]));
 
+-- name: lock_name(workspace_id, event_name)$
+-- Whoever adds a version of an event does so in turn.
+SELECT pg_advisory_xact_lock(hashtextextended(concat_ws('/', :workspace_id::uuid, :event_name::text), 411));
+
+-- name: count_versions(workspace_id, event_name)$
+-- How many versions of an event the workspace has, with those that are retired.
+SELECT count(*) FROM datalane.tracking_plan WHERE workspace_id = :workspace_id AND event_name = :event_name;
+
 -- name: add_version(workspace_id, tracking_id, event_name, event_version, json_schema, owner, description, now, actor_id)!
 -- A version that is not there yet.
 INSERT INTO datalane.tracking_plan (workspace_id, event_name, event_version, tracking_id, json_schema, owner, description, registered_at,
@@ -29,14 +37,15 @@ ON CONFLICT (workspace_id, event_name, event_version) DO NOTHING;
 -- name: list_versions(workspace_id, event_name, behind, behind_version, behind_source, page_size)
 -- Versions of the application and of the workspace, by name.
 WITH application AS MATERIALIZED (
-    SELECT t.tracking_id, t.event_name, t.event_version, t.json_schema, t.owner, t.description, t.registered_at
+    SELECT t.tracking_id, t.event_name, t.event_version, t.json_schema, t.owner, t.description, t.registered_at, t.retired_at,
+           t.retired_reason
     FROM datalane.read_tracked_events(CASE WHEN :event_name::text IS NOT NULL THEN ARRAY[:event_name::text] END) AS t
 )
 SELECT u.tracking_id, u.event_name, u.event_version, u.json_schema, u.owner, u.description, u.source, u.shadowed, u.registered_at, u.retired_at,
        u.retired_reason
 FROM (
     SELECT t.tracking_id, t.event_name COLLATE "C" AS event_name, t.event_version, t.json_schema, t.owner, t.description,
-           'application' AS source, false AS shadowed, t.registered_at, NULL::timestamptz AS retired_at, NULL::text AS retired_reason
+           'application' AS source, false AS shadowed, t.registered_at, t.retired_at, t.retired_reason
     FROM application t
     UNION ALL
     SELECT p.tracking_id, p.event_name COLLATE "C", p.event_version, p.json_schema, p.owner, p.description, 'workspace',

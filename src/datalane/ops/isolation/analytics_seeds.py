@@ -1,7 +1,8 @@
 """Requests to the routes of analytics.
 
-Both workspaces track events of two names; the other one tracks a third besides and has told events under ids that the
-first one has not: whoever sees those is told of duplicates, of conflicts and of larger counts.
+Both workspaces track events of two names; the other one tracks two more besides, of one of which both have told, and
+has told events under ids that the first one has not: whoever sees those is told of duplicates, of conflicts and of
+larger counts.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from datalane.ops.isolation.route_world import HOME, NEEDED
 SEEN, PAID, ELSEWHERE = "proof.seen", "proof.paid", f"{NEEDED}.seen"
 TOLD, HELD = f"{NEEDED} and told", f"{NEEDED} and held"
 """The ids of events that the other workspace has told of, one of which is held back."""
+LOST = "proof.lost"
+"""The name of events that both have told and the other workspace alone tracks."""
 FIRST_HELD = "first held"
 """The id of an event that each workspace holds back."""
 
@@ -27,8 +30,8 @@ def analytics_seeds() -> Mapping[str, Sequence[Seed]]:
 
 
 def event_of(word: str, key: str, name: str = SEEN, **said: Any) -> dict[str, Any]:
-    """It is valid unless its payload is said to be another one."""
-    moment = (utc_now() - timedelta(minutes=10)).isoformat()
+    """Valid unless its payload is said to be another one, and of yesterday: trends judge no day that is not over."""
+    moment = (utc_now() - timedelta(days=1)).isoformat()
     usual = {"event_name": name, "source_event_id": key, "occurred_at": moment, "subject": f"somebody of {word}"}
     return {**usual, "payload": {"of": word}, **said}
 
@@ -74,6 +77,7 @@ def _telling() -> Mapping[str, Sequence[Seed]]:
 
 def _mending() -> Mapping[str, Sequence[Seed]]:
     repair = {"source_event_id": FIRST_HELD, "version": 1, "payload": {"of": HOME}, "note": f"A note of {HOME}."}
+    discard = {"filter": {}, "reason": f"A reason of {HOME}."}
     return {
         "POST /analytics/quarantine/repair": [Seed(lambda world, actor: Call(body=repair))],
         "POST /analytics/quarantine/replay": [
@@ -81,7 +85,8 @@ def _mending() -> Mapping[str, Sequence[Seed]]:
             Seed(lambda world, actor: Call(body={"dry_run": True}), "dry run"),
         ],
         "POST /analytics/quarantine/discard": [
-            Seed(lambda world, actor: Call(body={"filter": {}, "reason": f"A reason of {HOME}."}))
+            Seed(lambda world, actor: Call(body=discard), "of all"),
+            Seed(lambda world, actor: Call(body={**discard, "dry_run": True}), "dry run"),
         ],
     }
 

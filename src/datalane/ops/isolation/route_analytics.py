@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from datalane.ops.isolation.analytics_seeds import ELSEWHERE, FIRST_HELD, HELD, PAID, SEEN, TOLD, event_of, version_of
+from datalane.ops.isolation.analytics_seeds import (
+    ELSEWHERE,
+    FIRST_HELD,
+    HELD,
+    LOST,
+    PAID,
+    SEEN,
+    TOLD,
+    event_of,
+    version_of,
+)
 from datalane.ops.isolation.route_agents import AgentsMaker
 from datalane.ops.isolation.route_table import Call
 from datalane.ops.isolation.route_world import OTHER, Space
@@ -12,12 +22,12 @@ from datalane.ops.isolation.route_world import OTHER, Space
 
 class AnalyticsMaker(AgentsMaker):
     async def add_analytics(self, space: Space) -> None:
-        """Two tracked events; three events that are stored, two of them with an anomaly, and two that are held back.
-        The other workspace has another tracked event, more events, and one more that is held back."""
+        """Two tracked events; three events that are stored, two of them with an anomaly, and three that are held back,
+        one since only the other workspace tracks it. That one has more tracked events, and tells of more."""
         if "POST /billing/analytics-events" not in self.routes:
             return
         word, more = space.word, space.word == OTHER
-        for name in (SEEN, PAID, *([ELSEWHERE] if more else [])):
+        for name in (SEEN, PAID, *([ELSEWHERE, LOST] if more else [])):
             body = version_of(word, name)
             await self.make(space, "POST /analytics/tracking-plan/register", Call(body=body))
         saw = {"plan_id": f"a plan of {word}"}
@@ -27,6 +37,7 @@ class AnalyticsMaker(AgentsMaker):
             event_of(word, f"third of {word}", PAID),
             event_of(word, FIRST_HELD, payload={}),
             event_of(word, f"second held of {word}", payload={}),
+            event_of(word, f"lost of {word}", LOST),
         ]
         if more:
             events += [event_of(word, TOLD), event_of(word, f"{TOLD} too", PAID), event_of(word, HELD, payload={})]

@@ -1,10 +1,14 @@
-"""What tests do with analytics: every method is a transaction of its own, as the desk's context."""
+"""What tests do with analytics: every method is a transaction of its own, as the desk's context.
+
+`NOON` is over, so that members need not say what time it is. A desk with a `now` acts as the lane itself, which alone
+may say so.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 import pytest
@@ -28,9 +32,10 @@ from datalane.access.analytics.schemas import (
 from datalane.access.entitlements.service import assign_plan
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
+from datalane.kit.clock import utc_now
 from datalane.settings import AnalyticsSettings
 
-NOON = datetime(2031, 3, 3, 12, tzinfo=UTC)
+NOON = datetime.combine(utc_now() - timedelta(days=3), time(12), UTC)
 HOUR = timedelta(hours=1)
 SIGNED_UP = {
     "type": "object",
@@ -52,7 +57,7 @@ class AnalyticsDesk:
     database: Database
     context: Context
     settings: AnalyticsSettings = field(default_factory=AnalyticsSettings)
-    now: datetime = NOON
+    now: datetime | None = None
 
     def of(self, role: Role) -> AnalyticsDesk:
         return replace(self, context=replace(self.context, role=role))
@@ -60,6 +65,10 @@ class AnalyticsDesk:
     @property
     def admin(self) -> AnalyticsDesk:
         return self.of(Role.ADMIN)
+
+    @property
+    def acting(self) -> Context:
+        return self.context if self.now is None else replace(self.context, role=Role.SYSTEM)
 
     @property
     def operator(self) -> Context:
@@ -82,7 +91,7 @@ class AnalyticsDesk:
             await assign_plan(tx, plan_id, now=at, **said)
 
     async def tell(self, *events: NewAnalyticsEvent) -> AnalyticsOutcomes:
-        async with self.database.transaction(self.context) as tx:
+        async with self.database.transaction(self.acting) as tx:
             return await service.record_events(tx, events, self.settings, self.now)
 
     async def outcomes(self, *events: NewAnalyticsEvent) -> list[str]:
@@ -101,12 +110,12 @@ class AnalyticsDesk:
 
     async def repair(self, source_event_id: str, version: int = 1, **said: Any) -> QuarantinedEvent:
         repair = EventRepair(source_event_id=source_event_id, version=version, note="a typo of the client", **said)
-        async with self.database.transaction(self.context) as tx:
+        async with self.database.transaction(self.acting) as tx:
             return await quarantine.repair_event(tx, repair, self.settings, self.now)
 
     async def replay(self, ids: Sequence[str] | None = None, dry_run: bool = False) -> ReplayedEvents:
         asked = EventReplay(filter=HeldFilter(source_event_ids=None if ids is None else [*ids]), dry_run=dry_run)
-        async with self.database.transaction(self.context) as tx:
+        async with self.database.transaction(self.acting) as tx:
             return await quarantine.replay_events(tx, asked, self.settings, self.now)
 
     async def anomalies(self) -> list[IntegrityAnomaly]:

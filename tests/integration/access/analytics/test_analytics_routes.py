@@ -178,9 +178,11 @@ async def test_an_anomaly_is_found_by_its_filters(client: httpx.AsyncClient, ada
 
 async def test_questions_are_answered(client: httpx.AsyncClient, ada: Person) -> None:
     await post(client, ada, "/analytics/tracking-plan/register", PLAN, 201)
-    await post(client, ada, "/billing/analytics-events", {"events": [event("1", subject="a"), event("2", subject="b")]})
-    today = utc_now().date().isoformat()
-    span = {"first_day": today, "last_day": today}
+    at = utc_now() - timedelta(days=1)
+    events = [event(who, subject=who, occurred_at=at.isoformat()) for who in ("a", "b")]
+    await post(client, ada, "/billing/analytics-events", {"events": events})
+    yesterday = at.date().isoformat()
+    span = {"first_day": yesterday, "last_day": yesterday}
     funnel = await post(client, ada, "/analytics/queries/funnel", {"steps": ["signup.completed", "a.b"], **span})
     assert [step["subjects"] for step in funnel["data"][0]["steps"]] == [2, 0]
     retention = await post(client, ada, "/analytics/queries/retention", {"entry_event": "signup.completed", **span})

@@ -36,7 +36,7 @@ async def changed(desk: AnalyticsDesk) -> AnalyticsDesk:
     """Its workspace has had `trial` since yesterday and `pro` since noon, which expires at midnight."""
     await desk.assign("trial", NOON - 24 * HOUR)
     await desk.assign("pro", NOON, expires_at=NOON + 12 * HOUR)
-    return replace(desk, now=NOON + 24 * HOUR)
+    return desk
 
 
 def at(minutes: float, key: str = "1", **said: Any) -> Any:

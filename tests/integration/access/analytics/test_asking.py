@@ -66,7 +66,8 @@ async def store(desk: AnalyticsDesk, events: Events) -> None:
 
 async def ask(desk: AnalyticsDesk, asking: Any, asked: Any) -> Any:
     async with desk.database.transaction(desk.of(Role.VIEWER).context) as tx:
-        return await asking(tx, asked, desk.settings)
+        said = {"now": desk.now} if asking is ask_trend else {}
+        return await asking(tx, asked, desk.settings, **said)
 
 
 def made(seed: int, count: int = 400) -> Events:
@@ -86,19 +87,25 @@ def made(seed: int, count: int = 400) -> Events:
 def within(events: Events, zone: ZoneInfo) -> list[tuple[str, str, datetime]]:
     """Those of March, by the clock of the zone."""
     local = [(subject, name, at.astimezone(zone)) for subject, name, at in events]
-    return [event for event in local if MARCH["first_day"] <= event[2].date() <= MARCH["last_day"]]
+    return [event for event in local if is_of_march(event[2])]
+
+
+def is_of_march(at: datetime) -> bool:
+    return bool(MARCH["first_day"] <= at.date() <= MARCH["last_day"])
 
 
 def by_hand(events: Events, steps: Sequence[str], patience: timedelta, zone: ZoneInfo) -> list[int]:
     reached = [0] * len(steps)
     subjects = defaultdict(list)
-    for subject, name, at in within(events, zone):
-        subjects[subject].append((at.astimezone(UTC), name))
+    for subject, name, at in events:
+        subjects[subject].append((at, name))
     for told in subjects.values():
         entered = taken = None
         for place, step in enumerate(steps):
             later = [at for at, name in told if name == step and (taken is None or at >= taken)]
-            if entered is not None:
+            if entered is None:
+                later = [at for at in later if is_of_march(at.astimezone(zone))]
+            else:
                 later = [at for at in later if at <= entered + patience]
             if not later:
                 break
@@ -138,6 +145,47 @@ async def test_a_step_at_the_end_of_the_window_counts_and_one_behind_it_does_not
     assert [step.subjects for step in funnel.steps] == [2, 1]
 
 
+async def test_who_enters_at_the_end_of_the_range_has_the_whole_window(asker: AnalyticsDesk) -> None:
+    midnight = datetime(2031, 4, 1, tzinfo=UTC)
+    await store(
+        asker,
+        [
+            ("ann", NAMES[0], midnight - HOUR),
+            ("ann", NAMES[1], midnight + HOUR),
+            ("ann", NAMES[2], midnight + 23 * HOUR),
+            ("bob", NAMES[0], midnight - HOUR),
+            ("bob", NAMES[1], midnight + 24 * HOUR),
+            ("cid", NAMES[0], midnight),
+            ("cid", NAMES[1], midnight + HOUR),
+        ],
+    )
+    asked = FunnelAsked(steps=NAMES, window_seconds=24 * 3600, **MARCH)
+    [funnel] = (await ask(asker, ask_funnel, asked)).data
+    assert [step.subjects for step in funnel.steps] == [2, 1, 1]
+
+
+async def test_a_window_is_of_seconds_where_the_clock_of_the_database_changes(asker: AnalyticsDesk) -> None:
+    """Berlin loses an hour on 30 March 2031."""
+    noon = datetime(2031, 3, 29, 12, tzinfo=UTC)
+    await store(asker, [("ann", NAMES[0], noon), ("ann", NAMES[1], noon + 7 * 24 * HOUR)])
+    async with asker.database.transaction(asker.of(Role.VIEWER).context) as tx:
+        await tx.execute("SET LOCAL TIME ZONE 'Europe/Berlin'")
+        [funnel] = (await ask_funnel(tx, FunnelAsked(steps=NAMES[:2], **MARCH))).data
+    assert [step.subjects for step in funnel.steps] == [1, 1]
+
+
+async def test_a_funnel_may_have_ten_steps(asker: AnalyticsDesk) -> None:
+    names, noon = [f"step.n{place}" for place in range(10)], datetime(2031, 3, 3, 12, tzinfo=UTC)
+    for name in names:
+        await asker.track(name, schema={})
+    taken = {"ann": names, "bob": names[:7], "cid": [*names[:3], *names[4:]], "dan": names[::-1]}
+    await store(
+        asker, [(who, name, noon + place * HOUR) for who, told in taken.items() for place, name in enumerate(told)]
+    )
+    [funnel] = (await ask(asker, ask_funnel, FunnelAsked(steps=names, **MARCH))).data
+    assert [step.subjects for step in funnel.steps] == [4, 3, 3, 2, 2, 2, 2, 1, 1, 1]
+
+
 async def test_a_funnel_splits_by_the_plan_at_entering(asker: AnalyticsDesk) -> None:
     noon = datetime(2031, 3, 3, 12, tzinfo=UTC)
     await asker.assign("trial", noon)
@@ -173,10 +221,10 @@ async def test_retention_counts_as_the_model_does(asker: AnalyticsDesk, seed: in
 
         entered: dict[str, date] = {}
         back = defaultdict(set)
-        for subject, name, at in sorted(within(events, zone), key=lambda event: event[2]):
+        for subject, name, at in sorted(within(events, zone), key=lambda event: (event[2], event[1] != NAMES[0])):
             if name == NAMES[0]:
                 entered.setdefault(subject, period(at))
-            if name == NAMES[1]:
+            if name == NAMES[1] and subject in entered:
                 back[subject].add(period(at))
         asked = RetentionAsked(
             entry_event=NAMES[0], return_event=NAMES[1], unit=unit, periods=5, time_zone=zone.key, **MARCH
@@ -192,6 +240,28 @@ async def test_retention_counts_as_the_model_does(asker: AnalyticsDesk, seed: in
                 sum(cohort.first_day + timedelta(days=age * days) in back[subject] for subject in who)
                 for age in range(reached + 1)
             ]
+
+
+@pytest.mark.parametrize(
+    ("back", "unit", "returned"),
+    [
+        (-1, "week", [0, 0]),
+        (0, "week", [1, 0]),
+        (1, "week", [1, 0]),
+        (-1, "day", [0] * 6),
+        (1, "day", [1, 0, 0, 0, 0, 0]),
+        (24 * 7 - 1, "week", [0, 1]),
+    ],
+)
+async def test_nobody_comes_back_before_entering(
+    asker: AnalyticsDesk, back: int, unit: Any, returned: list[int]
+) -> None:
+    noon = datetime(2031, 3, 26, 12, tzinfo=UTC)
+    await store(asker, [("ann", NAMES[0], noon), ("ann", NAMES[0], noon + HOUR), ("ann", NAMES[1], noon + back * HOUR)])
+    asked: dict[str, Any] = {**MARCH, "last_day": date(2031, 4, 2) if unit == "week" else date(2031, 3, 31)}
+    asked |= {"entry_event": NAMES[0], "return_event": NAMES[1], "unit": unit}
+    [cohort] = (await ask(asker, ask_retention, RetentionAsked(**asked))).data
+    assert (cohort.subjects, cohort.returned) == (1, returned)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -250,6 +320,32 @@ async def test_a_trend_tells_the_days_that_are_not_as_usual(asker: AnalyticsDesk
         *((10, "usual"), (40, "high"), (10, "usual"), (0, "usual"), (10, "usual")),
     ]
     assert found.anomalies == 1
+
+
+@pytest.mark.parametrize(
+    ("zone", "hour", "judged"),
+    [
+        ("UTC", 23, [9, 10, 11]),
+        ("UTC", 0, [9, 10, 11]),
+        ("Europe/Berlin", 22, [9, 10, 11]),
+        ("Europe/Berlin", 23, [9, 10, 11, 12]),
+    ],
+)
+async def test_a_day_that_is_not_over_is_not_judged(
+    asker: AnalyticsDesk, zone: str, hour: int, judged: list[int]
+) -> None:
+    first, now = datetime(2031, 2, 1, 12, tzinfo=UTC), datetime(2031, 3, 12, hour, tzinfo=UTC)
+    await store(asker, [("ann", NAMES[0], first + place * 24 * HOUR) for place in range(39) for _ in range(20)])
+    said: dict[str, Any] = {"event_name": NAMES[0], "trailing_days": 14, "time_zone": zone}
+    asked = TrendAsked(first_day=date(2031, 3, 9), last_day=date(2031, 3, 15), **said)
+    async with asker.database.transaction(asker.context) as tx:
+        found = await ask_trend(tx, asked, now=now)
+        not_yet = await ask_trend(
+            tx, TrendAsked(first_day=date(2031, 3, 13), last_day=date(2031, 3, 15), **said), now=now
+        )
+    assert [day.day.day for day in found.data] == judged
+    assert found.anomalies == (1 if 12 in judged else 0)
+    assert not_yet.data == []
 
 
 async def test_nothing_is_answered_as_nothing(asker: AnalyticsDesk) -> None:

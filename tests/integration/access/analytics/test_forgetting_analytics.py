@@ -27,8 +27,8 @@ async def maintenance(urls: Prepared) -> AsyncIterator[asyncpg.Connection]:
 async def test_what_is_older_than_it_is_kept_is_forgotten_in_bites(
     desk: AnalyticsDesk, maintenance: asyncpg.Connection
 ) -> None:
-    await desk.tell(*(an_event(f"old {number}") for number in range(7)), an_event("old held", {}))
-    later = replace(desk, now=NOON + timedelta(days=1))
+    then, later = replace(desk, now=NOON), replace(desk, now=NOON + timedelta(days=1))
+    await then.tell(*(an_event(f"old {number}") for number in range(7)), an_event("old held", {}))
     await later.tell(an_event("new"), an_event("new held", {}))
     end = NOON + KEPT + timedelta(hours=1)
     assert await forget_once(maintenance, end, KEPT, bite=2, bites=2) == Forgotten(4, 1, 0)
@@ -38,8 +38,18 @@ async def test_what_is_older_than_it_is_kept_is_forgotten_in_bites(
     assert await later.outcomes(an_event("old 1")) == ["accepted"]
 
 
+async def test_what_was_ahead_of_the_clock_stays_as_long_as_it_would_be_taken_again(
+    desk: AnalyticsDesk, maintenance: asyncpg.Connection
+) -> None:
+    event = an_event("1", occurred_at=NOON + timedelta(hours=20))
+    await replace(desk, now=NOON).tell(event)
+    forgotten = [await forget_once(maintenance, NOON + KEPT + timedelta(hours=hours), KEPT) for hours in (1, 19, 21)]
+    assert [each.analytics_events for each in forgotten] == [0, 0, 1]
+    assert await replace(desk, now=NOON + KEPT + timedelta(hours=21)).outcomes(event) == ["quarantined"]
+
+
 async def test_open_anomalies_stay(desk: AnalyticsDesk, maintenance: asyncpg.Connection) -> None:
-    await desk.tell(an_event("1", plan_id="pro"), an_event("2", plan_id="pro"))
+    await replace(desk, now=NOON).tell(an_event("1", plan_id="pro"), an_event("2", plan_id="pro"))
     first, second = await desk.anomalies()
     async with desk.database.transaction(desk.operator) as tx:
         await resolve_anomaly(tx, first.anomaly_id, by="me", reason="it was a test", now=NOON)

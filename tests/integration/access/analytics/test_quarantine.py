@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.conftest import a_context
 from tests.integration.access.analytics.conftest import HOUR, NOON, AnalyticsDesk, an_event
 
+from datalane.access.analytics import quarantine
 from datalane.access.analytics.quarantine import discard_events, replay_events
 from datalane.access.analytics.schemas import EventDiscard, EventReplay, HeldFilter
+from datalane.access.analytics.service import record_events
 from datalane.contracts.context import Role
 from datalane.engine.audit import list_records
 from datalane.errors import Conflict, Forbidden, InvalidInput, LimitExceeded, NotFound, StaleVersion
@@ -103,7 +106,7 @@ async def test_a_replay_takes_what_its_filter_says_and_goes_on_behind_a_thousand
     while True:
         asked = EventReplay(filter=HeldFilter(event_name="signup.completed"), cursor=cursor)
         async with desk.database.transaction(desk.admin.context) as tx:
-            page = await replay_events(tx, asked, now=NOON)
+            page = await replay_events(tx, asked)
         looked, landed, cursor = looked + page.matched, landed + page.landed, page.next_cursor
         if cursor is None:
             break
@@ -133,19 +136,14 @@ async def test_a_repair_may_be_wrong_too(admin: AnalyticsDesk) -> None:
 async def test_a_mended_event_whose_id_another_one_has_stays_held(admin: AnalyticsDesk) -> None:
     """Both came at the same moment, when neither saw the other."""
     async with admin.database.transaction(admin.context) as tx:
-        await tx.execute(
-            "UPDATE datalane.analytics_quarantine SET source_event_id = 'moved' WHERE source_event_id = '1'"
-        )
-    assert await admin.outcomes(an_event("1")) == ["accepted"]
-    async with admin.database.transaction(admin.context) as tx:
-        await tx.execute(
-            "UPDATE datalane.analytics_quarantine SET source_event_id = '1' WHERE source_event_id = 'moved'"
-        )
-    await admin.repair("1", payload={"source": "friend"})
-    replayed = await admin.replay()
+        [held] = (await record_events(tx, [an_event("2", {})])).data
+        told = await asyncio.create_task(admin.outcomes(an_event("2")))
+    assert (held.outcome, told) == ("quarantined", ["accepted"])
+    await admin.repair("2", payload={"source": "friend"})
+    replayed = await admin.replay(["2"])
     assert (replayed.landed, replayed.conflicts) == (0, 1)
-    [held] = await admin.held()
-    assert [reason.code for reason in held.reasons] == ["conflict"]
+    reasons = {each.source_event_id: [reason.code for reason in each.reasons] for each in await admin.held()}
+    assert reasons == {"1": ["required"], "2": ["conflict"]}
     assert [event.payload for event in await admin.events() if not event.quarantined] == [{"source": "ad"}]
 
 
@@ -174,9 +172,96 @@ async def test_members_mend_nothing_in_raw_sql_either(desk: AnalyticsDesk) -> No
         await desk.repair("1", payload={"source": "ad"})
     with pytest.raises(Forbidden):
         await desk.replay()
-    async with desk.database.transaction(desk.context) as tx:
-        assert await tx.execute("UPDATE datalane.analytics_quarantine SET note = 'mine'") == "UPDATE 0"
-        assert await tx.execute("DELETE FROM datalane.analytics_quarantine") == "DELETE 0"
+    for call in (
+        "take_analytics(NULL, NULL, NULL, NULL, NULL, NULL, NULL, 10, 1000)",
+        "land_analytics('{1}', '5 min')",
+        "repair_analytics('1', 1, 'signup.completed', 1, '{\"source\": \"ad\"}', 'mine', 'valid', '[]')",
+        "explain_analytics('{1}', '{valid}', '{\"[]\"}')",
+        "discard_analytics('{1}', 'mine')",
+    ):
+        with pytest.raises(Forbidden):
+            async with desk.database.transaction(desk.context) as tx:
+                await tx.execute(f"SELECT datalane.{call}")
+    [held] = await desk.held()
+    assert (held.version, held.payload) == (1, {})
+
+
+async def test_admins_change_what_is_held_by_the_verbs_alone(admin: AnalyticsDesk) -> None:
+    for statement in (
+        "UPDATE datalane.analytics_quarantine SET occurred_at = now()",
+        "UPDATE datalane.analytics_quarantine SET payload = '{\"source\": \"ad\"}', subject = 'bob'",
+        "DELETE FROM datalane.analytics_quarantine",
+        "INSERT INTO datalane.analytics_quarantine (workspace_id) VALUES (app.workspace_id())",
+    ):
+        with pytest.raises(Forbidden):
+            async with admin.database.transaction(admin.of(Role.OWNER).context) as tx:
+                await tx.execute(statement)
+
+
+@pytest.mark.parametrize(
+    "repair",
+    [
+        "'1', 1, 'signup.completed', 1, '[]', 'a note', 'valid', '[]'",
+        "'1', 1, 'signup.completed', 1, NULL, 'a note', 'valid', '[]'",
+        "'1', 1, 'signup.completed', 0, '{}', 'a note', 'valid', '[]'",
+        "'1', 1, 'signup.completed', NULL, '{}', 'a note', 'valid', '[]'",
+        "'1', 1, '', 1, '{}', 'a note', 'valid', '[]'",
+        "'1', 1, repeat('a', 201), 1, '{}', 'a note', 'valid', '[]'",
+        "'1', 1, 'signup.completed', 1, '{}', '', 'valid', '[]'",
+        "'1', 1, 'signup.completed', 1, '{}', 'a note', 'valid', '{}'",
+    ],
+)
+async def test_a_repair_is_bounded_in_raw_sql_too(admin: AnalyticsDesk, repair: str) -> None:
+    with pytest.raises(InvalidInput):
+        async with admin.database.transaction(admin.context) as tx:
+            await tx.execute(f"SELECT datalane.repair_analytics({repair})")
+    with pytest.raises(LimitExceeded, match=r"limits\.event_payload"):
+        async with admin.database.transaction(admin.context) as tx:
+            await tx.execute(
+                "SELECT datalane.repair_analytics('1', 1, 'signup.completed', 1, $1, 'a note', 'valid', '[]')",
+                {"source": "x" * 300_000},
+            )
+
+
+async def test_a_repair_in_raw_sql_leaves_its_audit_record_too(admin: AnalyticsDesk) -> None:
+    repair = "SELECT datalane.repair_analytics('1', $1, 'signup.completed', 1, $2, 'a note', 'valid', '[]')"
+    async with admin.database.transaction(admin.of(Role.OWNER).context) as tx:
+        versions = [await tx.fetchval(repair, seen, {"source": "ad"}) for seen in (7, 1, 1)]
+        [told] = [each for each in await list_records(tx) if each.action == "analytics.repaired"]
+    assert versions == [None, 2, None]
+    assert (told.before["payload"], told.after["payload"], told.after["note"]) == (
+        {"seats": 2},
+        {"source": "ad"},
+        "a note",
+    )
+
+
+async def test_an_event_lands_once_its_time_has_come(desk: AnalyticsDesk) -> None:
+    """With the plan that was enforced when it came: what will be is not known then."""
+    early, later = replace(desk, now=NOON), replace(desk, now=NOON + 40 * 24 * HOUR)
+    event = an_event("1", occurred_at=NOON + 39 * 24 * HOUR, plan_id="pro")
+    assert await early.outcomes(event) == ["quarantined"]
+    assert (await early.replay()).still_held == 1
+    replayed = await later.replay()
+    assert (replayed.landed, replayed.conflicts, replayed.anomalies) == (1, 0, 1)
+    assert await desk.stored() == ["1"]
+
+
+async def test_a_replay_takes_what_fits_into_a_batch_and_goes_on_with_the_next(
+    desk: AnalyticsDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quarantine, "MOST_BYTES", 5_000)
+    sizes = [2_000, 2_000, 2_000, 9_000, 100, 100]
+    await desk.tell(*(an_event(str(place), {"more": "ü" * (size // 2)}) for place, size in enumerate(sizes)))
+    matched, cursor = [], None
+    while True:
+        async with desk.database.transaction(desk.admin.context) as tx:
+            page = await replay_events(tx, EventReplay(cursor=cursor))
+        matched.append(page.matched)
+        cursor = page.next_cursor
+        if cursor is None:
+            break
+    assert matched == [2, 1, 1, 2]
 
 
 async def test_another_workspace_sees_and_replays_nothing(admin: AnalyticsDesk) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,24 @@ from tests.integration.access.analytics.conftest import HOUR, NOON, AnalyticsDes
 
 from datalane.access.analytics import service
 from datalane.access.analytics.schemas import AnalyticsFilter, NewAnalyticsEvent
-from datalane.access.analytics.tracked import TrackedEvent, TrackedEvents, register_tracked_events
+from datalane.access.analytics.tracked import (
+    TrackedEvent,
+    TrackedEvents,
+    register_tracked_events,
+    retire_tracked_event,
+)
 from datalane.access.analytics.tracking import list_versions
 from datalane.contracts.context import Role
 from datalane.db.database import Database
 from datalane.db.provision import Prepared
-from datalane.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, LimitExceeded
+from datalane.errors import ConfigurationError, Conflict, Forbidden, InvalidInput, LimitExceeded, NotFound
 from datalane.lane import Lane
 from datalane.settings import Settings
 
 pytestmark = pytest.mark.one_database
 
-RAW = "'{1}', '{a.b}', '{1}', '{2031-01-01Z}', '{ann}', '{NULL}'"
+SAW = "'{NULL}'"
+RAW = f"'{{1}}', '{{a.b}}', '{{1}}', '{{2031-01-01Z}}', '{{ann}}', {SAW}"
 """What a verb takes of one event, before its payload."""
 
 
@@ -140,7 +147,7 @@ async def test_what_is_not_tracked_is_held_back_and_says_what_is_missing(desk: A
     ],
 )
 async def test_events_of_other_times_are_held_back(desk: AnalyticsDesk, after: timedelta, codes: list[str]) -> None:
-    [told] = (await desk.tell(an_event("1", occurred_at=NOON + after))).data
+    [told] = (await replace(desk, now=NOON).tell(an_event("1", occurred_at=NOON + after))).data
     assert [reason.code for reason in told.reasons] == codes
     assert told.payload_validation_status == "valid"
     assert (told.outcome == "quarantined") == bool(codes)
@@ -233,9 +240,71 @@ async def test_a_viewer_records_nothing_in_raw_sql_either(desk: AnalyticsDesk) -
         with pytest.raises(Forbidden):
             async with desk.database.transaction(viewer.context) as tx:
                 await tx.execute(statement)
-    with pytest.raises(Forbidden):
+
+
+@pytest.mark.parametrize("role", [Role.MEMBER, Role.OWNER])
+async def test_no_member_says_what_time_it_is(desk: AnalyticsDesk, role: Role) -> None:
+    told = "now => now() - interval '1 day'"
+    for call in (
+        f"record_analytics({RAW}, '{{\"{{}}\"}}', '5 min', {told})",
+        f"hold_analytics({RAW}, '{{\"{{}}\"}}', '{{valid}}', '{{\"[]\"}}', {told})",
+        f"land_analytics('{{1}}', '5 min', {told})",
+        f"repair_analytics('1', 1, 'a.b', 1, '{{}}', 'a note', 'valid', '[]', {told})",
+        f"explain_analytics('{{1}}', '{{valid}}', '{{\"[]\"}}', {told})",
+        f"discard_analytics('{{1}}', 'a reason', {told})",
+    ):
+        with pytest.raises(Forbidden):
+            async with desk.database.transaction(desk.of(role).context) as tx:
+                await tx.execute(f"SELECT datalane.{call}")
+
+
+@pytest.mark.parametrize("tolerance", ["'2 days'", "'-1 second'", "'infinity'", "NULL"])
+async def test_a_tolerance_is_bounded_in_raw_sql(desk: AnalyticsDesk, tolerance: str) -> None:
+    for call in (f"record_analytics({RAW}, '{{\"{{}}\"}}', {tolerance})", f"land_analytics('{{1}}', {tolerance})"):
+        with pytest.raises(InvalidInput, match="at most a day"):
+            async with desk.database.transaction(desk.admin.context) as tx:
+                await tx.execute(f"SELECT datalane.{call}")
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_held"),
+    [
+        ("infinity", False),
+        ("-infinity", False),
+        ("0044-03-15 BC", False),
+        ("12000-01-01", False),
+        ("9999-12-31", True),
+        ("0001-01-01", True),
+        ("2016-01-01", True),
+    ],
+)
+async def test_times_are_bounded_in_raw_sql(desk: AnalyticsDesk, moment: str, is_held: bool) -> None:
+    """What no client can read would break every list that it stands in."""
+    record = f"SELECT datalane.record_analytics({RAW}, '{{\"{{}}\"}}', '5 min')"
+    hold = f"SELECT datalane.hold_analytics({RAW}, '{{\"{{}}\"}}', '{{valid}}', '{{\"[]\"}}')"
+    said = dict.fromkeys([record] if is_held else [record, hold])
+    for statement in said:
+        with pytest.raises(InvalidInput, match="happens between"):
+            async with desk.database.transaction(desk.context) as tx:
+                await tx.execute(statement.replace("2031-01-01Z", f"{moment} UTC" if moment[-1].isdigit() else moment))
+    if is_held:
         async with desk.database.transaction(desk.context) as tx:
-            await tx.execute(call.replace("record", "land"))
+            await tx.execute(hold.replace("2031-01-01Z", f"{moment} UTC"))
+        assert [event.occurred_at.isoformat()[:10] for event in await desk.held()] == [moment]
+
+
+@pytest.mark.parametrize("payload", ["[]", '"a"', "1", "true", "null"])
+async def test_payloads_and_what_clients_saw_are_objects_in_raw_sql_too(desk: AnalyticsDesk, payload: str) -> None:
+    raw = RAW.replace("2031-01-01Z", str(NOON))
+    for call in (
+        f"record_analytics({raw}, ARRAY[$1::text::jsonb], '5 min')",
+        f"record_analytics({raw.replace(SAW, 'ARRAY[$1::text::jsonb]')}, '{{\"{{}}\"}}', '5 min')",
+        f"hold_analytics({raw}, ARRAY[$1::text::jsonb], '{{valid}}', '{{\"[]\"}}')",
+        f"hold_analytics({raw.replace(SAW, 'ARRAY[$1::text::jsonb]')}, '{{\"{{}}\"}}', '{{valid}}', '{{\"[]\"}}')",
+    ):
+        with pytest.raises(InvalidInput, match="is an object"):
+            async with desk.database.transaction(desk.context) as tx:
+                await tx.execute(f"SELECT datalane.{call}", payload)
 
 
 async def test_nobody_writes_events_past_the_verbs(desk: AnalyticsDesk) -> None:
@@ -246,6 +315,9 @@ async def test_nobody_writes_events_past_the_verbs(desk: AnalyticsDesk) -> None:
         "INSERT INTO datalane.analytics_events (workspace_id) VALUES (app.workspace_id())",
         "UPDATE datalane.integrity_anomalies SET status = 'resolved'",
         "DELETE FROM datalane.integrity_anomalies",
+        "UPDATE datalane.analytics_quarantine SET payload = '{}'",
+        "DELETE FROM datalane.analytics_quarantine",
+        "INSERT INTO datalane.analytics_quarantine (workspace_id) VALUES (app.workspace_id())",
         "UPDATE datalane.tracking_plan SET json_schema = '{}'",
         "DELETE FROM datalane.tracking_plan",
     ):
@@ -301,6 +373,51 @@ async def test_a_version_of_the_application_never_changes(database: Database) ->
         first.add(TrackedEvent("vendor.fixed", 1, {"required": ["b"]}, "vendor"))
 
 
+async def test_events_of_a_version_that_the_application_retired_are_held_back(
+    database: Database, desk: AnalyticsDesk
+) -> None:
+    tracked = TrackedEvents()
+    tracked.add(TrackedEvent("vendor.left", 1, {}, "vendor"))
+    tracked.add(TrackedEvent("vendor.left", 2, {}, "vendor"))
+    await register_tracked_events(database, tracked)
+    retired = [await retire_tracked_event(database, "vendor.left", 1, "version 2 is out") for _ in range(2)]
+    await register_tracked_events(database, tracked)
+    told = await desk.tell(
+        an_event("1", event_name="vendor.left"), an_event("2", event_name="vendor.left", event_version=2)
+    )
+    async with desk.database.transaction(desk.context) as tx:
+        listed = await list_versions(tx, "vendor.left")
+    assert retired == [True, False]
+    assert [[reason.code for reason in each.reasons] for each in told.data] == [["retired_version"], []]
+    assert [(each.retired_reason, each.retired_at is None) for each in listed.data] == [
+        ("version 2 is out", False),
+        (None, True),
+    ]
+    for name, version, reason, error in (
+        ("vendor.left", 3, "away", NotFound),
+        ("no.such", 1, "away", NotFound),
+        ("vendor.left", 2, " ", InvalidInput),
+        ("vendor.left", 2, "x" * 501, InvalidInput),
+    ):
+        with pytest.raises(error):
+            await retire_tracked_event(database, name, version, reason)
+
+
+async def test_an_event_has_fifty_versions_at_most(database: Database, desk: AnalyticsDesk) -> None:
+    for version in range(2, 51):
+        await desk.track(version=version, schema={})
+    await desk.retire(version=7)
+    with pytest.raises(LimitExceeded, match=r"signup\.completed has 50 versions"):
+        await desk.track(version=51, schema={})
+    await desk.track(version=50, schema={})
+    await desk.track("page.seen")
+    tracked = TrackedEvents()
+    for version in range(1, 52):
+        tracked.add(TrackedEvent("vendor.grew", version, {}, "vendor"))
+    with pytest.raises(LimitExceeded, match=r"vendor\.grew has 50 versions"):
+        await register_tracked_events(database, tracked)
+
+
 @pytest.mark.parametrize(
     "tracked",
     [
@@ -337,10 +454,24 @@ async def test_the_list_goes_page_by_page_through_both_tables(desk: AnalyticsDes
     assert len(await desk.events(actor_id=desk.context.actor_id)) == 20
 
 
-async def test_payloads_are_bounded_in_raw_sql_too(desk: AnalyticsDesk) -> None:
-    with pytest.raises(LimitExceeded, match=r"limits\.event_payload"):
+@pytest.mark.parametrize(
+    ("call", "value", "limit"),
+    [
+        ("record_analytics({raw}, $1, '5 min')", {"a": "x" * 300_000}, r"limits\.event_payload"),
+        ("hold_analytics({raw}, $1, '{{valid}}', '{{\"[]\"}}')", {"a": "x" * 300_000}, r"limits\.event_payload"),
+        ("record_analytics({seen}, '{{\"{{}}\"}}', '5 min')", {"a": "x" * 2**20}, "what a client saw"),
+        ("hold_analytics({seen}, '{{\"{{}}\"}}', '{{valid}}', '{{\"[]\"}}')", {"a": "x" * 2**20}, "what a client saw"),
+        ("hold_analytics({raw}, '{{\"{{}}\"}}', '{{valid}}', $1)", [{"code": "x" * 2**16}], "reasons"),
+    ],
+)
+async def test_payloads_and_what_stands_beside_them_are_bounded_in_raw_sql_too(
+    desk: AnalyticsDesk, call: str, value: Any, limit: str
+) -> None:
+    raw = RAW.replace("2031-01-01Z", str(NOON))
+    statement = f"SELECT datalane.{call.format(raw=raw, seen=raw.replace(SAW, '$1'))}"
+    with pytest.raises((LimitExceeded, InvalidInput), match=limit):
         async with desk.database.transaction(desk.context) as tx:
-            await tx.fetch(f"SELECT datalane.record_analytics({RAW}, $1, '5 min')", [{"a": "x" * 300_000}])
+            await tx.fetch(statement, [value])
 
 
 async def test_what_a_lane_tracks_is_known_when_it_is_opened(
