@@ -65,6 +65,18 @@ async def test_any_order_with_duplicates_in_any_batches_ends_in_the_same(
     assert await told_to_a_new_workspace(database, shuffled(told, seed)) == once
 
 
+async def test_a_plan_that_only_an_order_of_telling_led_to_is_not_the_one_that_is_disabled(database: Database) -> None:
+    """A version waits with one before it that lies ahead, also where that is told of after it."""
+    told = [
+        Told("billing", "begun", "activate", NOON - 2 * HOUR, 5, plan_id="pro"),
+        Told("billing", "paused", "suspend", NOON + 6 * HOUR, 3),
+        Told("crm", "gone", "deactivate", NOON - HOUR),
+    ]
+    at_once = await told_to_a_new_workspace(database, [told])
+    assert (at_once["access"]["state"], at_once["plan"]) == ("deactivated", [])
+    assert await told_to_a_new_workspace(database, [told[:1], told[1:]]) == at_once
+
+
 @ONE_AFTER_ANOTHER
 @given(told=tellings(ahead=8))
 async def test_the_database_decides_as_the_model_does(database: Database, told: list[Told]) -> None:

@@ -99,26 +99,33 @@ BEGIN
 END $$;
 
 -- Let the plan be what the access comes to: enabled or in grace until the end of the grace, disabled, or none while it is pending, which
--- leaves the workspace to the lane's default. Where it cannot be, that is kept as `sync_error`, and what was assigned stays.
+-- leaves the workspace to the lane's default. Where it cannot be, that is kept as `sync_error`, and what was assigned stays. What is disabled
+-- is a plan of the history that holds, else one that others have assigned, else the default: never what an order of signals led to that does
+-- not hold any more. Where there is none of them, there is none to disable.
 CREATE FUNCTION datalane.settle_access_plan(
     workspace uuid, before datalane.demo_access, state text, plans text[], until timestamptz, why text, reassign boolean, at timestamptz)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
-    standing constant text := CASE state WHEN 'active' THEN 'enabled' WHEN 'grace' THEN 'grace' WHEN 'pending' THEN 'none' ELSE 'disabled' END;
+    standing text := CASE state WHEN 'active' THEN 'enabled' WHEN 'grace' THEN 'grace' WHEN 'pending' THEN 'none' ELSE 'disabled' END;
     is_on constant boolean := standing IN ('enabled', 'grace');
-    plan constant text := CASE
-        WHEN standing = 'none' THEN before.assigned_plan_id
+    plan text := CASE
         WHEN is_on THEN datalane.pick_access_plan(workspace, plans[1:1])
-        ELSE datalane.pick_access_plan(workspace, plans || before.assigned_plan_id || ARRAY(
-            SELECT p.plan_id FROM datalane.plan_in(workspace, at) AS p) || (
+        WHEN standing = 'disabled' THEN datalane.pick_access_plan(workspace, plans || ARRAY(
+            SELECT w.plan_id FROM datalane.workspace_plans w
+            WHERE w.workspace_id = workspace AND w.source <> 'demo_access' AND w.effective_at <= at AND w.canceled_at IS NULL
+            ORDER BY w.effective_at DESC, w.assignment_id DESC LIMIT 1) || (
             SELECT array_agg(d.plan_id) FROM datalane.plans d WHERE d.default_from <= at AND coalesce(d.default_until, 'infinity') > at)) END;
-    ends constant timestamptz := CASE WHEN is_on THEN until WHEN standing = 'none' THEN at + interval '1 microsecond' END;
 BEGIN
-    IF plan IS NULL THEN
-        RETURN CASE WHEN is_on THEN format('there is no plan %s, or it is retired', plans[1]) END;
-    ELSIF reassign OR (plan, standing, CASE WHEN is_on THEN until END)
-            IS DISTINCT FROM (before.assigned_plan_id, before.assigned_status, before.assigned_until) THEN
-        PERFORM datalane.assign_access_plan(workspace, plan, CASE WHEN is_on THEN standing ELSE 'disabled' END, ends, why, at);
+    IF plan IS NULL AND is_on THEN
+        RETURN format('there is no plan %s, or it is retired', plans[1]);
+    ELSIF plan IS NULL THEN
+        plan := before.assigned_plan_id; standing := 'none';
+    END IF;
+    IF plan IS NOT NULL AND (reassign OR (plan, standing, CASE WHEN is_on THEN until END)
+            IS DISTINCT FROM (before.assigned_plan_id, before.assigned_status, before.assigned_until)) THEN
+        PERFORM datalane.assign_access_plan(
+            workspace, plan, CASE WHEN is_on THEN standing ELSE 'disabled' END,
+            CASE WHEN is_on THEN until WHEN standing = 'none' THEN at + interval '1 microsecond' END, why, at);
         UPDATE datalane.demo_access a
         SET assigned_plan_id = CASE WHEN standing <> 'none' THEN plan END, assigned_status = nullif(standing, 'none'),
             assigned_until = CASE WHEN is_on THEN until END
