@@ -122,6 +122,7 @@ class Lane:
         return self.database.transaction(context)
 
     def short_transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
+        """As `transaction`, for a statement or two: who waits for a connection gets it with the COMMIT of another."""
         return self.database.short_transaction(context)
 
     def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:

@@ -43,9 +43,7 @@ def prove(
     ] = None,
     every: Annotated[
         int,
-        typer.Option(
-            min=1, help="Try every so manieth cell of the routes, and hunt every so manieth of their mutants."
-        ),
+        typer.Option(min=1, help="Of the cells and mutants of the routes, try every n-th."),
     ] = 1,
     as_json: AsJson = False,
 ) -> None:

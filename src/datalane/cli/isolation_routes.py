@@ -170,7 +170,7 @@ def route_proof(
     """The proof of the routes, in processes beside this one, each with a copy of `scratch` and its share of the routes.
 
     `app` names the lane of an application, as `module:lane`, whose routes are proved as well. With `beginning` only
-    routes whose paths begin like one of these are, and with `every` every so manieth of their cells and mutants.
+    routes whose paths begin like one of these are, and with `every` every n-th of their cells and mutants.
     """
     copies = [copy_of(scratch, hand) for hand in range(_HANDS)]
     with step("trying routes"), ProcessPoolExecutor(_HANDS, mp_context=get_context("spawn")) as beside:

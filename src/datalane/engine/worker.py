@@ -142,7 +142,7 @@ class Worker:
         A crash forgets the last claims. Their groups are ended first: claimed anew, a job has the same token again.
         What is undecided is looked at again after a poll. Raises `DatabaseUnavailable`.
         """
-        await self._heartbeat()
+        await self._heartbeat(even_ending=True)
         self._broken_off = False
         running = [job for group in self._running.values() for job in group]
         reclaimed, undecided = await self._desk.reclaim(running, self._settings.jobs.lease)
@@ -223,13 +223,14 @@ class Worker:
                 log.warning("keeper_failed", keeper=getattr(action, "__name__", "?"), error=repr(error))
             await asyncio.sleep(period.total_seconds())
 
-    async def _heartbeat(self) -> None:
+    async def _heartbeat(self, *, even_ending: bool = False) -> None:
+        """Ends groups that the database does not know as held: not those whose end is being written, unless told so."""
         asked = list(self._running.items())  # what is claimed while the database answers is not in its answer
         if not asked:
             return
         held = await self._desk.extend([job for _, group in asked for job in group], self._settings.jobs.lease)
         for task, group in asked:
-            if not any(job.id in held for job in group) and not self._runner.is_ending(group):
+            if not any(job.id in held for job in group) and (even_ending or not self._runner.is_ending(group)):
                 task.cancel()
 
     async def _rescue(self) -> None:

@@ -153,10 +153,8 @@ def _of_history(history: Sequence[Mapping[str, Any]], folded: Folded) -> Iterato
 def _of_plan(row: Mapping[str, Any], plan: HeldPlan | None, position: Position) -> Iterator[AccessDifference]:
     """What is enforced. A grace that nobody wrote down yet is enforced as enabled, since its end is."""
     standing = standing_of(position.state)
-    if row.get("assigned_plan_id") is None and standing == "disabled":
-        return
     if standing == "disabled":
-        if plan is not None and plan.status != "disabled" and plan.source != "default":
+        if plan is not None and plan.status != "disabled":
             yield AccessDifference(field="plan.status", expected="disabled", found=plan.status)
         return
     if plan is None or plan.plan_id != position.plan_id:

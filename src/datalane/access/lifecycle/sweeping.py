@@ -1,6 +1,5 @@
-"""The sweep of demo access, a duty of the maintenance process: what time has changed, and signals whose time has come,
-are asked to be written down, and
-each access is asked to be reconciled when it is to be again.
+"""The sweep of demo access, a duty of the maintenance process: what time has changed, and signals whose time has
+come, are asked to be written down, and each access is asked to be reconciled when it is to be again.
 
 It leaves jobs, which run in the transaction of their workspace like all else that writes there. Readers do not wait for
 it: they see an end that has passed.

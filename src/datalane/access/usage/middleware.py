@@ -1,6 +1,6 @@
 """ASGI middleware for an application of one's own: each request of a workspace is one use of a quota.
 
-app.add_middleware(UsageMiddleware, door=lane.transaction, quota_key="api.requests", context_of=my_context)
+app.add_middleware(UsageMiddleware, door=lane.short_transaction, quota_key="api.requests", context_of=my_context)
 """
 
 from __future__ import annotations

@@ -85,6 +85,9 @@ BEGIN
     IF kinds && datalane.admins_kinds() THEN
         PERFORM datalane.require_rank(3);
     END IF;
+    IF kinds && datalane.operators_kinds() THEN
+        PERFORM datalane.require_rank(5);
+    END IF;
     IF causation_depth > datalane.causation_limit() THEN
         RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this work causes itself',
             causation_depth, datalane.causation_limit() USING ERRCODE = 'DL413';

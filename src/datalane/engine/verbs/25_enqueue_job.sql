@@ -15,6 +15,8 @@ BEGIN
     PERFORM datalane.require_rank(2);
     IF kind = ANY (datalane.admins_kinds()) THEN
         PERFORM datalane.require_rank(3);
+    ELSIF kind = ANY (datalane.operators_kinds()) THEN
+        PERFORM datalane.require_rank(5);
     END IF;
     IF causation_depth > datalane.causation_limit() THEN
         RAISE EXCEPTION 'causation depth % is over the limit of % (limits.causation_depth): this work causes itself',

@@ -29,8 +29,8 @@ from datalane.settings import Settings
 class Portion:
     """What is proved: everything by default.
 
-    `only` picks routes. `every` thins out: only every so manieth cell is tried, besides those that others stand on, and
-    every so manieth mutant is hunted. Of `hands` that share the work, this is number `hand`.
+    `only` picks routes. `every` thins out: only every n-th cell is tried, besides those that others stand on, and every
+    n-th mutant is hunted. Of `hands` that share the work, this is number `hand`.
     """
 
     only: Callable[[Route], bool] = lambda route: True

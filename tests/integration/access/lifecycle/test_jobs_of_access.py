@@ -56,6 +56,18 @@ async def is_refused(database: Database, who: Context, statement: str, *argument
     return False
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("role", MEMBERS)
+async def test_nobody_floods_their_lane(database: Database, context: Context, role: Role, kind: str) -> None:
+    who = ranked(context, role)
+    assert await is_refused(database, who, "SELECT datalane.enqueue($1, priority => 32767)", kind)
+    assert await is_refused(database, who, "SELECT datalane.enqueue_job($1, priority => 32767)", kind)
+    assert await is_refused(
+        database, who, "SELECT * FROM datalane.enqueue_batch(ARRAY['work', $1], ARRAY['{}', '{}']::jsonb[])", kind
+    )
+    assert not await is_refused(database, who, "SELECT datalane.enqueue('work')")
+
+
 async def test_they_are_named_in_the_database_as_in_the_code(database: Database, context: Context) -> None:
     handlers = Handlers()
     register(handlers, SignedSignals([]))

@@ -285,6 +285,8 @@ BEGIN
           AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
           AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
           AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + units <= c.limit_units)
+          AND NOT EXISTS (SELECT l.kind FROM datalane.usage_ledger l
+                          WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key)
         RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units
         INTO consumed_units, reserved_units, limit_units, period_start, period_end, mark;
         IF FOUND THEN
@@ -300,14 +302,8 @@ BEGIN
                 RETURN NEXT;
                 RETURN;
             END IF;
-            -- The key was counted before. That is rare, so it is not looked for first: the counter is put back as it was.
-            UPDATE datalane.usage_counters c
-            SET consumed_units = c.consumed_units - units, counter_version = c.counter_version - 1,
-                (last_increment_at, last_increment_correlation_id) = (
-                    SELECT l.recorded_at, l.correlation_id FROM datalane.usage_ledger l
-                    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.period_start = c.period_start AND l.at > '-infinity'
-                      AND l.kind <> 'correction'
-                    ORDER BY l.at DESC LIMIT 1)
+            -- Somebody else has brought the same key meanwhile: it is counted already.
+            UPDATE datalane.usage_counters c SET consumed_units = c.consumed_units - units
             WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = period_start;
         END IF;
     END IF;

@@ -100,10 +100,11 @@ END $$;
 
 -- Let the plan be what the access comes to: enabled or in grace until the end of the grace, disabled, or none while it is pending, which
 -- leaves the workspace to the lane's default. Where it cannot be, that is kept as `sync_error`, and what was assigned stays. What is disabled
--- is a plan of the history that holds, else one that others have assigned, else the default: never what an order of signals led to that does
--- not hold any more. Where there is none of them, there is none to disable.
+-- is a plan of the history that holds, else one that others had assigned by then, else the default: never what an order of signals led to
+-- that does not hold any more. Where there is none of them, there is none to disable; reconciling tells of one that comes later.
 CREATE FUNCTION datalane.settle_access_plan(
-    workspace uuid, before datalane.demo_access, state text, plans text[], until timestamptz, why text, reassign boolean, at timestamptz)
+    workspace uuid, before datalane.demo_access, state text, since timestamptz, plans text[], until timestamptz, why text, reassign boolean,
+    at timestamptz)
 RETURNS text LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     standing text := CASE state WHEN 'active' THEN 'enabled' WHEN 'grace' THEN 'grace' WHEN 'pending' THEN 'none' ELSE 'disabled' END;
@@ -112,7 +113,7 @@ DECLARE
         WHEN is_on THEN datalane.pick_access_plan(workspace, plans[1:1])
         WHEN standing = 'disabled' THEN datalane.pick_access_plan(workspace, plans || ARRAY(
             SELECT w.plan_id FROM datalane.workspace_plans w
-            WHERE w.workspace_id = workspace AND w.source <> 'demo_access' AND w.effective_at <= at AND w.canceled_at IS NULL
+            WHERE w.workspace_id = workspace AND w.source <> 'demo_access' AND w.effective_at <= least(since, at) AND w.canceled_at IS NULL
             ORDER BY w.effective_at DESC, w.assignment_id DESC LIMIT 1) || (
             SELECT array_agg(d.plan_id) FROM datalane.plans d WHERE d.default_from <= at AND coalesce(d.default_until, 'infinity') > at)) END;
 BEGIN
@@ -151,7 +152,7 @@ BEGIN
       AND (s.outcome, s.reason) IS DISTINCT FROM (o.was ->> 'outcome', o.was ->> 'reason');
     why := coalesce(fold.steps[cardinality(fold.steps)] ->> 'why', 'settled');
     error := left(datalane.settle_access_plan(
-        workspace, before, fold.state, ARRAY[fold.plan_id, fold.named_plan_id], fold.ends_at + make_interval(secs => fold.grace_seconds), why,
+        workspace, before, fold.state, fold.since, ARRAY[fold.plan_id, fold.named_plan_id], fold.ends_at + make_interval(secs => fold.grace_seconds), why,
         reassign, at), 500);
     changed := (before.state, before.plan_id, before.ends_at, before.grace_seconds)
         IS DISTINCT FROM (fold.state, fold.plan_id, fold.ends_at, fold.grace_seconds);
@@ -433,7 +434,7 @@ REVOKE ALL ON FUNCTION
     datalane.pick_access_plan(uuid, text[]),
     datalane.assign_access_plan(uuid, text, text, timestamptz, text, timestamptz),
     datalane.close_access_plan(uuid, text, integer, text, timestamptz, timestamptz),
-    datalane.settle_access_plan(uuid, datalane.demo_access, text, text[], timestamptz, text, boolean, timestamptz),
+    datalane.settle_access_plan(uuid, datalane.demo_access, text, timestamptz, text[], timestamptz, text, boolean, timestamptz),
     datalane.settle_access(uuid, boolean, uuid, text, uuid, integer, timestamptz),
     datalane.hold_access(uuid, timestamptz),
     datalane.record_access_signals(jsonb, uuid, text, uuid, integer, timestamptz),
