@@ -12,11 +12,13 @@ import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.conftest import a_context
+from tests.integration.access.conftest import plans_of
 from tests.integration.access.lifecycle.telling import DAY, HOUR, NOON, a_signal, as_rows, state, tell, tellings
 from tests.integration.engine.lab import eventually
 from tests.integration.engine.workers import quick, working
 
-from datalane.access.entitlements.service import assign_plan
+from datalane.access.entitlements.plans import Plan, register_plans
+from datalane.access.entitlements.service import assign_plan, check_feature
 from datalane.access.lifecycle import service
 from datalane.access.lifecycle.folding import Told
 from datalane.access.lifecycle.handlers import RECONCILE, SETTLE, SIGNALED, register
@@ -74,6 +76,20 @@ async def test_the_sweep_asks_for_what_is_due_and_once(
     assert await sweep_once(maintenance, NOON + HOUR + PATIENCE / 2) == Asked()
     assert await jobs(database, operator) == [SETTLE]
     assert await sweep_once(maintenance, NOON + HOUR + PATIENCE * 2) == Asked(settling=1)
+
+
+async def test_a_plan_that_opens_to_who_was_deactivated_before_is_told_of_and_taken_away(
+    database: Database, operator: Context
+) -> None:
+    await tell(database, operator, a_signal("deactivate"))
+    assert (await reconciled(database, operator, now=NOON + HOUR)).differences == []
+    await register_plans(database, plans_of(Plan("free", ("search",), {}, default=True)))
+    now = NOON + 2 * HOUR
+    [difference] = (await reconciled(database, operator, now=now)).differences
+    assert (difference.field, difference.expected, difference.found) == ("plan.status", "disabled", "enabled")
+    assert (await reconciled(database, operator, repair=True, now=now)).repaired
+    async with database.transaction(operator) as tx:
+        assert not (await check_feature(tx, "search", now)).allowed
 
 
 async def test_the_sweep_goes_on_in_bites_and_a_killed_one_loses_nothing(
