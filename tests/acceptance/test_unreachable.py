@@ -70,7 +70,7 @@ def arguments(command: Any) -> list[str]:
     """What it needs to be called at all, and what keeps it from asking a person or taking a known port."""
     ids = ("job_id", "ids", "traced", "event_id", "endpoint_id", "run_id")
     given = {name: [ID] for name in (*ids, "assignment", "override", "anomaly")}
-    given |= {"revision": ["0001"], "plan_id": ["pro"]}
+    given |= {"revision": ["0001"], "plan_id": ["pro"], "event": ["report.opened"]}
     given |= {"key": ["api.requests"], "quota": ["api.requests"], "name": ["deactivate"], "state": ["active"]}
     options = {
         "workspace": ["--workspace", ID],
@@ -81,6 +81,7 @@ def arguments(command: Any) -> list[str]:
         "reason": ["--reason", "a test"],
         "by": ["--by", "ada"],
         "units": ["--units", "1"],
+        "version": ["--version", "1"],
         "until": ["--until", "2031-03-01T12:00:00Z"],
         "yes": ["--yes"],
         "port": ["--port", "0"],
@@ -92,7 +93,7 @@ def arguments(command: Any) -> list[str]:
         if parameter.param_type_name == "argument":
             assert name in given, f"say in this test what to give for the argument {name}"
             words += given[name]
-        elif name in options and (parameter.required or name not in {"kind", "until", "units"}):
+        elif name in options and (parameter.required or name not in {"kind", "until", "units", "version"}):
             words += options[name]
         else:
             assert not parameter.required or parameter.envvar, f"say in this test what to give for the option {name}"
