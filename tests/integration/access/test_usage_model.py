@@ -243,7 +243,7 @@ def run_histories(urls: Prepared, examples: int) -> int:
             max_examples=examples,
             deadline=None,
             derandomize=examples < 100,
-            phases=[Phase.generate],
+            phases=[Phase.generate, Phase.shrink],
             database=None,
             suppress_health_check=[HealthCheck.too_slow],
         )
@@ -271,4 +271,4 @@ def test_random_histories_agree_with_a_ledger_in_plain_python(urls: Prepared) ->
 
 @pytest.mark.soak
 def test_many_random_histories_agree_with_a_ledger_in_plain_python(urls: Prepared) -> None:
-    assert run_histories(urls, 600) > 6_000
+    assert run_histories(urls, 300) > 3_000
