@@ -71,7 +71,7 @@ async def prepare_counters(database: Database, admin: asyncpg.Connection, number
 
 async def warm_up(database: Database, admin: asyncpg.Connection, contexts: Sequence[Context]) -> None:
     """One use in each workspace, and statistics, as a lane has them that runs for longer than a minute."""
-    usage = Usage(database.short_transaction)
+    usage = Usage(database)
     for context in contexts:
         await usage.consume(context, QUOTA)
     await admin.execute("ANALYZE")
@@ -81,7 +81,7 @@ async def compare(
     database: Database, url: str, contexts: Sequence[Context], clients: int, seconds: float, rounds: int
 ) -> Times:
     """All in turns of so many seconds; the first turn warms up."""
-    usage, times = Usage(database.short_transaction), Times()
+    usage, times = Usage(database), Times()
     connections = [await asyncpg.connect(url) for _ in range(clients)]
 
     async def ours(client: int, context: Context) -> object:

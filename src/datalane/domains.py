@@ -141,7 +141,7 @@ def domain_routers(runtime: Runtime) -> list[MakeRouter]:
 def request_quota(lane: Lane, settings: Settings) -> RequestQuota | None:
     """What counts the requests of workspaces, where the settings name a quota for them."""
     quota = settings.usage.request_quota
-    return None if quota is None else RequestQuota(lane.short_transaction, quota)
+    return None if quota is None else RequestQuota(lane, quota)
 
 
 def register_handlers(handlers: Handlers, database: Database, runtime: Runtime) -> None:

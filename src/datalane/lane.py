@@ -13,10 +13,10 @@ async with lane.open(settings):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from datalane.access.analytics.tracked import TrackedEvent, TrackedEvents, register_tracked_events
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
@@ -46,6 +46,8 @@ from datalane.settings import Settings
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter  # a worker serves nothing, and loads no web framework
 
+T = TypeVar("T")
+
 
 class Lane:
     """Handlers and event types are registered when the application is imported; `open` connects."""
@@ -57,7 +59,7 @@ class Lane:
         """Records runs of agents; its `tools` are the functions that they may call, and `moderate_with` names who
         judges what they are given and answer."""
         self.plans = Plans()
-        self.usage = Usage(self.short_transaction)
+        self.usage = Usage(self)
         """Uses quotas of plans, in transactions of its own."""
         self.tracked = TrackedEvents()
         self.routers: list[MakeRouter] = []
@@ -121,9 +123,9 @@ class Lane:
         """The tenant door: everything inside commits together or not at all."""
         return self.database.transaction(context)
 
-    def short_transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]:
-        """As `transaction`, for a statement or two: who waits for a connection gets it with the COMMIT of another."""
-        return self.database.short_transaction(context)
+    def run_short(self, context: Context, act: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+        """`act` in a transaction of its own, for a statement or two; as `Database.run_short`."""
+        return self.database.run_short(context, act)
 
     def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
         """Register an event type of the application with its JSON Schema."""

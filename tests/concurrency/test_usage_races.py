@@ -74,7 +74,7 @@ async def test_a_thousand_consumers_get_exactly_what_there_is(urls: Prepared, wi
 
 async def storm(database: Database, context: Context, draw: random.Random) -> Counter[str]:
     """All at once, by the verb, together and by reservations, some keys twice; answers what each key got."""
-    usage, gate, accepted = Usage(database.short_transaction), asyncio.Event(), Counter[str]()
+    usage, gate, accepted = Usage(database), asyncio.Event(), Counter[str]()
 
     async def consume(key: str) -> None:
         async with database.transaction(context) as tx:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager
+from typing import Any, TypeVar
 
 import asyncpg
 import orjson
 
 from datalane.contracts.context import Context
 from datalane.contracts.plans import Plans
-from datalane.db.door import Door, inside_transaction
+from datalane.db.door import Door
+from datalane.db.errands import Errands
 from datalane.db.faults import stepping, translated
 from datalane.db.listening import Listening
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
@@ -26,10 +27,10 @@ from datalane.kit.contents import CREDENTIALS, Redaction
 from datalane.kit.cursors import PROCESS_CURSORS, Cursors
 from datalane.kit.encoding import to_json
 from datalane.kit.envelope import KeySource, no_keys
-from datalane.kit.tracing import current_traceparent
 from datalane.settings import JobSettings, Limits
 
 DEFAULT_JOBS = JobSettings()
+T = TypeVar("T")
 
 
 class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -62,7 +63,7 @@ class Database:
         self.wakeup = Wakeup(self.direct_connection)
         self._door = Door(pool, roles, self.wakeup, limits, cursors, master_keys, redaction, self._stated)
         self.listening = Listening(self.direct_connection, max(1, pool.get_max_size() // 4))
-        self._short = self.turns(max(1, pool.get_max_size() * 3 // 4))
+        self._errands = Errands(self._door, short_places(pool.get_max_size()))
 
     @classmethod
     async def connect(
@@ -123,21 +124,13 @@ class Database:
         """
         return self._door.transaction(context, plans, turn)
 
-    @asynccontextmanager
-    async def short_transaction(self, context: Context) -> AsyncIterator[Transaction]:
-        """As `transaction`, for a statement or two. Of the pool's connections a quarter is left to others; who waits
-        for one of the rest gets it open, with the COMMIT of whoever had it before: two round trips instead of three."""
-        if inside_transaction():
-            async with self.transaction(context) as tx:
-                yield tx
-            return
-        turn = await self._short.wait(context, current_traceparent())
-        try:
-            async with self.transaction(context, turn=turn) as tx:
-                tx.close_with("SET CONSTRAINTS ALL IMMEDIATE")
-                yield tx
-        finally:
-            await self._short.end(turn)
+    def run_short(self, context: Context, act: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+        """`act` in a transaction of its own through the tenant door, for a statement or two: what it answers.
+
+        These share a few of the pool's connections (`short_places`); while others wait each takes two round trips
+        instead of three. See `datalane.db.errands`.
+        """
+        return self._errands.run(context, act)
 
     def turns(self, most: int) -> Turns:
         """Transactions that queue up for `most` places; see `datalane.db.turns`."""
@@ -182,6 +175,12 @@ class Database:
                 f"the database login {row['rolname']} is {words[fault]}, so row-level security would not hold; "
                 "connect as the login role that `datalane init` made"
             )
+
+
+def short_places(connections: int) -> int:
+    """How many of a pool's connections short transactions share; the rest are left to others. Few that are busy all the
+    time do more than many: what the server keeps for each of them stays in its processors' caches."""
+    return max(1, connections // 2)
 
 
 async def prepare_connection(connection: asyncpg.Connection) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import ContextVar
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -31,7 +31,7 @@ from datalane.kit.envelope import KeySource
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
-_ENDED = "an error inside had ended the transaction, so it was rolled back; use a savepoint"
+ENDED = "an error inside had ended the transaction, so it was rolled back; use a savepoint"
 _open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
 
 
@@ -39,6 +39,15 @@ def inside_transaction() -> bool:
     """Whether the current task has a transaction open."""
     outer = _open.get()
     return outer is not None and outer.belongs_to_current_task()
+
+
+def enter(transaction: Transaction) -> Token[Transaction | None]:
+    """From now on transactions that the current task opens are savepoints in this one, until `leave`."""
+    return _open.set(transaction)
+
+
+def leave(token: Token[Transaction | None]) -> None:
+    _open.reset(token)
 
 
 def door_statements(context: Context, roles: Roles, traceparent: str | None = None) -> str:
@@ -86,6 +95,26 @@ class Door:
         """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
         return SignIn(self)
 
+    def transaction_on(
+        self,
+        connection: asyncpg.Connection,
+        context: Context,
+        traceparent: str | None = None,
+        plans: Plans = Plans.USUAL,
+    ) -> Transaction:
+        """On a connection where `statements` of the same have been, or will be before it is used."""
+        return Transaction(
+            connection,
+            context,
+            self.wakeup,
+            self.limits,
+            traceparent,
+            self.cursors,
+            plans,
+            self.master_keys,
+            self.redaction,
+        )
+
     async def acquire(self) -> asyncpg.Connection:
         with translated():
             return await self.pool.acquire()
@@ -112,7 +141,7 @@ class _Bracket:
             with stepping():
                 await transaction.connection.execute(opening)
         except BaseException as error:
-            _raise_as_ours(await self._undo(transaction.connection, error), error)
+            _raise_as_ours(await give_back(self._door.pool, transaction.connection, error), error)
             raise
 
     async def _close(self, error: BaseException | None) -> None:
@@ -120,7 +149,7 @@ class _Bracket:
         assert transaction is not None
         connection = transaction.connection
         if error is not None:
-            _raise_as_ours(await self._undo(connection, error), error)
+            _raise_as_ours(await give_back(self._door.pool, connection, error), error)
             return
         handed_over = False
         try:
@@ -129,23 +158,24 @@ class _Bracket:
             with translated():
                 handed_over = await _commit(connection, transaction, self._turn)
         except BaseException as failed:
-            _raise_as_ours(await self._undo(connection, failed), failed)
+            _raise_as_ours(await give_back(self._door.pool, connection, failed), failed)
             raise
         if not handed_over:
             await self._door.pool.release(connection)
         await transaction.run_after_commit()
 
-    async def _undo(self, connection: asyncpg.Connection, error: BaseException) -> DatalaneError | None:
-        """Roll back and give the connection back. Answers what `error` is among our errors, if it is one."""
-        lost = is_lost(connection, error)
-        try:
-            await roll_back(connection)
-        finally:
-            with suppress(asyncpg.InternalClientError):  # one that broke may have been taken from us already
-                await self._door.pool.release(connection)
-        if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-            return DatabaseUnavailable("the connection to the database was lost")
-        return translate(error) if isinstance(error, asyncpg.PostgresError) else None
+
+async def give_back(pool: asyncpg.Pool, connection: asyncpg.Connection, error: BaseException) -> DatalaneError | None:
+    """Roll back and give the connection back. Answers what `error` is among our errors, if it is one."""
+    lost = is_lost(connection, error)
+    try:
+        await roll_back(connection)
+    finally:
+        with suppress(asyncpg.InternalClientError):  # one that broke may have been taken from us already
+            await pool.release(connection)
+    if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+        return DatabaseUnavailable("the connection to the database was lost")
+    return translate(error) if isinstance(error, asyncpg.PostgresError) else None
 
 
 def _raise_as_ours(ours: DatalaneError | None, error: BaseException) -> None:
@@ -182,17 +212,7 @@ class Opening(_Bracket):
             connection = await door.acquire()
         elif self._turn is not None:
             traceparent = self._turn.traceparent
-        transaction = Transaction(
-            connection,
-            context,
-            door.wakeup,
-            door.limits,
-            traceparent,
-            door.cursors,
-            plans,
-            door.master_keys,
-            door.redaction,
-        )
+        transaction = door.transaction_on(connection, context, traceparent, plans)
         await self._open(transaction, opening)
         self._token = _open.set(transaction)
         return transaction
@@ -239,7 +259,7 @@ async def _commit(connection: asyncpg.Connection, transaction: Transaction, turn
         with wakeup.travel() as wake:
             await _commit_and(wake, connection, closing)
     elif await connection.execute(f"{closing}COMMIT") != "COMMIT":
-        raise Conflict(_ENDED)
+        raise Conflict(ENDED)
     return False
 
 
@@ -249,7 +269,7 @@ async def _commit_and(wake: str, connection: asyncpg.Connection, closing: str) -
     try:
         await connection.execute(f"{closing}SET CONSTRAINTS ALL IMMEDIATE; COMMIT; {wake}")
     except asyncpg.InFailedSQLTransactionError as error:
-        raise Conflict(_ENDED) from error
+        raise Conflict(ENDED) from error
     except asyncpg.ProgramLimitExceededError:
         if connection.is_in_transaction():
             raise

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 import time
 from datetime import UTC, datetime, timedelta
 from threading import Lock
@@ -19,15 +19,15 @@ SYSTEM_ACTOR = UUID(int=0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOKEN = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_62_BITS = (1 << 62) - 1
 _rising, _highest = Lock(), 0
 
 
 def uuid7() -> UUID:
     """A version 7 UUID of now: 48 bits of Unix milliseconds, 74 random bits."""
     milliseconds = time.time_ns() // 1_000_000
-    bits = secrets.randbits(74)
-    value = milliseconds << 80 | 0x7 << 76 | (bits >> 62) << 64 | 0b10 << 62 | (bits & ((1 << 62) - 1))
-    return UUID(int=value)
+    bits = int.from_bytes(os.urandom(10), "big")
+    return UUID(int=milliseconds << 80 | 0x7 << 76 | (bits >> 68) << 64 | 0b10 << 62 | bits & _62_BITS)
 
 
 def rising_uuid7() -> UUID:

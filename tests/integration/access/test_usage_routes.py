@@ -214,7 +214,7 @@ async def test_viewers_look_and_members_use(
 async def test_requests_of_a_workspace_are_counted_at_the_door(
     database: Database, lane: OpenLane, shop: Person, bob: Person
 ) -> None:
-    app = create_app(lane, [routes.router], admission=RequestQuota(database.transaction, "api.requests"))
+    app = create_app(lane, [routes.router], admission=RequestQuota(database, "api.requests"))
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://lane") as asking:
         left = []
@@ -245,7 +245,7 @@ async def test_middleware_counts_the_requests_of_another_application(database: D
         mine = Context(shop.workspace_id, shop.user_id, Role.VIEWER)
         return None if scope["path"] == "/public" else mine
 
-    guarded = UsageMiddleware(application, database.transaction, "api.requests", context_of)
+    guarded = UsageMiddleware(application, database, "api.requests", context_of)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(guarded), base_url="http://app") as asking:
         answers = [await asking.get("/mine") for _ in range(4)]
         public = await asking.get("/public")
@@ -282,7 +282,7 @@ async def test_a_metered_function_runs_within_the_limit_and_is_undone_with_its_u
 
 
 async def test_reserved_work_counts_what_it_took_and_nothing_when_it_fails(database: Database, shop: Person) -> None:
-    usage, mine = Usage(database.short_transaction), Context(shop.workspace_id, shop.user_id, Role.MEMBER)
+    usage, mine = Usage(database), Context(shop.workspace_id, shop.user_id, Role.MEMBER)
 
     async def left() -> int | None:
         return (await usage.consume(mine, "reports", idempotency_key="probe")).remaining_units

@@ -45,7 +45,7 @@ async def with_plans(database: Database) -> list[Context]:
 
 async def test_uses_that_hand_one_connection_on_count_each_in_its_own_workspace(narrow: Database) -> None:
     contexts, told = await with_plans(narrow), Counter[object]()
-    usage = Usage(narrow.short_transaction)
+    usage = Usage(narrow)
 
     async def use(context: Context) -> None:
         try:

@@ -18,6 +18,7 @@ from datalane.access.usage import service
 from datalane.access.usage.sweeping import sweep_once
 from datalane.contracts.context import Context
 from datalane.db.database import Database
+from datalane.db.transaction import Transaction
 
 pytestmark = pytest.mark.one_database
 
@@ -175,6 +176,39 @@ async def test_a_window_that_changes_ends_the_period_that_it_takes_the_place_of(
         )  # all of the 1st is used
         assert await use(tx, "a", 10, "5", datetime(2031, 4, 1, tzinfo=UTC)) == ("accepted", 10)
         assert await service.find_differences(tx) == []
+
+
+async def test_what_is_corrected_in_a_window_of_before_takes_no_uses_away_from_the_one_of_now(
+    database: Database,
+) -> None:
+    mine, first = Context.system(a_context().workspace_id), datetime(2031, 3, 1, tzinfo=UTC)
+    today = first + 15 * DAY
+    for window, plan in (("month", "monthly"), ("day", "daily")):
+        await register_plans(database, plans_of(Plan(plan, (), {"a": Quota(100, window)})))  # type: ignore[arg-type]
+    async with database.transaction(mine) as tx:
+        await entitlements.assign_plan(tx, "monthly", now=first)
+        assert await use(tx, "a", 6, "1", first + HOUR) == ("accepted", 6)
+        await entitlements.assign_plan(tx, "daily", now=today)
+        assert await use(tx, "a", 1, "2", today + HOUR) == ("accepted", 1)
+        for number in range(2):  # the month's counter is opened again, and still holds today
+            late = await service.correct(
+                tx, "a", 4, "missed", idempotency_key=f"c{number}", occurred_at=today - DAY, now=today + 2 * HOUR
+            )
+            assert late.period_start == first
+            assert await use(tx, "a", 1, f"3.{number}", today + 3 * HOUR) == ("accepted", 2 + number)
+            assert await straight_counters(tx, today + 3 * HOUR) == [today]
+        assert await service.find_differences(tx) == []
+
+
+async def straight_counters(tx: Transaction, at: datetime) -> list[datetime]:
+    """The periods to which uses go straight then."""
+    rows = await tx.fetch(
+        "SELECT c.period_start FROM datalane.usage_counters c WHERE c.workspace_id = $1 AND c.closed_at IS NULL "
+        "AND c.period_start <= $2 AND c.straight_until > $2",
+        tx.workspace_id,
+        at,
+    )
+    return [row["period_start"] for row in rows]
 
 
 async def test_a_rolling_limit_is_told_once_in_its_time(database: Database, metered: Context) -> None:

@@ -13,11 +13,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import wraps
+from functools import partial, wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from datalane.access.usage import service
-from datalane.access.usage.lines import Lines, OpenDoor
+from datalane.access.usage.lines import Doors, Lines
 from datalane.access.usage.schemas import Counter, Use
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
@@ -44,16 +44,16 @@ class Usage:
     """Uses quotas in transactions of its own, which stay whatever becomes of the work; inside a transaction of the same
     task, in that one."""
 
-    def __init__(self, door: OpenDoor) -> None:
-        self._door = door
-        self._lines = Lines(door)
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._lines = Lines(doors)
 
     async def consume(
         self, context: Context, quota_key: str, units: int = 1, *, idempotency_key: str | None = None
     ) -> Use:
         """Count a use, once by the key; without one this call is the use. Raises `UsageLimitReached`, and as
         `service.use`."""
-        used = await self._lines.use(context, quota_key, units, idempotency_key or str(uuid7()))
+        used = await self._lines.use(context, quota_key, units, idempotency_key or uuid7().hex)
         return service.admitted(used, units)
 
     @asynccontextmanager
@@ -73,16 +73,16 @@ class Usage:
         there is no room for that, what was set aside is counted and it is raised at the end; so it is when the block
         took longer than `lasts` and there is no room any more.
         """
-        key, work = idempotency_key or str(uuid7()), ReservedWork(units)
-        async with self._door(context) as tx:
-            set_aside = await service.reserve(tx, quota_key, units, idempotency_key=key, lasts=lasts)
+        key, work = idempotency_key or uuid7().hex, ReservedWork(units)
+        set_aside = await self._doors.run_short(
+            context, partial(service.reserve, quota_key=quota_key, units=units, idempotency_key=key, lasts=lasts)
+        )
         service.admitted(set_aside, units)
         try:
             yield work
         except BaseException:
             try:
-                async with self._door(context) as tx:
-                    await service.release(tx, quota_key, idempotency_key=key)
+                await self._doors.run_short(context, partial(service.release, quota_key=quota_key, idempotency_key=key))
             except DatalaneError as error:  # it ends by itself; what the block raised is what matters
                 log.warning("usage_not_released", quota_key=quota_key, error=str(error))
             raise
@@ -90,17 +90,19 @@ class Usage:
         service.admitted(await self._settle(context, quota_key, took, units, key), took)
 
     async def _settle(self, context: Context, quota_key: str, took: int, reserved: int, key: str) -> Use:
+        async def settle(tx: Transaction) -> Use:
+            used = await service.commit(tx, quota_key, took, idempotency_key=key)
+            if used.is_refused:
+                await service.commit(tx, quota_key, reserved, idempotency_key=key)
+            return used
+
         try:
-            async with self._door(context) as tx:
-                used = await service.commit(tx, quota_key, took, idempotency_key=key)
-                if used.is_refused:
-                    await service.commit(tx, quota_key, reserved, idempotency_key=key)
-                return used
+            return await self._doors.run_short(context, settle)
         except Conflict:  # nothing is set aside any more: it took too long
             if not took:
                 raise
-            async with self._door(context) as tx:
-                return await service.use(tx, quota_key, took, idempotency_key=key)
+            use = partial(service.use, quota_key=quota_key, units=took, idempotency_key=key)
+            return await self._doors.run_short(context, use)
 
 
 def metered(
@@ -116,7 +118,7 @@ def metered(
     ) -> Callable[Concatenate[Transaction, P], Awaitable[R]]:
         @wraps(function)
         async def counted(tx: Transaction, /, *args: P.args, **kwargs: P.kwargs) -> R:
-            await service.consume(tx.following(), quota_key, units, idempotency_key=str(uuid7()))
+            await service.consume(tx.following(), quota_key, units, idempotency_key=uuid7().hex)
             return await function(tx, *args, **kwargs)
 
         return counted
@@ -127,20 +129,19 @@ def metered(
 class RequestQuota:
     """Counts requests of a workspace against one quota. A workspace whose plan has no such quota is not counted."""
 
-    def __init__(self, door: OpenDoor, quota_key: str) -> None:
-        self._door = door
-        self._lines = Lines(door)
+    def __init__(self, doors: Doors, quota_key: str) -> None:
+        self._doors = doors
+        self._lines = Lines(doors)
         self.quota_key = quota_key
 
     async def admit(self, context: Context) -> dict[str, str]:
         """Count a request. Answers the headers that say what is left; raises `UsageLimitReached`, with them."""
         # The lane counts, since a viewer's request is one too.
         system = Context.system(context.workspace_id, context.correlation_id)
-        async with self._door(system) as tx:
-            counter = await service.get_counter(tx, self.quota_key)
+        counter = await self._doors.run_short(system, partial(service.get_counter, quota_key=self.quota_key))
         if counter is None:
             return {}
-        used = await self._lines.use(system, self.quota_key, 1, str(uuid7()))
+        used = await self._lines.use(system, self.quota_key, 1, uuid7().hex)
         policy = {} if counter.limit_units is None else {"RateLimit-Policy": _policy(counter)}
         try:
             service.admitted(used, 1)

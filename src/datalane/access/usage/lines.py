@@ -9,25 +9,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from uuid import UUID
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
 from datalane.access.usage import service
 from datalane.access.usage.schemas import Use
-from datalane.contracts.context import Context, Role
+from datalane.contracts.context import Context
 from datalane.db.door import inside_transaction
 from datalane.db.transaction import Transaction
 from datalane.errors import DatalaneError
 
-OpenDoor = Callable[[Context], AbstractAsyncContextManager[Transaction]]
 AT_ONCE = 100
 """Uses that share a transaction at most."""
 
-_Name = tuple[UUID, Role, str]
+T = TypeVar("T")
+_Name = tuple[int, str, str]
+
+
+class Doors(Protocol):
+    """What uses are counted through: a lane, or its database."""
+
+    def run_short(self, context: Context, act: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]: ...
 
 
 @dataclass(frozen=True)
@@ -43,39 +49,44 @@ class Wanted:
 class Lines:
     """One line for each workspace, role and quota that somebody is using right now."""
 
-    def __init__(self, door: OpenDoor) -> None:
-        self._door = door
-        self._waiting: dict[_Name, deque[Wanted]] = {}
+    def __init__(self, doors: Doors) -> None:
+        self._doors = doors
+        self._waiting: dict[_Name, deque[Wanted] | None] = {}
         self._serving: set[asyncio.Task[None]] = set()
 
     async def use(self, context: Context, quota_key: str, units: int, key: str) -> Use:
         """As `service.use`, in a transaction of its own or of many; inside a transaction of the caller in that one."""
-        name = (context.workspace_id, context.role, quota_key)
-        line = self._waiting.get(name)
-        if line is not None and not inside_transaction():
-            service.check_units(units)
-            wanted = Wanted(context, units, key)
-            line.append(wanted)
-            return await wanted.answer
-        if line is not None:
-            return await self._alone(context, quota_key, units, key)
-        self._waiting[name] = deque()
+        name = (context.workspace_id.int, context.role.value, quota_key)
+        if name in self._waiting:
+            if inside_transaction():
+                return await self._alone(context, quota_key, units, key)
+            return await self._wait(name, context, units, key)
+        self._waiting[name] = None
         try:
             return await self._alone(context, quota_key, units, key)
         finally:
             self._hand_over(name)
 
+    async def _wait(self, name: _Name, context: Context, units: int, key: str) -> Use:
+        service.check_units(units)
+        wanted = Wanted(context, units, key)
+        line = self._waiting[name]
+        if line is None:
+            line = self._waiting[name] = deque()
+        line.append(wanted)
+        return await wanted.answer
+
     def _hand_over(self, name: _Name) -> None:
         """To a task that serves who came meanwhile, or to nobody."""
-        if not self._waiting[name]:
+        line = self._waiting[name]
+        if line is None:
             del self._waiting[name]
             return
-        task = asyncio.create_task(self._serve(name))
+        task = asyncio.create_task(self._serve(name, line))
         self._serving.add(task)
         task.add_done_callback(self._serving.discard)
 
-    async def _serve(self, name: _Name) -> None:
-        line = self._waiting[name]
+    async def _serve(self, name: _Name, line: deque[Wanted]) -> None:
         try:
             while line:
                 some = [line.popleft() for _ in range(min(AT_ONCE, len(line)))]
@@ -90,8 +101,8 @@ class Lines:
         try:
             if len(some) < 2:
                 raise _Alone
-            async with self._door(some[0].context) as tx:
-                answers = await service.use_batch(tx, quota_key, some)
+            together = partial(service.use_batch, quota_key=quota_key, wanted=some)
+            answers = await self._doors.run_short(some[0].context, together)
         except (DatalaneError, asyncpg.PostgresError, _Alone):
             for wanted in some:
                 await self._answer_alone(quota_key, wanted)
@@ -116,9 +127,9 @@ class Lines:
             if not wanted.answer.done():
                 wanted.answer.set_result(answer)
 
-    async def _alone(self, context: Context, quota_key: str, units: int, key: str) -> Use:
-        async with self._door(context) as tx:
-            return await service.use(tx, quota_key, units, idempotency_key=key)
+    def _alone(self, context: Context, quota_key: str, units: int, key: str) -> Coroutine[Any, Any, Use]:
+        use = partial(service.use, quota_key=quota_key, units=units, idempotency_key=key)
+        return self._doors.run_short(context, use)
 
 
 class _Alone(Exception):

@@ -1,6 +1,6 @@
 """ASGI middleware for an application of one's own: each request of a workspace is one use of a quota.
 
-app.add_middleware(UsageMiddleware, door=lane.short_transaction, quota_key="api.requests", context_of=my_context)
+app.add_middleware(UsageMiddleware, lane=lane, quota_key="api.requests", context_of=my_context)
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datalane.access.usage.enforcing import RequestQuota
-from datalane.access.usage.lines import OpenDoor
+from datalane.access.usage.lines import Doors
 from datalane.contracts.context import Context
 from datalane.errors import UsageLimitReached
 
@@ -22,10 +22,10 @@ class UsageMiddleware:
     """`context_of` says in which workspace a request acts; None is not counted. At the limit the application is not
     asked: the answer is 429 as a problem document, with `Retry-After` and `RateLimit` headers."""
 
-    def __init__(self, app: ASGIApp, door: OpenDoor, quota_key: str, context_of: ContextOf) -> None:
+    def __init__(self, app: ASGIApp, lane: Doors, quota_key: str, context_of: ContextOf) -> None:
         self.app = app
         self.context_of = context_of
-        self.quota = RequestQuota(door, quota_key)
+        self.quota = RequestQuota(lane, quota_key)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         context = await self.context_of(scope) if scope["type"] == "http" else None

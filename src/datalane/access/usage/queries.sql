@@ -1,9 +1,8 @@
 -- What is used of quotas.
 
--- name: consume(quota_key, units, idempotency_key, now)^
--- Use units.
-SELECT outcome, consumed_units, reserved_units, limit_units, period_start, period_end, retry_at
-FROM datalane.consume(:quota_key, :units, :idempotency_key, :now);
+-- name: consume(quota_key, units, idempotency_key, now)$
+-- Use units. Its row as one value takes less of the server than a table.
+SELECT datalane.consume(:quota_key, :units, :idempotency_key, :now);
 
 -- name: consume_batch(quota_key, units, idempotency_keys, actor_ids, correlation_ids)
 -- Use units, many times.

@@ -35,11 +35,19 @@ async def use(
     """
     USE_QUOTAS.check(tx.context)
     check_units(units)
-    with translated():
-        row = await _queries.consume(
-            tx.connection, quota_key=quota_key, units=units, idempotency_key=idempotency_key, now=now
-        )
-    return Use(quota_key=quota_key, **row)
+    outcome, consumed, reserved, limit, period_start, period_end, retry_at = await _queries.consume(
+        tx.connection, quota_key=quota_key, units=units, idempotency_key=idempotency_key, now=now
+    )
+    return Use(
+        quota_key=quota_key,
+        outcome=outcome,
+        consumed_units=consumed,
+        reserved_units=reserved,
+        limit_units=limit,
+        period_start=period_start,
+        period_end=period_end,
+        retry_at=retry_at,
+    )
 
 
 class Wanted(Protocol):

@@ -10,7 +10,12 @@ from datalane.ops.isolation.catalog import Catalog, Verb
 from datalane.ops.isolation.oracle import LOGIN_LOOKS_UP, Oracle
 from datalane.ops.isolation.rules import Fault
 
-GUARD = re.compile(r"\bBEGIN\s+PERFORM\s+datalane\.require_rank\(([^;]*)\)\s*;")
+GUARD = re.compile(
+    r"\bBEGIN\s+(?:(?P<quick>IF workspace IS NULL OR app\.actor_rank\(\) < (?P<below>\d)) THEN\s+)?"
+    r"PERFORM\s+datalane\.require_rank\((?P<rank>(?(quick)(?P=below)|[^;]*))\)\s*;(?(quick)\s*END IF;)"
+)
+"""How a verb begins: with a check of the rank, or where each statement counts with the same check in short, which
+leaves to the long one what to say to whoever may not."""
 _CONSTANT_ID = re.compile(r"'(?!0{8}-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'")
 _EQUATION = re.compile(r"(?:\b(\w+)\.|(?<![\w.)]))workspace_id\s*(?:=|IN\b)\s*([\w.()]+)")
 _REFERENCE = re.compile(
@@ -71,9 +76,9 @@ def _asks_the_door(catalog: Catalog, oracle: Oracle, verb: Verb) -> Iterator[str
     if not re.search(r"\bBEGIN\b", verb.code) or verb.code.index("BEGIN") != guard.start():
         yield "something comes before PERFORM datalane.require_rank(…)"
     least = oracle.least_caller(verb)
-    ranks = [int(number) for number in re.findall(r"\b\d\b", guard[1])]
+    ranks = [int(number) for number in re.findall(r"\b\d\b", guard["rank"])]
     if least is not None and max(ranks, default=0) != least.rank:
-        yield f"it asks for the rank {guard[1]}, its line of the role matrix for {least.rank} ({least})"
+        yield f"it asks for the rank {guard['rank']}, its line of the role matrix for {least.rank} ({least})"
 
 
 def _reached_by_tenants(catalog: Catalog) -> frozenset[str]:

@@ -88,7 +88,7 @@ def _of_source(catalog: Catalog, oracle: Oracle, seeds: Seeds, verb: Verb) -> It
     if guard is not None:
         removed = verb.definition.replace(guard[0], "BEGIN", 1)
         yield replace(mutant, says="without its check of the rank", sql=removed, lowest_first=True)
-        highest = max(int(number) for number in re.findall(r"\b\d\b", guard[1]))
+        highest = max(int(number) for number in re.findall(r"\b\d\b", guard["rank"]))
         if highest > 1:
             lower = verb.definition.replace(guard[0], f"BEGIN PERFORM datalane.require_rank({highest - 1});", 1)
             yield replace(mutant, says="with a lower rank", sql=lower, lowest_first=True)

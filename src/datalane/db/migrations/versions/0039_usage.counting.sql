@@ -43,7 +43,7 @@ RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$
 DECLARE
     done record;
 BEGIN
-    UPDATE datalane.usage_counters c SET closed_at = at
+    UPDATE datalane.usage_counters c SET closed_at = at, straight_until = '-infinity'
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = starts_at AND c.closed_at IS NULL
     RETURNING c.period_end, c.consumed_units, c.reserved_units, c.limit_units, c.plan_id, c.plan_version INTO done;
     IF FOUND THEN
@@ -99,7 +99,8 @@ BEGIN
     SELECT c.* INTO held FROM datalane.usage_counters c
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start <= asked AND c.closed_at IS NULL
     ORDER BY c.period_start DESC LIMIT 1 FOR UPDATE;
-    IF NOT FOUND OR held.period_end <= asked OR held.limit_until <= at OR held.entitlement_version <> number THEN
+    IF NOT FOUND OR held.period_end <= asked OR held.limit_until <= at OR held.entitlement_version <> number
+            OR asked = at AND held.straight_until <= at AND held.rolling_seconds IS NULL THEN
         SELECT q.* INTO terms FROM datalane.quotas_in(workspace, at, quota) AS q;
         SELECT p.starts_at, p.ends_at INTO period FROM datalane.usage_period(terms.in_window, terms.time_zone, at) AS p;
         IF terms.quota_key IS NULL OR asked < period.starts_at THEN
@@ -114,12 +115,12 @@ BEGIN
             RETURN NULL;
         END IF;
         INSERT INTO datalane.usage_counters (workspace_id, quota_key, period_start, period_end, consumed_units, reserved_units, limit_units,
-                                             rolling_seconds, rolled_to, warn_at, mark_units, limit_until, entitlement_version, plan_id,
-                                             plan_version, recovering, counter_version)
+                                             rolling_seconds, rolled_to, warn_at, mark_units, limit_until, straight_until,
+                                             entitlement_version, plan_id, plan_version, recovering, counter_version)
         VALUES (workspace, quota, period.starts_at, period.ends_at, 0, 0, terms.limit_units, terms.seconds,
                 CASE WHEN terms.seconds IS NOT NULL THEN at - make_interval(secs => terms.seconds) END, terms.warn_at,
-                datalane.usage_mark(0, terms.limit_units, terms.warn_at), coalesce(terms.holds_until, 'infinity'), number, terms.plan_id,
-                terms.plan_version, terms.recovering, 0)
+                datalane.usage_mark(0, terms.limit_units, terms.warn_at), coalesce(terms.holds_until, 'infinity'), '-infinity', number,
+                terms.plan_id, terms.plan_version, terms.recovering, 0)
         ON CONFLICT (workspace_id, quota_key, period_start) DO NOTHING;
         IF asked = at THEN
             FOR over IN
@@ -138,6 +139,8 @@ BEGIN
             SET period_end = period.ends_at, limit_units = terms.limit_units, warn_at = terms.warn_at, rolling_seconds = terms.seconds,
                 mark_units = datalane.usage_mark(c.consumed_units, terms.limit_units, terms.warn_at),
                 limit_until = coalesce(terms.holds_until, 'infinity'), entitlement_version = number, plan_id = terms.plan_id,
+                straight_until = CASE WHEN asked = at AND terms.seconds IS NULL
+                                      THEN least(period.ends_at, terms.holds_until) ELSE '-infinity' END,
                 plan_version = terms.plan_version, recovering = terms.recovering,
                 limit_reached_at = CASE WHEN c.consumed_units + c.reserved_units >= terms.limit_units THEN c.limit_reached_at END
             WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = period.starts_at
@@ -261,32 +264,28 @@ END $$;
 
 -- Use units of a quota, inside the caller's transaction: counted once by the key, never over the limit, and undone when the transaction
 -- is. `outcome` is `accepted`, `replayed` (counted before) or `refused`, which changes nothing.
-CREATE FUNCTION datalane.consume(quota_key text, units bigint, idempotency_key text, now timestamptz DEFAULT NULL)
-RETURNS TABLE (outcome text, consumed_units bigint, reserved_units bigint, limit_units bigint, period_start timestamptz, period_end timestamptz, retry_at timestamptz)
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET plan_cache_mode = force_generic_plan SET enable_seqscan = off AS $$
+CREATE FUNCTION datalane.consume(
+    quota_key text, units bigint, idempotency_key text, now timestamptz DEFAULT NULL, OUT outcome text, OUT consumed_units bigint,
+    OUT reserved_units bigint, OUT limit_units bigint, OUT period_start timestamptz, OUT period_end timestamptz, OUT retry_at timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' SET enable_seqscan = off AS $$
 #variable_conflict use_variable
 DECLARE
-    workspace constant uuid := app.workspace_id(); at constant timestamptz := coalesce(now, clock_timestamp()); mark bigint;
+    workspace constant uuid := app.workspace_id(); at timestamptz; mark bigint;
 BEGIN
-    PERFORM datalane.require_rank(2);
-    IF now IS NOT NULL THEN
-        PERFORM datalane.told_time(now);
+    IF workspace IS NULL OR app.actor_rank() < 2 THEN
+        PERFORM datalane.require_rank(2);
     END IF;
+    at := CASE WHEN now IS NULL THEN clock_timestamp() ELSE datalane.told_time(now) END;
     IF units BETWEEN 1 AND 1000000000000000 AND length(idempotency_key) BETWEEN 1 AND 200 AND NOT starts_with(idempotency_key, 'lane:')
             AND position(E'\x1f' IN idempotency_key) = 0 THEN
         -- What is asked for all the time goes straight; everything else is looked at closely.
         UPDATE datalane.usage_counters c
         SET consumed_units = c.consumed_units + units, last_increment_at = at, last_increment_correlation_id = app.correlation_id(),
             counter_version = c.counter_version + 1
-        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
-                SELECT m.period_start FROM datalane.usage_counters m
-                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at AND m.closed_at IS NULL
-                ORDER BY m.period_start DESC LIMIT 1)
-          AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
+        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.closed_at IS NULL
+          AND c.period_start <= at AND c.straight_until > at
           AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
           AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + units <= c.limit_units)
-          AND NOT EXISTS (SELECT l.kind FROM datalane.usage_ledger l
-                          WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.idempotency_key = idempotency_key)
         RETURNING c.consumed_units, c.reserved_units, c.limit_units, c.period_start, c.period_end, c.mark_units
         INTO consumed_units, reserved_units, limit_units, period_start, period_end, mark;
         IF FOUND THEN
@@ -299,15 +298,21 @@ BEGIN
                     PERFORM datalane.tell_of_usage(workspace, quota_key, period_start, false, app.actor_id(), app.correlation_id(), at);
                 END IF;
                 outcome := 'accepted';
-                RETURN NEXT;
                 RETURN;
             END IF;
-            -- Somebody else has brought the same key meanwhile: it is counted already.
-            UPDATE datalane.usage_counters c SET consumed_units = c.consumed_units - units
+            -- The key is known: the counter as it was.
+            UPDATE datalane.usage_counters c
+            SET consumed_units = c.consumed_units - units, counter_version = c.counter_version - 1,
+                (last_increment_at, last_increment_correlation_id) = (
+                    SELECT l.at, l.correlation_id FROM datalane.usage_ledger l
+                    WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.period_start = period_start
+                      AND l.at > '-infinity' AND l.kind <> 'correction'
+                    ORDER BY l.at DESC LIMIT 1)
             WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = period_start;
         END IF;
     END IF;
-    RETURN QUERY SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
+    SELECT r.outcome, r.consumed_units, r.reserved_units, r.limit_units, r.period_start, r.period_end, r.retry_at
+    INTO outcome, consumed_units, reserved_units, limit_units, period_start, period_end, retry_at
     FROM datalane.consume_closely(workspace, app.actor_id(), app.correlation_id(), quota_key, units, idempotency_key, at) AS r;
 END $$;
 
@@ -330,11 +335,8 @@ BEGIN
         UPDATE datalane.usage_counters c
         SET consumed_units = c.consumed_units + total, last_increment_at = at,
             last_increment_correlation_id = correlation_ids[cardinality(correlation_ids)], counter_version = c.counter_version + number
-        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = (
-                SELECT m.period_start FROM datalane.usage_counters m
-                WHERE m.workspace_id = workspace AND m.quota_key = quota_key AND m.period_start <= at AND m.closed_at IS NULL
-                ORDER BY m.period_start DESC LIMIT 1)
-          AND c.period_end > at AND c.rolling_seconds IS NULL AND c.closed_at IS NULL AND c.limit_until > at
+        WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.closed_at IS NULL
+          AND c.period_start <= at AND c.straight_until > at
           AND c.entitlement_version = coalesce((SELECT v.version FROM datalane.entitlement_versions v WHERE v.workspace_id = workspace), 0)
           AND (c.limit_units IS NULL OR c.consumed_units + c.reserved_units + total <= c.limit_units)
           AND NOT EXISTS (SELECT FROM unnest(idempotency_keys) AS k (key) CROSS JOIN LATERAL (

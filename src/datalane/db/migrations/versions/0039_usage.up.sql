@@ -1,6 +1,7 @@
 -- What a workspace has used of a quota in a period. A rolling window has one counter, for ever, which holds what is in the ledger after
--- `rolled_to`. The limit is that of the plan and what was agreed beside it, as of `entitlement_version`, until `limit_until`. `mark_units`
--- is where somebody is to be told next. Much room is left on a page: a counter is written in place. There are no constraints, since each is
+-- `rolled_to`. The limit is that of the plan and what was agreed beside it, as of `entitlement_version`, until `limit_until`. Uses go straight
+-- to it until `straight_until`, where nothing but the limit and their keys has to be looked at: of a quota's counters one at most says a
+-- moment that is still to come. `mark_units` is where somebody is to be told next. Much room is left on a page: a counter is written in place. There are no constraints, since each is
 -- prepared anew at every use, and took more time than the use itself: the verbs alone write here, and they check what they are given.
 CREATE TABLE datalane.usage_counters (
     workspace_id uuid NOT NULL,
@@ -15,6 +16,7 @@ CREATE TABLE datalane.usage_counters (
     warn_at integer[] NOT NULL,
     mark_units bigint,
     limit_until timestamptz NOT NULL,
+    straight_until timestamptz NOT NULL,
     entitlement_version bigint NOT NULL,
     plan_id text NOT NULL,
     plan_version integer NOT NULL,
@@ -27,6 +29,7 @@ CREATE TABLE datalane.usage_counters (
     closed_at timestamptz,
     PRIMARY KEY (workspace_id, quota_key, period_start)
 ) WITH (fillfactor = 50);
+CREATE INDEX usage_counters_open ON datalane.usage_counters (workspace_id, quota_key) WHERE closed_at IS NULL;
 CREATE INDEX usage_counters_to_close ON datalane.usage_counters (period_end) WHERE closed_at IS NULL;
 SELECT app.protect('datalane.usage_counters', 'log', verbs => 'SELECT, INSERT, UPDATE, DELETE', operator_columns =>
     '{workspace_id,quota_key,period_start,period_end,consumed_units,reserved_units,limit_units,plan_id,plan_version,recovering,limit_reached_at,last_increment_at,counter_version,closed_at}');
