@@ -13,6 +13,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from psycopg import sql
 
 from datalane.contracts.context import Context, Role
 from datalane.db.database import Database
@@ -35,6 +36,7 @@ FAST_AND_FORGETFUL = {
     "max_locks_per_transaction": "256",
     "log_min_messages": "fatal",
     "max_notify_queue_pages": "64",  # so that a test can fill it
+    "scram_iterations": "1",  # most of the time that a connection takes; what is done is the same
 }
 
 
@@ -58,6 +60,8 @@ def cluster() -> Iterator[EmbeddedPostgres]:
     home.chmod(0o755)
     server = EmbeddedPostgres(home, options=FAST_AND_FORGETFUL)
     server.start()
+    with psycopg.connect(server.url(), autocommit=True) as admin:  # initdb has hashed it with many
+        admin.execute(sql.SQL("ALTER ROLE CURRENT_USER PASSWORD {}").format(sql.Literal(server.password)))
     yield server
     server.stop()
     shutil.rmtree(home, ignore_errors=True)

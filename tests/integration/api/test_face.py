@@ -22,6 +22,8 @@ from datalane.db.revision import newest_revision
 from datalane.db.transaction import Transaction
 from datalane.engine.permissions import PUBLISH, READ_JOBS
 
+pytestmark = pytest.mark.one_database
+
 MEMBERS = {"type", "title", "status", "detail", "code", "correlation_id"}
 
 

@@ -14,6 +14,8 @@ from datalane.db.database import Database
 from datalane.db.provision import Prepared
 from datalane.errors import Forbidden
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_a_user_makes_and_lists_workspaces(client: httpx.AsyncClient, ada: Person, bob: Person) -> None:
     made = await client.post("/workspaces/create", json={"name": "Second"}, headers=ada.headers)

@@ -11,6 +11,8 @@ import pytest
 from tests.integration.api.conftest import Join, Log, Person, SignUp, log
 from tests.integration.integrations.connecting import OTHER_SECRET, SECRET
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["log"]
 
 AT = "/integrations/connectors"

@@ -36,6 +36,8 @@ from datalane.integrations.connectors.schemas import Connector, ConnectorRotatio
 from datalane.integrations.connectors.service import list_history, revoke_connector, rotate_credentials
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture(autouse=True)
 async def known_types(database: Database) -> None:

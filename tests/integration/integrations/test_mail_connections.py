@@ -18,6 +18,8 @@ from datalane.db.database import Database
 from datalane.integrations.notifications.notices import ATTEMPTS, Notice
 from datalane.kit.redaction import MASK
 
+pytestmark = pytest.mark.one_database
+
 __all__ = ["log"]
 
 

@@ -8,6 +8,8 @@ import httpx
 import pytest
 from tests.integration.api.conftest import Join, Person, SignUp, without_correlation
 
+pytestmark = pytest.mark.one_database
+
 OWN, UPDATE, LISTED, DEFAULTS = (f"/notifications/preferences{verb}" for verb in ("", "/update", "/list", "/defaults"))
 Headers = dict[str, str]
 

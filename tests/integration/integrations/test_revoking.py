@@ -28,6 +28,8 @@ from datalane.integrations.webhooks.endpoints import service as endpoints
 from datalane.integrations.webhooks.endpoints.schemas import NewWebhookEndpoint, WebhookEndpointChange
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 CONNECTOR: dict[str, Any] = {
     "name": "Payments",
     "kind": "stripe",

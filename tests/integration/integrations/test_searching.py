@@ -17,6 +17,8 @@ from datalane.integrations.events.searching import EventFilter, IngestionFilter
 from datalane.kit.clock import utc_now
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 LIST = "/automation/events/list"
 
 

@@ -20,6 +20,8 @@ from datalane.work.fields.schemas import FieldChanges, FieldRename, FieldTarget,
 from datalane.work.query.schemas import read_query
 from datalane.work.query.service import list_items
 
+pytestmark = pytest.mark.one_database
+
 
 async def test_a_field_is_kept_as_it_was_said(desk: Desk) -> None:
     made = await define(desk, "cost", "number", required=True, indexed=True, sensitive=True)

@@ -29,6 +29,8 @@ from datalane.work.query import service
 from datalane.work.query.schemas import ItemPage, read_query
 from datalane.work.query.service import list_items
 
+pytestmark = pytest.mark.one_database
+
 
 @pytest.fixture
 async def other(database: Database, users: tuple[list[UUID], list[UUID]]) -> Board:

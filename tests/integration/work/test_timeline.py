@@ -23,6 +23,8 @@ from datalane.kit.ids import uuid7
 from datalane.work.timeline import service
 from datalane.work.timeline.schemas import Thing, TimelineEntry
 
+pytestmark = pytest.mark.one_database
+
 FILL = """
 INSERT INTO datalane.timeline (workspace_id, entry_id, entity_type, entity_id, entity_version, action, summary, changes,
                                actor_id, correlation_id, occurred_at, recorded_xid)

@@ -24,6 +24,8 @@ from datalane.work.timeline.live import Pace, follow, watch
 from datalane.work.timeline.schemas import Thing
 from datalane.work.timeline.service import NewEntry, Place, add_entries, find_settled
 
+pytestmark = pytest.mark.one_database
+
 QUICK = Pace(poll=0.02, gap=0.005, longest_gap=0.02)
 LISTENERS = """
 SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'LISTEN "datalane_changes"%'

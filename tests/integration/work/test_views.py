@@ -21,6 +21,8 @@ from datalane.work.query.service import list_items
 from datalane.work.views import service
 from datalane.work.views.schemas import NewView, View, ViewChanges, ViewPage, ViewTarget, ViewUpdate
 
+pytestmark = pytest.mark.one_database
+
 BUSY = {"filters": {"status": {"eq": "active"}, "priority": {"gte": 3}}, "sort": "-priority"}
 
 

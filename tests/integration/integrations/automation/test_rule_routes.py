@@ -23,6 +23,8 @@ from datalane.integrations.automation.publishing import CheckedVersion
 from datalane.integrations.automation.schemas import NewRuleVersion
 from datalane.kit.ids import uuid7
 
+pytestmark = pytest.mark.one_database
+
 RULES, RUNS = "/automation/rules", "/automation/runs"
 NOTE: dict[str, Any] = {"action": "note", "arguments": {"text": {"cel": "'invoice ' + string(event.payload.invoice)"}}}
 RULE: dict[str, Any] = {
