@@ -13,7 +13,7 @@ async with lane.open(settings):
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +28,7 @@ from datalane.agents.safety.loading import follow_settings
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
+from datalane.db.errands import Act
 from datalane.db.home import Home
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
@@ -123,7 +124,7 @@ class Lane:
         """The tenant door: everything inside commits together or not at all."""
         return self.database.transaction(context)
 
-    def run_short(self, context: Context, act: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+    def run_short(self, context: Context, act: Act[T]) -> Coroutine[Any, Any, T]:
         """`act` in a transaction of its own, for a statement or two; as `Database.run_short`."""
         return self.database.run_short(context, act)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ import orjson
 from datalane.contracts.context import Context
 from datalane.contracts.plans import Plans
 from datalane.db.door import Door
-from datalane.db.errands import Errands
+from datalane.db.errands import Act, Errands
 from datalane.db.faults import stepping, translated
 from datalane.db.listening import Listening
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
@@ -124,7 +124,7 @@ class Database:
         """
         return self._door.transaction(context, plans, turn)
 
-    def run_short(self, context: Context, act: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]:
+    def run_short(self, context: Context, act: Act[T]) -> Coroutine[Any, Any, T]:
         """`act` in a transaction of its own through the tenant door, for a statement or two: what it answers.
 
         These share a few of the pool's connections (`short_places`); while others wait each takes two round trips

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, suppress
-from contextvars import ContextVar, Token
+from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -41,13 +41,9 @@ def inside_transaction() -> bool:
     return outer is not None and outer.belongs_to_current_task()
 
 
-def enter(transaction: Transaction) -> Token[Transaction | None]:
-    """From now on transactions that the current task opens are savepoints in this one, until `leave`."""
-    return _open.set(transaction)
-
-
-def leave(token: Token[Transaction | None]) -> None:
-    _open.reset(token)
+def enter(transaction: Transaction) -> None:
+    """From now on transactions that the current task opens in these context variables are savepoints in this one."""
+    _open.set(transaction)
 
 
 def door_statements(context: Context, roles: Roles, traceparent: str | None = None) -> str:

@@ -4,6 +4,9 @@ A transaction with one statement in it takes three round trips: its door, the st
 the COMMIT of one and the door of the next travel together, and one task sees to all of them in the order in which they
 came: two round trips, no way through the pool, and nothing that is handed from task to task.
 
+Compare turns (`datalane.db.turns`), where a connection goes to the task of whoever's turn it is: for work that may take
+long, as a job's.
+
     door(A) ─ act(A) ─ COMMIT(A) door(B) ─ act(B) ─ COMMIT(B) door(C) ─ …
 
 Each is still a transaction of its own with one workspace from its first statement to its last; the handle of the
@@ -17,38 +20,42 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 import asyncpg
 
 from datalane.contracts.context import Context
 from datalane.db.connections import passed_on, roll_back
-from datalane.db.door import ENDED, Door, enter, give_back, inside_transaction, leave
+from datalane.db.door import ENDED, Door, enter, give_back, inside_transaction
 from datalane.db.faults import stepping, translated
 from datalane.db.transaction import Transaction
 from datalane.errors import Conflict
 from datalane.kit import tracing
+from datalane.kit.logs import get_logger
 
 T = TypeVar("T")
-Act = Callable[[Transaction], Awaitable[T]]
+Act = Callable[[Transaction], Coroutine[Any, Any, T]]
+
+log = get_logger(__name__)
 
 
 class _Errand(Generic[T]):
-    """Somebody's work, and where its answer is awaited."""
+    """Somebody's work, what opens its transaction, and where its answer is awaited."""
 
-    __slots__ = ("act", "answer", "context", "traceparent", "transaction")
+    __slots__ = ("act", "answer", "context", "opening", "surroundings", "traceparent")
 
-    def __init__(self, context: Context, act: Act[T]) -> None:
+    def __init__(self, context: Context, act: Act[T], door: Door) -> None:
         self.context = context
         self.act = act
         self.traceparent = tracing.current_traceparent()
+        self.opening = door.statements(context, self.traceparent)
+        self.surroundings = contextvars.copy_context()
         self.answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self.transaction: Transaction | None = None
 
-    async def traced(self, transaction: Transaction) -> T:
-        with tracing.unit("errand", tracing.Kind.CONSUMER, self.traceparent):
-            return await self.act(transaction)
+    def succeed(self, answer: T) -> None:
+        if not self.answer.done():
+            self.answer.set_result(answer)
 
     def fail(self, error: BaseException) -> None:
         if self.answer.done():
@@ -66,7 +73,7 @@ class Errands:
         self._door = door
         self._free = most
         self._waiting: deque[_Errand[Any]] = deque()
-        self._serving: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, context: Context, act: Act[T]) -> T:
         """What `act` answers in a transaction of `context`, which is committed then; what it raises undoes it. Inside a
@@ -78,87 +85,80 @@ class Errands:
         if inside_transaction() or tracing.records():
             async with self._door.transaction(context) as tx:
                 return await act(tx)
-        errand = _Errand(context, act)
+        errand = _Errand(context, act, self._door)
         self._waiting.append(errand)
         if self._free:
             self._free -= 1
-            # It serves others too, so nothing of this caller's is around it.
-            task = asyncio.get_running_loop().create_task(self._serve(), context=contextvars.Context())
-            self._serving.add(task)
-            task.add_done_callback(self._serving.discard)
-        answer = await errand.answer
-        if errand.transaction is not None:
-            await errand.transaction.run_after_commit()
-        return answer
+            self._start(self._serve())
+        return await errand.answer
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        """It serves others too, so nothing of whoever happens to start it is around it."""
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self) -> None:
-        try:
-            while (errand := self._next()) is not None:
-                try:
-                    connection = await self._door.acquire()
-                except BaseException as error:
-                    errand.fail(error)
-                    if not isinstance(error, Exception):
-                        raise
-                else:
-                    await self._serve_on(connection, errand)
-        finally:
-            self._free += 1
+        """Until nobody waits."""
+        while (errand := self._next()) is not None:
+            try:
+                await self._serve_from(errand)
+            except BaseException as error:
+                errand.fail(error)
+                if not isinstance(error, Exception) and _is_ending():  # so does the loop
+                    self._free += 1
+                    for each in self._waiting:
+                        each.fail(error)
+                    raise
+        self._free += 1
 
-    async def _serve_on(self, connection: asyncpg.Connection, first: _Errand[Any]) -> None:
-        """From the first on, until nobody waits or something fails; gives the connection back."""
-        errand: _Errand[Any] | None = first
-        following: _Errand[Any] | None = None
+    async def _serve_from(self, errand: _Errand[Any]) -> None:
+        """On one connection, from this one on until nobody waits or something fails. What is raised is the fault of the
+        pool alone."""
+        connection = await self._door.acquire()
+        following: _Errand[Any] | None = errand
+        is_open = False
         try:
-            await self._open(connection, first)
-            while errand is not None:
+            while following is not None:
+                errand, following = following, None
+                if errand.answer.done():  # cancelled since
+                    break
+                if not is_open:
+                    with stepping():
+                        await connection.execute(errand.opening)
+                    is_open = True
                 transaction = self._door.transaction_on(connection, errand.context, errand.traceparent)
-                token = enter(transaction)
-                try:
-                    answer = await (
-                        errand.act(transaction) if errand.traceparent is None else errand.traced(transaction)
-                    )
-                finally:
-                    leave(token)
+                errand.surroundings.run(enter, transaction)
+                answer = await _Within(errand.surroundings, errand.act(transaction))
                 following = self._next()
                 if following is not None:  # nothing that is left of this transaction may reach into the next one
                     connection = passed_on(connection)
-                await self._commit(connection, transaction, following)
-                if not errand.answer.done():
-                    errand.transaction = transaction
-                    errand.answer.set_result(answer)
-                errand, following = following, None
-                if errand is not None and errand.answer.done():  # cancelled since
-                    await roll_back(connection)
-                    break
+                await _commit(connection, transaction, following)
+                if transaction.is_followed:
+                    self._start(_follow(transaction, errand, answer))
+                else:
+                    errand.succeed(answer)
         except BaseException as error:
             if following is not None:
                 self._waiting.appendleft(following)
-            ours = await give_back(self._door.pool, connection, error)
-            assert errand is not None
-            errand.fail(_caused(ours, error))
-            if not isinstance(error, Exception):
+            errand.fail(await self._give_back(connection, error))
+            if not isinstance(error, Exception) and _is_ending():
                 raise
         else:
+            await roll_back(connection)  # the door of whoever was cancelled
             await self._door.pool.release(connection)
 
-    async def _open(self, connection: asyncpg.Connection, errand: _Errand[Any]) -> None:
-        with stepping():
-            await connection.execute(self._door.statements(errand.context, errand.traceparent))
-
-    async def _commit(
-        self, connection: asyncpg.Connection, transaction: Transaction, following: _Errand[Any] | None
-    ) -> None:
-        """With the door of the next one, if there is one. In a transaction that an error has ended the statement before
-        the COMMIT fails, where a COMMIT would say ROLLBACK."""
-        closing = f"{transaction.closing}SET CONSTRAINTS ALL IMMEDIATE; COMMIT"
-        if following is not None:
-            closing = f"{closing}; {self._door.statements(following.context, following.traceparent)}"
+    async def _give_back(self, connection: asyncpg.Connection, error: BaseException) -> BaseException:
+        """Undo, and answer what to tell of it."""
         try:
-            with translated():
-                await connection.execute(closing)
-        except asyncpg.InFailedSQLTransactionError as error:
-            raise Conflict(ENDED) from error
+            ours = await give_back(self._door.pool, connection, error)
+        except (asyncpg.InterfaceError, OSError) as worse:
+            log.warning("connection_not_given_back", error=str(worse))
+            return error
+        if ours is None:
+            return error
+        ours.__cause__ = error
+        return ours
 
     def _next(self) -> _Errand[Any] | None:
         """The first that still waits, taken off."""
@@ -169,8 +169,59 @@ class Errands:
         return None
 
 
-def _caused(ours: Exception | None, error: BaseException) -> BaseException:
-    if ours is None:
-        return error
-    ours.__cause__ = error
-    return ours
+class _Within(Generic[T]):
+    """Awaits work as if in its caller's surroundings: what is logged and traced, and whatever else context variables
+    hold, is the caller's. A task of its own would do the same, and take longer than the work."""
+
+    __slots__ = ("_surroundings", "_work")
+
+    def __init__(self, surroundings: contextvars.Context, work: Coroutine[Any, Any, T]) -> None:
+        self._surroundings = surroundings
+        self._work = work
+
+    def __await__(self) -> Generator[Any, Any, T]:
+        step: Callable[[Any], Any] = self._work.send
+        given: Any = None
+        while True:
+            try:
+                awaited = self._surroundings.run(step, given)
+            except StopIteration as ended:
+                answer: T = ended.value
+                return answer
+            try:
+                step, given = self._work.send, (yield awaited)
+            except BaseException as error:
+                step, given = self._work.throw, error
+
+
+async def _commit(connection: asyncpg.Connection, transaction: Transaction, following: _Errand[Any] | None) -> None:
+    """With the door of the next one, if there is one. The status of a COMMIT is not heard then, so a statement goes
+    before it that fails in a transaction that an error has ended."""
+    try:
+        with translated():
+            if following is None:
+                status = await connection.execute(f"{transaction.closing}COMMIT")
+            else:
+                closing = f"{transaction.closing}SET CONSTRAINTS ALL IMMEDIATE; COMMIT"
+                await connection.execute(f"{closing}; {following.opening}")
+                status = "COMMIT"
+    except asyncpg.InFailedSQLTransactionError as error:
+        raise Conflict(ENDED) from error
+    if status != "COMMIT":
+        raise Conflict(ENDED)
+
+
+async def _follow(transaction: Transaction, errand: _Errand[T], answer: T) -> None:
+    """What is to follow the COMMIT, whether or not its caller still waits."""
+    try:
+        await transaction.run_after_commit()
+    except Exception as error:
+        errand.fail(error)
+    else:
+        errand.succeed(answer)
+
+
+def _is_ending() -> bool:
+    """Whether somebody ends this very task, rather than something that it waits for."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from contextvars import ContextVar
+from typing import Any
 
 import asyncpg
 import pytest
@@ -53,7 +55,7 @@ async def jobs_of(database: Database, context: Context) -> int:
 
 
 async def asked_after(
-    narrow: Database, context: Context, act: Callable[[Transaction], Awaitable[None]]
+    narrow: Database, context: Context, act: Callable[[Transaction], Coroutine[Any, Any, None]]
 ) -> asyncio.Task[None]:
     """Runs `act`, with somebody of another workspace behind it, who must not notice."""
     first = asyncio.create_task(narrow.run_short(context, act))
@@ -245,6 +247,73 @@ async def test_what_one_leaves_behind_is_dead_before_the_next_one_opens(
 
     await asyncio.gather(narrow.run_short(contexts[0], leave), narrow.run_short(contexts[1], try_it))
     assert left[0].workspace_id == contexts[0].workspace_id
+
+
+async def test_an_act_that_is_cancelled_from_within_holds_up_nobody(
+    narrow: Database, contexts: Sequence[Context]
+) -> None:
+    async def await_what_was_cancelled(tx: Transaction) -> None:
+        await enqueue(tx)
+        given_up = asyncio.get_running_loop().create_future()
+        given_up.cancel()
+        await given_up
+
+    first = asyncio.create_task(narrow.run_short(contexts[0], await_what_was_cancelled))
+    behind = [asyncio.create_task(narrow.run_short(context, ask)) for context in contexts[1:]]
+    rows = await asyncio.gather(*behind)
+    assert [row["workspace"] for row in rows] == [context.workspace_id for context in contexts[1:]]
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    assert await jobs_of(narrow, contexts[0]) == 0
+
+
+async def test_who_gives_up_while_the_pool_is_empty_has_done_nothing(
+    narrow: Database, contexts: Sequence[Context]
+) -> None:
+    async with narrow.pool.acquire(), narrow.pool.acquire():
+        waiting = asyncio.create_task(narrow.run_short(contexts[0], enqueue))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+    assert (await narrow.run_short(contexts[1], ask))["workspace"] == contexts[1].workspace_id
+    assert await jobs_of(narrow, contexts[0]) == 0
+
+
+async def test_what_follows_a_commit_follows_it_also_when_its_caller_has_gone(
+    narrow: Database, context: Context
+) -> None:
+    followed = asyncio.Event()
+
+    async def slowly(tx: Transaction) -> None:
+        await tx.execute(HELD_UP)
+        tx.after_commit(followed.set)
+
+    async with holding_up(narrow) as somebody_waits:
+        begun = asyncio.create_task(narrow.run_short(context, slowly))
+        await somebody_waits()
+        begun.cancel()
+    await asyncio.wait_for(followed.wait(), 10)
+    assert begun.cancelled()
+
+
+OF_THE_CALLER: ContextVar[str] = ContextVar("of_the_caller", default="nobody")
+
+
+async def test_context_variables_are_those_of_each_caller(narrow: Database, contexts: Sequence[Context]) -> None:
+    async def look(tx: Transaction) -> tuple[str, str]:
+        before = OF_THE_CALLER.get()
+        OF_THE_CALLER.set("left behind")
+        await tx.fetchval("SELECT 1")
+        return before, OF_THE_CALLER.get()
+
+    async def call(context: Context, name: str) -> tuple[str, str]:
+        OF_THE_CALLER.set(name)
+        return await narrow.run_short(context, look)
+
+    told = await asyncio.gather(call(contexts[0], "a"), call(contexts[1], "b"), narrow.run_short(contexts[2], look))
+    assert [before for before, _ in told] == ["a", "b", "nobody"]
+    assert {after for _, after in told} == {"left behind"}
 
 
 def test_they_leave_connections_to_others() -> None:

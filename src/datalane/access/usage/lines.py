@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol, TypeVar
@@ -20,7 +20,7 @@ from datalane.access.usage import service
 from datalane.access.usage.schemas import Use
 from datalane.contracts.context import Context
 from datalane.db.door import inside_transaction
-from datalane.db.transaction import Transaction
+from datalane.db.errands import Act
 from datalane.errors import DatalaneError
 
 AT_ONCE = 100
@@ -33,7 +33,7 @@ _Name = tuple[int, str, str]
 class Doors(Protocol):
     """What uses are counted through: a lane, or its database."""
 
-    def run_short(self, context: Context, act: Callable[[Transaction], Awaitable[T]]) -> Coroutine[Any, Any, T]: ...
+    def run_short(self, context: Context, act: Act[T]) -> Coroutine[Any, Any, T]: ...
 
 
 @dataclass(frozen=True)

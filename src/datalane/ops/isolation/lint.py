@@ -16,6 +16,7 @@ GUARD = re.compile(
 )
 """How a verb begins: with a check of the rank, or where each statement counts with the same check in short, which
 leaves to the long one what to say to whoever may not."""
+_OF_THE_DOOR = re.compile(r"\bworkspace CONSTANT uuid := app\.workspace_id\(\)\s*;", re.IGNORECASE)
 _CONSTANT_ID = re.compile(r"'(?!0{8}-)[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'")
 _EQUATION = re.compile(r"(?:\b(\w+)\.|(?<![\w.)]))workspace_id\s*(?:=|IN\b)\s*([\w.()]+)")
 _REFERENCE = re.compile(
@@ -75,6 +76,8 @@ def _asks_the_door(catalog: Catalog, oracle: Oracle, verb: Verb) -> Iterator[str
         return
     if not re.search(r"\bBEGIN\b", verb.code) or verb.code.index("BEGIN") != guard.start():
         yield "something comes before PERFORM datalane.require_rank(…)"
+    if guard["quick"] and not _OF_THE_DOOR.search(verb.code):
+        yield "its check in short looks at a workspace that is not app.workspace_id()"
     least = oracle.least_caller(verb)
     ranks = [int(number) for number in re.findall(r"\b\d\b", guard["rank"])]
     if least is not None and max(ranks, default=0) != least.rank:

@@ -99,6 +99,13 @@ BEGIN
     SELECT c.* INTO held FROM datalane.usage_counters c
     WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start <= asked AND c.closed_at IS NULL
     ORDER BY c.period_start DESC LIMIT 1 FOR UPDATE;
+    IF NOT FOUND THEN
+        -- Who opens the first one does so alone: two that read different terms would open one each.
+        PERFORM pg_advisory_xact_lock(hashtextextended(workspace || quota, 39));
+        SELECT c.* INTO held FROM datalane.usage_counters c
+        WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start <= asked AND c.closed_at IS NULL
+        ORDER BY c.period_start DESC LIMIT 1 FOR UPDATE;
+    END IF;
     IF NOT FOUND OR held.period_end <= asked OR held.limit_until <= at OR held.entitlement_version <> number
             OR asked = at AND held.straight_until <= at AND held.rolling_seconds IS NULL THEN
         SELECT q.* INTO terms FROM datalane.quotas_in(workspace, at, quota) AS q;
@@ -131,6 +138,10 @@ BEGIN
             LOOP
                 PERFORM datalane.close_usage_period(workspace, quota, over.period_start, at);
             END LOOP;
+            -- One that the system has opened for a time to come takes nothing from this one.
+            UPDATE datalane.usage_counters c SET straight_until = '-infinity'
+            WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.closed_at IS NULL AND c.period_start > at
+              AND c.period_start < period.ends_at AND c.period_start <> period.starts_at AND c.straight_until > at;
         END IF;
         SELECT c.* INTO held FROM datalane.usage_counters c
         WHERE c.workspace_id = workspace AND c.quota_key = quota AND c.period_start = period.starts_at FOR UPDATE;
@@ -239,7 +250,9 @@ DECLARE
 BEGIN
     SELECT l.units, l.kind, l.period_start INTO first FROM datalane.usage_ledger l
     WHERE l.workspace_id = workspace AND l.quota_key = quota AND l.idempotency_key = key;
-    IF first.kind <> 'consume' OR first.units <> units THEN
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'the use under this key has just been forgotten, with its period' USING ERRCODE = 'DL409';
+    ELSIF first.kind <> 'consume' OR first.units <> units THEN
         RAISE EXCEPTION 'the idempotency key was used for something else: % of % units', first.kind, first.units USING ERRCODE = 'DL409';
     END IF;
     RETURN QUERY SELECT 'replayed', c.consumed_units, c.reserved_units, c.limit_units, nullif(c.period_start, '-infinity'),
@@ -261,9 +274,10 @@ BEGIN
 END $$;
 
 -- Plans are kept by connections that may have made them while the tables were small, so that seeking by the keys is not left to estimates.
+-- Each setting of a function takes time at each call; `consume` has no more of them than it needs.
 
 -- Use units of a quota, inside the caller's transaction: counted once by the key, never over the limit, and undone when the transaction
--- is. `outcome` is `accepted`, `replayed` (counted before) or `refused`, which changes nothing.
+-- is. `outcome` is `accepted`, `replayed` (counted before) or `refused`, which changes nothing. A replay holds the counter as a use does.
 CREATE FUNCTION datalane.consume(
     quota_key text, units bigint, idempotency_key text, now timestamptz DEFAULT NULL, OUT outcome text, OUT consumed_units bigint,
     OUT reserved_units bigint, OUT limit_units bigint, OUT period_start timestamptz, OUT period_end timestamptz, OUT retry_at timestamptz)
@@ -300,14 +314,14 @@ BEGIN
                 outcome := 'accepted';
                 RETURN;
             END IF;
-            -- The key is known: the counter as it was.
+            -- The key is known: the counter as it was, with its last increment by the ledger.
             UPDATE datalane.usage_counters c
             SET consumed_units = c.consumed_units - units, counter_version = c.counter_version - 1,
                 (last_increment_at, last_increment_correlation_id) = (
                     SELECT l.at, l.correlation_id FROM datalane.usage_ledger l
                     WHERE l.workspace_id = workspace AND l.quota_key = quota_key AND l.period_start = period_start
                       AND l.at > '-infinity' AND l.kind <> 'correction'
-                    ORDER BY l.at DESC LIMIT 1)
+                    ORDER BY l.at DESC, l.recorded_at DESC LIMIT 1)
             WHERE c.workspace_id = workspace AND c.quota_key = quota_key AND c.period_start = period_start;
         END IF;
     END IF;
