@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import pytest
 from tests.conftest import a_context
 from tests.integration.access.conftest import plans_of
+from tests.integration.db.test_turns import WAITING
+from tests.integration.engine.lab import eventually
 
-from datalane.access.entitlements.plans import Plan, Quota, register_plans
+from datalane.access.entitlements.plans import Plan, Quota, Window, register_plans
 from datalane.access.entitlements.service import assign_plan
 from datalane.access.usage import service
 from datalane.access.usage.enforcing import Usage
@@ -73,3 +75,28 @@ async def test_uses_that_hand_one_connection_on_count_each_in_its_own_workspace(
             assert counter is not None
             assert counter.consumed_units == LIMIT
             assert await service.find_differences(tx) == []
+
+
+async def test_two_first_uses_that_read_different_windows_open_one_counter(database: Database) -> None:
+    mine = a_context()
+
+    async def sell_by(window: Window) -> None:
+        await register_plans(database, plans_of(Plan("free", (), {"calls": Quota(10, window)}, default=True)))
+
+    async def use(key: str) -> int:
+        async with database.transaction(mine) as tx:
+            return (await service.use(tx, "calls", idempotency_key=key)).consumed_units
+
+    await register(database, {}, [], list(EVENTS))
+    await sell_by("day")
+    looking = await database.direct_connection()
+    try:
+        async with database.transaction(mine) as tx:
+            await service.use(tx, "calls", idempotency_key="1")
+            await asyncio.create_task(sell_by("hour"))
+            second = asyncio.create_task(use("2"))
+            await eventually(lambda: looking.fetchval(WAITING))
+    finally:
+        await looking.close()
+    assert await second == 2
+    assert await use("3") == 3
