@@ -16,7 +16,7 @@ import asyncio
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from datalane.access.analytics.tracked import TrackedEvent, TrackedEvents, register_tracked_events
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
@@ -28,7 +28,6 @@ from datalane.agents.safety.loading import follow_settings
 from datalane.contracts.context import Context
 from datalane.contracts.registry import EVENTS, EventType
 from datalane.db.database import Database
-from datalane.db.errands import Act
 from datalane.db.home import Home
 from datalane.db.roles import Roles
 from datalane.db.transaction import Transaction
@@ -46,8 +45,6 @@ from datalane.settings import Settings
 
 if TYPE_CHECKING:
     from datalane.contracts.http import MakeRouter  # a worker serves nothing, and loads no web framework
-
-T = TypeVar("T")
 
 
 class Lane:
@@ -124,9 +121,9 @@ class Lane:
         """The tenant door: everything inside commits together or not at all."""
         return self.database.transaction(context)
 
-    def run_short(self, context: Context, act: Act[T]) -> Coroutine[Any, Any, T]:
-        """`act` in a transaction of its own, for a statement or two; as `Database.run_short`."""
-        return self.database.run_short(context, act)
+    def call(self, context: Context, statement: str, *arguments: Any) -> Coroutine[Any, Any, Any]:
+        """A statement that states the tenant door by itself, in a transaction of its own and one round trip."""
+        return self.database.call(context, statement, *arguments)
 
     def event(self, name: str, schema: Mapping[str, Any], version: int = 1) -> EventType:
         """Register an event type of the application with its JSON Schema."""

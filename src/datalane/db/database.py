@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Coroutine
 from contextlib import AbstractAsyncContextManager
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import orjson
 
 from datalane.contracts.context import Context
 from datalane.contracts.plans import Plans
+from datalane.db.calls import Calls
 from datalane.db.door import Door
-from datalane.db.errands import Act, Errands
 from datalane.db.faults import stepping, translated
 from datalane.db.listening import Listening
 from datalane.db.reaching import CONNECT_SECONDS, DATABASE_URL, never_prepared, reaching, require_prepared
@@ -30,7 +30,6 @@ from datalane.kit.envelope import KeySource, no_keys
 from datalane.settings import JobSettings, Limits
 
 DEFAULT_JOBS = JobSettings()
-T = TypeVar("T")
 
 
 class LaneConnection(asyncpg.Connection):  # type: ignore[misc]
@@ -62,8 +61,8 @@ class Database:
         self._stated = stated_settings(limits, jobs)
         self.wakeup = Wakeup(self.direct_connection)
         self._door = Door(pool, roles, self.wakeup, limits, cursors, master_keys, redaction, self._stated)
+        self._calls = Calls(self._door, max(1, pool.get_max_size() * 3 // 4))
         self.listening = Listening(self.direct_connection, max(1, pool.get_max_size() // 4))
-        self._errands = Errands(self._door, short_places(pool.get_max_size()))
 
     @classmethod
     async def connect(
@@ -124,13 +123,9 @@ class Database:
         """
         return self._door.transaction(context, plans, turn)
 
-    def run_short(self, context: Context, act: Act[T]) -> Coroutine[Any, Any, T]:
-        """`act` in a transaction of its own through the tenant door, for a statement or two: what it answers.
-
-        These share a few of the pool's connections (`short_places`); while others wait each takes two round trips
-        instead of three. See `datalane.db.errands`.
-        """
-        return self._errands.run(context, act)
+    def call(self, context: Context, statement: str, *arguments: Any) -> Coroutine[Any, Any, Any]:
+        """A statement that states the tenant door by itself, in a transaction of its own: see `datalane.db.calls`."""
+        return self._calls.call(context, statement, *arguments)
 
     def turns(self, most: int) -> Turns:
         """Transactions that queue up for `most` places; see `datalane.db.turns`."""
@@ -175,12 +170,6 @@ class Database:
                 f"the database login {row['rolname']} is {words[fault]}, so row-level security would not hold; "
                 "connect as the login role that `datalane init` made"
             )
-
-
-def short_places(connections: int) -> int:
-    """How many of a pool's connections short transactions share; the rest are left to others. Few that are busy all the
-    time do more than many: what the server keeps for each of them stays in its processors' caches."""
-    return max(1, connections // 2)
 
 
 async def prepare_connection(connection: asyncpg.Connection) -> None:

@@ -13,6 +13,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from types import TracebackType
+from uuid import UUID
 
 import asyncpg
 
@@ -21,17 +22,17 @@ from datalane.contracts.plans import Plans
 from datalane.db.connections import is_lost, passed_on, roll_back
 from datalane.db.faults import stepping, translate, translated
 from datalane.db.roles import Roles
-from datalane.db.transaction import Transaction, local_settings, trace_setting
+from datalane.db.transaction import Transaction, local_settings, stated_trace, trace_setting
 from datalane.db.turns import Turn
 from datalane.db.wakeup import Wakeup
-from datalane.errors import Conflict, DatabaseUnavailable, DatalaneError
+from datalane.errors import Conflict, DatabaseUnavailable
 from datalane.kit.contents import Redaction
 from datalane.kit.cursors import Cursors
 from datalane.kit.envelope import KeySource
 from datalane.kit.tracing import current_traceparent
 from datalane.settings import Limits
 
-ENDED = "an error inside had ended the transaction, so it was rolled back; use a savepoint"
+_ENDED = "an error inside had ended the transaction, so it was rolled back; use a savepoint"
 _open: ContextVar[Transaction | None] = ContextVar("datalane_transaction", default=None)
 
 
@@ -39,11 +40,6 @@ def inside_transaction() -> bool:
     """Whether the current task has a transaction open."""
     outer = _open.get()
     return outer is not None and outer.belongs_to_current_task()
-
-
-def enter(transaction: Transaction) -> None:
-    """From now on transactions that the current task opens in these context variables are savepoints in this one."""
-    _open.set(transaction)
 
 
 def door_statements(context: Context, roles: Roles, traceparent: str | None = None) -> str:
@@ -91,29 +87,31 @@ class Door:
         """A transaction before a context exists: it sees no table and calls the verbs of sign-in, no others."""
         return SignIn(self)
 
-    def transaction_on(
-        self,
-        connection: asyncpg.Connection,
-        context: Context,
-        traceparent: str | None = None,
-        plans: Plans = Plans.USUAL,
-    ) -> Transaction:
-        """On a connection where `statements` of the same have been, or will be before it is used."""
-        return Transaction(
-            connection,
-            context,
-            self.wakeup,
-            self.limits,
-            traceparent,
-            self.cursors,
-            plans,
-            self.master_keys,
-            self.redaction,
-        )
+    def values(self, context: Context) -> tuple[UUID, UUID, str, str, str]:
+        """What a verb that states the door by itself is told: workspace, actor, role, correlation and further
+        settings."""
+        traceparent = current_traceparent()
+        stated = self.stated if traceparent is None else [*self.stated, stated_trace(traceparent)]
+        settings = local_settings(stated) if stated else ""
+        return context.workspace_id, context.actor_id, context.role.value, context.correlation_id, settings
 
     async def acquire(self) -> asyncpg.Connection:
         with translated():
             return await self.pool.acquire()
+
+    async def give_back(self, connection: asyncpg.Connection, error: BaseException) -> None:
+        """Undo what was begun. Raises what `error` is among our errors, if it is one."""
+        lost = is_lost(connection, error)
+        try:
+            await roll_back(connection)
+        finally:
+            with suppress(asyncpg.InternalClientError):  # one that broke may have been taken from us already
+                await self.pool.release(connection)
+        ours = translate(error) if isinstance(error, asyncpg.PostgresError) else None
+        if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+            ours = DatabaseUnavailable("the connection to the database was lost")
+        if ours is not None:
+            raise ours from error
 
 
 class _Bracket:
@@ -137,7 +135,7 @@ class _Bracket:
             with stepping():
                 await transaction.connection.execute(opening)
         except BaseException as error:
-            _raise_as_ours(await give_back(self._door.pool, transaction.connection, error), error)
+            await self._door.give_back(transaction.connection, error)
             raise
 
     async def _close(self, error: BaseException | None) -> None:
@@ -145,7 +143,7 @@ class _Bracket:
         assert transaction is not None
         connection = transaction.connection
         if error is not None:
-            _raise_as_ours(await give_back(self._door.pool, connection, error), error)
+            await self._door.give_back(connection, error)
             return
         handed_over = False
         try:
@@ -154,29 +152,11 @@ class _Bracket:
             with translated():
                 handed_over = await _commit(connection, transaction, self._turn)
         except BaseException as failed:
-            _raise_as_ours(await give_back(self._door.pool, connection, failed), failed)
+            await self._door.give_back(connection, failed)
             raise
         if not handed_over:
             await self._door.pool.release(connection)
         await transaction.run_after_commit()
-
-
-async def give_back(pool: asyncpg.Pool, connection: asyncpg.Connection, error: BaseException) -> DatalaneError | None:
-    """Roll back and give the connection back. Answers what `error` is among our errors, if it is one."""
-    lost = is_lost(connection, error)
-    try:
-        await roll_back(connection)
-    finally:
-        with suppress(asyncpg.InternalClientError):  # one that broke may have been taken from us already
-            await pool.release(connection)
-    if lost and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
-        return DatabaseUnavailable("the connection to the database was lost")
-    return translate(error) if isinstance(error, asyncpg.PostgresError) else None
-
-
-def _raise_as_ours(ours: DatalaneError | None, error: BaseException) -> None:
-    if ours is not None:
-        raise ours from error
 
 
 class Opening(_Bracket):
@@ -208,7 +188,17 @@ class Opening(_Bracket):
             connection = await door.acquire()
         elif self._turn is not None:
             traceparent = self._turn.traceparent
-        transaction = door.transaction_on(connection, context, traceparent, plans)
+        transaction = Transaction(
+            connection,
+            context,
+            door.wakeup,
+            door.limits,
+            traceparent,
+            door.cursors,
+            plans,
+            door.master_keys,
+            door.redaction,
+        )
         await self._open(transaction, opening)
         self._token = _open.set(transaction)
         return transaction
@@ -255,7 +245,7 @@ async def _commit(connection: asyncpg.Connection, transaction: Transaction, turn
         with wakeup.travel() as wake:
             await _commit_and(wake, connection, closing)
     elif await connection.execute(f"{closing}COMMIT") != "COMMIT":
-        raise Conflict(ENDED)
+        raise Conflict(_ENDED)
     return False
 
 
@@ -265,7 +255,7 @@ async def _commit_and(wake: str, connection: asyncpg.Connection, closing: str) -
     try:
         await connection.execute(f"{closing}SET CONSTRAINTS ALL IMMEDIATE; COMMIT; {wake}")
     except asyncpg.InFailedSQLTransactionError as error:
-        raise Conflict(ENDED) from error
+        raise Conflict(_ENDED) from error
     except asyncpg.ProgramLimitExceededError:
         if connection.is_in_transaction():
             raise

@@ -263,7 +263,11 @@ class Transaction:
 
 
 def trace_setting(traceparent: str | None) -> str:
-    return f"SET LOCAL app.traceparent = '{traceparent or ''}'"
+    return f"SET LOCAL {stated_trace(traceparent)}"
+
+
+def stated_trace(traceparent: str | None) -> str:
+    return f"app.traceparent = '{traceparent or ''}'"
 
 
 def local_settings(settings: Sequence[str]) -> str:

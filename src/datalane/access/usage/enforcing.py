@@ -13,12 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial, wraps
+from functools import wraps
 from typing import Concatenate, ParamSpec, TypeVar
 
 from datalane.access.usage import service
-from datalane.access.usage.lines import Doors, Lines
+from datalane.access.usage.lines import Lines
 from datalane.access.usage.schemas import Counter, Use
+from datalane.access.usage.service import Doors
 from datalane.contracts.context import Context
 from datalane.db.transaction import Transaction
 from datalane.errors import Conflict, DatalaneError, UsageLimitReached
@@ -74,15 +75,15 @@ class Usage:
         took longer than `lasts` and there is no room any more.
         """
         key, work = idempotency_key or uuid7().hex, ReservedWork(units)
-        set_aside = await self._doors.run_short(
-            context, partial(service.reserve, quota_key=quota_key, units=units, idempotency_key=key, lasts=lasts)
-        )
+        async with self._doors.transaction(context) as tx:
+            set_aside = await service.reserve(tx, quota_key, units, idempotency_key=key, lasts=lasts)
         service.admitted(set_aside, units)
         try:
             yield work
         except BaseException:
             try:
-                await self._doors.run_short(context, partial(service.release, quota_key=quota_key, idempotency_key=key))
+                async with self._doors.transaction(context) as tx:
+                    await service.release(tx, quota_key, idempotency_key=key)
             except DatalaneError as error:  # it ends by itself; what the block raised is what matters
                 log.warning("usage_not_released", quota_key=quota_key, error=str(error))
             raise
@@ -90,19 +91,17 @@ class Usage:
         service.admitted(await self._settle(context, quota_key, took, units, key), took)
 
     async def _settle(self, context: Context, quota_key: str, took: int, reserved: int, key: str) -> Use:
-        async def settle(tx: Transaction) -> Use:
-            used = await service.commit(tx, quota_key, took, idempotency_key=key)
-            if used.is_refused:
-                await service.commit(tx, quota_key, reserved, idempotency_key=key)
-            return used
-
         try:
-            return await self._doors.run_short(context, settle)
+            async with self._doors.transaction(context) as tx:
+                used = await service.commit(tx, quota_key, took, idempotency_key=key)
+                if used.is_refused:
+                    await service.commit(tx, quota_key, reserved, idempotency_key=key)
+                return used
         except Conflict:  # nothing is set aside any more: it took too long
             if not took:
                 raise
-            use = partial(service.use, quota_key=quota_key, units=took, idempotency_key=key)
-            return await self._doors.run_short(context, use)
+            async with self._doors.transaction(context) as tx:
+                return await service.use(tx, quota_key, took, idempotency_key=key)
 
 
 def metered(
@@ -138,7 +137,8 @@ class RequestQuota:
         """Count a request. Answers the headers that say what is left; raises `UsageLimitReached`, with them."""
         # The lane counts, since a viewer's request is one too.
         system = Context.system(context.workspace_id, context.correlation_id)
-        counter = await self._doors.run_short(system, partial(service.get_counter, quota_key=self.quota_key))
+        async with self._doors.transaction(system) as tx:
+            counter = await service.get_counter(tx, self.quota_key)
         if counter is None:
             return {}
         used = await self._lines.use(system, self.quota_key, 1, uuid7().hex)

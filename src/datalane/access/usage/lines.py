@@ -9,31 +9,22 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
 from datalane.access.usage import service
 from datalane.access.usage.schemas import Use
+from datalane.access.usage.service import Doors
 from datalane.contracts.context import Context
 from datalane.db.door import inside_transaction
-from datalane.db.errands import Act
 from datalane.errors import DatalaneError
 
 AT_ONCE = 100
 """Uses that share a transaction at most."""
 
-T = TypeVar("T")
 _Name = tuple[int, str, str]
-
-
-class Doors(Protocol):
-    """What uses are counted through: a lane, or its database."""
-
-    def run_short(self, context: Context, act: Act[T]) -> Coroutine[Any, Any, T]: ...
 
 
 @dataclass(frozen=True)
@@ -101,8 +92,8 @@ class Lines:
         try:
             if len(some) < 2:
                 raise _Alone
-            together = partial(service.use_batch, quota_key=quota_key, wanted=some)
-            answers = await self._doors.run_short(some[0].context, together)
+            async with self._doors.transaction(some[0].context) as tx:
+                answers = await service.use_batch(tx, quota_key, some)
         except (DatalaneError, asyncpg.PostgresError, _Alone):
             for wanted in some:
                 await self._answer_alone(quota_key, wanted)
@@ -127,9 +118,11 @@ class Lines:
             if not wanted.answer.done():
                 wanted.answer.set_result(answer)
 
-    def _alone(self, context: Context, quota_key: str, units: int, key: str) -> Coroutine[Any, Any, Use]:
-        use = partial(service.use, quota_key=quota_key, units=units, idempotency_key=key)
-        return self._doors.run_short(context, use)
+    async def _alone(self, context: Context, quota_key: str, units: int, key: str) -> Use:
+        if not inside_transaction():
+            return await service.use_apart(self._doors, context, quota_key, units, idempotency_key=key)
+        async with self._doors.transaction(context) as tx:
+            return await service.use(tx, quota_key, units, idempotency_key=key)
 
 
 class _Alone(Exception):

@@ -11,7 +11,7 @@ import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from datalane.access.usage.enforcing import RequestQuota
-from datalane.access.usage.lines import Doors
+from datalane.access.usage.service import Doors
 from datalane.contracts.context import Context
 from datalane.errors import UsageLimitReached
 

@@ -4,6 +4,10 @@
 -- Use units. Its row as one value takes less of the server than a table.
 SELECT datalane.consume(:quota_key, :units, :idempotency_key, :now);
 
+-- name: consume_as(workspace_id, actor_id, actor_role, correlation_id, settings, quota_key, units, idempotency_key)$
+-- Use units, in a transaction of its own.
+SELECT datalane.consume_as(:workspace_id, :actor_id, :actor_role, :correlation_id, :settings, :quota_key, :units, :idempotency_key);
+
 -- name: consume_batch(quota_key, units, idempotency_keys, actor_ids, correlation_ids)
 -- Use units, many times.
 SELECT outcome, consumed_units, reserved_units, limit_units, period_start, period_end, retry_at

@@ -6,9 +6,12 @@ limit was reached is told by an event of that transaction.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from typing import Any, Protocol
+
+import asyncpg
 
 from datalane.access.entitlements.plans import MOST_UNITS
 from datalane.access.permissions import CORRECT_USAGE, READ_USAGE, USE_QUOTAS
@@ -23,6 +26,15 @@ from datalane.kit.clock import utc_now
 RESERVED_FOR = timedelta(minutes=15)
 
 _queries = load_queries(__file__)
+_CONSUME_AS: str = _queries.consume_as.sql
+
+
+class Doors(Protocol):
+    """What quotas are used through: a lane, or its database."""
+
+    def transaction(self, context: Context) -> AbstractAsyncContextManager[Transaction]: ...
+
+    def call(self, context: Context, statement: str, *arguments: Any) -> Coroutine[Any, Any, Any]: ...
 
 
 async def use(
@@ -35,9 +47,21 @@ async def use(
     """
     USE_QUOTAS.check(tx.context)
     check_units(units)
-    outcome, consumed, reserved, limit, period_start, period_end, retry_at = await _queries.consume(
+    row = await _queries.consume(
         tx.connection, quota_key=quota_key, units=units, idempotency_key=idempotency_key, now=now
     )
+    return _use(quota_key, row)
+
+
+async def use_apart(doors: Doors, context: Context, quota_key: str, units: int, *, idempotency_key: str) -> Use:
+    """As `use`, in a transaction of its own that takes one round trip."""
+    USE_QUOTAS.check(context)
+    check_units(units)
+    return _use(quota_key, await doors.call(context, _CONSUME_AS, quota_key, units, idempotency_key))
+
+
+def _use(quota_key: str, row: asyncpg.Record) -> Use:
+    outcome, consumed, reserved, limit, period_start, period_end, retry_at = row
     return Use(
         quota_key=quota_key,
         outcome=outcome,

@@ -330,6 +330,19 @@ BEGIN
     FROM datalane.consume_closely(workspace, app.actor_id(), app.correlation_id(), quota_key, units, idempotency_key, at) AS r;
 END $$;
 
+-- A use in a transaction of its own, in one round trip: states the tenant door and uses the quota. It runs with its caller's rights, so the
+-- login, who may call it, has no more by it than by the door's statements; what they set ends with the statement. They are statements and not
+-- `set_config`, since only those reach the workers of a sharded cluster. `settings` are more of them, as of `name = 'value'`.
+CREATE FUNCTION datalane.consume_as(
+    workspace uuid, actor uuid, actor_role text, correlation text, settings text, quota_key text, units bigint, idempotency_key text)
+RETURNS record LANGUAGE plpgsql AS $$
+BEGIN
+    EXECUTE format(
+        'SET LOCAL ROLE datalane_app; SET LOCAL app.workspace_id = %L; SET LOCAL app.actor_id = %L; SET LOCAL app.actor_role = %L; '
+        'SET LOCAL app.correlation_id = %L%s', workspace, actor, actor_role, correlation, settings);
+    RETURN datalane.consume(quota_key, units, idempotency_key);
+END $$;
+
 -- Many uses of one quota that come at the same time, each with its actor and correlation: one lock of the counter and one commit for all.
 -- Answers one row for each, in order. Where all fit they are one statement, else each is looked at on its own.
 CREATE FUNCTION datalane.consume_batch(quota_key text, units bigint[], idempotency_keys text[], actor_ids uuid[], correlation_ids text[])
@@ -674,6 +687,7 @@ REVOKE ALL ON FUNCTION
     datalane.hold_usage_counter(uuid, text, timestamptz, timestamptz), datalane.tell_of_usage(uuid, text, timestamptz, boolean, uuid, text, timestamptz),
     datalane.usage_retry_at(datalane.usage_counters, bigint), datalane.usage_replayed(uuid, text, text, bigint),
     datalane.no_such_quota(uuid, text, timestamptz), datalane.consume(text, bigint, text, timestamptz),
+    datalane.consume_as(uuid, uuid, text, text, text, text, bigint, text),
     datalane.consume_closely(uuid, uuid, text, text, bigint, text, timestamptz, boolean),
     datalane.consume_sold(text[], bigint[], text, timestamptz), datalane.consume_batch(text, bigint[], text[], uuid[], text[]),
     datalane.reserve_usage(text, bigint, text, interval, timestamptz), datalane.commit_usage(text, text, bigint, timestamptz),
@@ -686,5 +700,6 @@ GRANT EXECUTE ON FUNCTION
     datalane.consume_batch(text, bigint[], text[], uuid[], text[]), datalane.reserve_usage(text, bigint, text, interval, timestamptz),
     datalane.commit_usage(text, text, bigint, timestamptz), datalane.release_usage(text, text, timestamptz)
     TO datalane_app;
+GRANT EXECUTE ON FUNCTION datalane.consume_as(uuid, uuid, text, text, text, text, bigint, text) TO datalane_login;
 
 SET LOCAL ROLE datalane_owner;

@@ -93,6 +93,7 @@ DROP FUNCTION datalane.reserve_usage;
 DROP FUNCTION datalane.consume_sold;
 DROP FUNCTION datalane.consume_closely;
 DROP FUNCTION datalane.consume_batch;
+DROP FUNCTION datalane.consume_as;
 DROP FUNCTION datalane.consume;
 DROP FUNCTION datalane.no_such_quota;
 DROP FUNCTION datalane.usage_replayed;
