@@ -14,8 +14,13 @@ def is_lost(connection: asyncpg.Connection, error: BaseException) -> bool:
 
     A connection that broke while something was being sent is not closed yet, but confused.
     """
+    return isinstance(error, asyncpg.InternalClientError) or is_gone(connection)
+
+
+def is_gone(connection: asyncpg.Connection) -> bool:
+    """Whether it is closed, or has been taken back by its pool."""
     try:
-        return isinstance(error, asyncpg.InternalClientError) or bool(connection.is_closed())
+        return bool(connection.is_closed())
     except asyncpg.InterfaceError:
         return True
 

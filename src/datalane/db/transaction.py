@@ -250,11 +250,6 @@ class Transaction:
         finally:
             self._depth -= 1
 
-    @property
-    def is_followed(self) -> bool:
-        """Whether anything is to run after the COMMIT."""
-        return bool(self._after_commit)
-
     async def run_after_commit(self) -> None:
         for action in self._after_commit:
             outcome = action()

@@ -72,7 +72,8 @@ class Usage:
 
         Raises `UsageLimitReached` when there is no room for them. When the block took more than was set aside and
         there is no room for that, what was set aside is counted and it is raised at the end; so it is when the block
-        took longer than `lasts` and there is no room any more.
+        took longer than `lasts` and there is no room any more. Who is cancelled while it is counted may leave it
+        uncounted: what was set aside is free again at the end of `lasts`.
         """
         key, work = idempotency_key or uuid7().hex, ReservedWork(units)
         async with self._doors.transaction(context) as tx:

@@ -331,13 +331,13 @@ BEGIN
 END $$;
 
 -- A use in a transaction of its own, in one round trip: states the tenant door and uses the quota. It runs with its caller's rights, so the
--- login, who may call it, has no more by it than by the door's statements; what they set ends with the statement. They are statements and not
--- `set_config`, since only those reach the workers of a sharded cluster. `settings` are more of them, as of `name = 'value'`.
+-- login, who may call it, has no more by it than by the door's statements; what they set ends with the statement. `settings` are more of them,
+-- as `; SET LOCAL name = 'value'`, or empty.
 CREATE FUNCTION datalane.consume_as(
     workspace uuid, actor uuid, actor_role text, correlation text, settings text, quota_key text, units bigint, idempotency_key text)
 RETURNS record LANGUAGE plpgsql AS $$
 BEGIN
-    EXECUTE format(
+    EXECUTE pg_catalog.format(
         'SET LOCAL ROLE datalane_app; SET LOCAL app.workspace_id = %L; SET LOCAL app.actor_id = %L; SET LOCAL app.actor_role = %L; '
         'SET LOCAL app.correlation_id = %L%s', workspace, actor, actor_role, correlation, settings);
     RETURN datalane.consume(quota_key, units, idempotency_key);
