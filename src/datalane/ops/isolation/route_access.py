@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from uuid import UUID
 
 from datalane.access.entitlements.plans import Plan, Plans, Quota, register_plans
@@ -13,6 +14,8 @@ from datalane.ops.isolation.route_world import NEEDED, OTHER, Space
 
 QUOTA, WORK = "proof.units", "work under way"
 """A quota of the plan that both workspaces have, and the key of what is reserved of it."""
+_OUTLASTS = timedelta(days=1)
+"""The whole proof may take longer than reservations usually last, and what is left must not change under it."""
 
 
 async def add_access(database: Database, space: Space, member: UUID) -> None:
@@ -34,4 +37,4 @@ async def add_access(database: Database, space: Space, member: UUID) -> None:
         )
     async with database.transaction(Context(space.workspace_id, member, Role.MEMBER)) as tx:
         for key in (WORK, *only_here):
-            await service.reserve(tx, QUOTA, 2, idempotency_key=f"reserved {key}")
+            await service.reserve(tx, QUOTA, 2, idempotency_key=f"reserved {key}", lasts=_OUTLASTS)
