@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import psycopg
 import pytest
 from psycopg import sql
@@ -117,6 +118,14 @@ async def database(urls: Prepared) -> AsyncIterator[Database]:
     connected = await Database.connect(urls.database_url, master_keys=lambda: MASTER_KEYS)
     yield connected
     await connected.close()
+
+
+@pytest.fixture
+async def login(database: Database) -> AsyncIterator[asyncpg.Connection]:
+    """The login itself, outside the door."""
+    connection = await database.direct_connection()
+    yield connection
+    await connection.close()
 
 
 def a_context(workspace_id: UUID | None = None, role: Role = Role.MEMBER) -> Context:

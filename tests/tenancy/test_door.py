@@ -17,14 +17,6 @@ from datalane.errors import Forbidden
 
 
 @pytest.fixture
-async def login(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    """The login itself, outside the door."""
-    connection = await database.direct_connection()
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def known(login: asyncpg.Connection) -> list[Table]:
     found = await tables(login)
     assert len(found) > 30

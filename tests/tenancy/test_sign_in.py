@@ -42,13 +42,6 @@ LOOK_UPS = {"datalane.find_api_key", "datalane.find_session"}
 
 
 @pytest.fixture
-async def login(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    connection = await database.direct_connection()
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def signin(database: Database) -> AsyncIterator[asyncpg.Connection]:
     connection = await database.direct_connection(database.roles.signin)
     yield connection

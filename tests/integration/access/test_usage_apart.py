@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from typing import Any
 
 import asyncpg
@@ -24,14 +23,6 @@ CALLED = "SELECT datalane.consume_as($1, $2, $3, $4, $5, 'calls', 1, $6)"
 STATED = """SELECT current_user, current_setting('app.workspace_id', true), current_setting('app.actor_id', true),
                    current_setting('app.actor_role', true), current_setting('app.correlation_id', true)"""
 FEW = Plan("few", (), {"calls": Quota(2, "month")})
-
-
-@pytest.fixture
-async def login(database: Database) -> AsyncIterator[asyncpg.Connection]:
-    """The login itself, outside the door."""
-    connection = await database.direct_connection()
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
